@@ -1,0 +1,48 @@
+"""Errors a user can mend: each says what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class EarmarkError(Exception):
+    """A mistake in the input, told in one line.
+
+    Args:
+        what: What is wrong, as a plain sentence without a final stop.
+        where: The file (and line, as ``path:line``) it was found in, if any.
+        mend: What the user can do about it.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | Path | None = None, mend: str | None = None
+    ) -> None:
+        self.what = what
+        self.where = str(where) if where is not None else None
+        self.mend = mend
+        text = f"{self.where}: {what}" if self.where else what
+        super().__init__(f"{text}. {mend}" if mend else text)
+
+
+class AudioError(EarmarkError):
+    """A recording cannot be read or used."""
+
+
+class LabelError(EarmarkError):
+    """A label file, event or class name is not usable."""
+
+
+class DataError(EarmarkError):
+    """A dataset or one of its parts is missing or inconsistent."""
+
+
+class ConfigError(EarmarkError):
+    """A recipe, a setting or an override is not valid."""
+
+
+class BundleError(EarmarkError):
+    """A trained bundle cannot be loaded or saved."""
+
+
+class ScoreError(EarmarkError):
+    """Score tables, truth and durations do not fit together."""
