@@ -1,0 +1,75 @@
+# Every target makes the checkout's own .venv when it is missing or out of date, and nothing
+# outside the checkout. `make PYTHON=python3.12 …` builds it with another Python (3.11 or newer).
+
+PYTHON ?= python3
+THREADS ?= 1
+WORKERS ?= 2
+ARGS ?=
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+ORACLE := .venv-oracle
+ORACLE_STAMP := $(ORACLE)/.installed
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint format typecheck check oracle bench bundle clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## Make .venv with the package and everything pinned in constraints.txt
+
+demo: $(STAMP) ## Synthesise, train, score and detect in a few minutes; leaves runs/demo
+	$(VENV)/bin/earmark demo --out runs/demo $(ARGS)
+
+test: $(STAMP) ## Run the tests, at least 80 % of lines covered (ARGS="-k name" to choose)
+	OMP_NUM_THREADS=$(THREADS) $(VENV)/bin/python -m pytest -n $(WORKERS) --cov=earmark \
+		--cov-report=term-missing:skip-covered --cov-fail-under=80 $(ARGS)
+
+lint: $(STAMP) ## Check style and formatting
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(STAMP) ## Mend what lint can mend by itself
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+typecheck: $(STAMP) ## Check types, strictly
+	$(VENV)/bin/mypy
+
+check: lint typecheck test ## All three, as a change must pass them
+
+oracle: $(STAMP) $(ORACLE_STAMP) ## Make the expected scores again with the reference libraries
+	$(ORACLE)/bin/python benchmarks/oracle/make_expected.py $(ARGS)
+
+bench: $(STAMP) ## Compare supervised and semi-supervised training (hours; goes on where it stopped)
+	$(VENV)/bin/python benchmarks/semi_supervised.py $(ARGS)
+
+bundle: $(STAMP) ## Train the bundle that ships in the package (hours; goes on where it stopped)
+	$(VENV)/bin/python benchmarks/shipped_bundle.py $(ARGS)
+
+clean: ## Remove caches and build leftovers (environments and runs stay)
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+
+# An environment left half-made, or whose Python went away, is made afresh.
+define make_venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo >&2 \
+		"$(PYTHON) is missing or older than 3.11: name a newer one with 'make PYTHON=… $(MAKECMDGOALS)'"; exit 2; }
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(1) || { echo >&2 \
+		"$(PYTHON) cannot make an environment: Debian keeps that part in the package python3-venv"; exit 2; }
+endef
+
+# The pins hold for the build backend too; newer pips read them from the second variable.
+$(STAMP): pyproject.toml constraints.txt
+	$(call make_venv,$(VENV))
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	@touch $@
+
+# Some of the reference libraries have no wheels for newer Pythons and build from their sources.
+$(ORACLE_STAMP): benchmarks/oracle/requirements.txt
+	$(call make_venv,$(ORACLE))
+	$(ORACLE)/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
