@@ -1,0 +1,1 @@
+"""Families of synthesised sounds, one module per way of making sound."""
