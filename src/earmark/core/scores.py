@@ -1,0 +1,180 @@
+"""Score tables: what a detector says about every frame, before any decision."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ScoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIME_TOLERANCE = 5e-7
+"""Edges of neighbouring frames may differ by this many seconds in a file (6 decimals)."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of one clip: T gapless frames of possibly different lengths, C classes.
+
+    Args:
+        boundaries: Edges of the frames in seconds, ``[T + 1]``, strictly increasing.
+        values: One score per frame and class, ``[T, C]``; any real number, ``-inf`` for
+            "never active".
+        labels: The C class names, in the order of the columns.
+
+    Raises:
+        ScoreError: If shapes disagree, the edges do not increase, a score is NaN, or labels repeat.
+    """
+
+    boundaries: NDArray[np.float64]
+    values: NDArray[Any]
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        boundaries = np.asarray(self.boundaries, dtype=np.float64).view()
+        values = np.asarray(self.values)
+        if values.dtype not in (np.float32, np.float64):
+            values = values.astype(np.float64)
+        values = values.view()
+        labels = tuple(self.labels)
+        _check(boundaries, values, labels)
+        boundaries.flags.writeable = values.flags.writeable = False
+        object.__setattr__(self, "boundaries", boundaries)
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The table as columns ``onset``, ``offset`` and one per class, seconds."""
+        import pandas as pd
+
+        frame = pd.DataFrame(self.values, columns=list(self.labels))
+        frame.insert(0, "onset", self.boundaries[:-1])
+        frame.insert(1, "offset", self.boundaries[1:])
+        return frame
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, *, where: str | Path | None = None) -> ScoreTable:
+        """A table from columns ``onset``, ``offset`` and one per class.
+
+        Args:
+            frame: Rows in time, each starting where the one before ends.
+            where: The file the frame was read from, named in errors.
+
+        Raises:
+            ScoreError: If a column is missing or not a number, rows leave gaps, or the table is
+                not valid.
+        """
+        columns = [str(name) for name in frame.columns]
+        if columns[:2] != ["onset", "offset"]:
+            raise ScoreError(
+                "a score table starts with the columns onset and offset",
+                where=where,
+                mend=f"Its columns are: {', '.join(columns) or 'none'}.",
+            )
+        try:
+            numbers = frame.to_numpy(dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ScoreError("a cell is not a number", where=where, mend=f"({error})") from None
+        onsets, offsets = numbers[:, 0], numbers[:, 1]
+        gaps = np.flatnonzero(~(np.abs(onsets[1:] - offsets[:-1]) <= TIME_TOLERANCE))
+        if len(gaps):
+            row = int(gaps[0])
+            raise ScoreError(
+                f"frame {row + 2} starts at {onsets[row + 1]:g} s, the one before ends at "
+                f"{offsets[row]:g} s",
+                where=where if where is None else f"{where}:{row + 3}",
+                mend="Frames must follow each other without gaps.",
+            )
+        try:
+            return cls(np.append(onsets, offsets[-1:]), numbers[:, 2:], tuple(columns[2:]))
+        except ScoreError as error:
+            raise ScoreError(error.what, where=where, mend=error.mend) from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> ScoreTable:
+        """Read a tab-separated score table.
+
+        Raises:
+            ScoreError: If the file is missing, not a table of numbers, or not a valid table.
+        """
+        import pandas as pd
+
+        try:
+            with Path(path).open(encoding="utf-8", newline="") as file:
+                header = next(csv.reader(file, delimiter="\t"), [])
+            # pandas would quietly rename a repeated column, so the names come from the file.
+            frame = pd.read_csv(
+                path,
+                sep="\t",
+                float_precision="round_trip",
+                header=0,
+                names=list(range(len(header))),
+                index_col=False,
+            )
+        except (OSError, ValueError, csv.Error) as error:
+            raise ScoreError(f"cannot read the score table ({error})", where=path) from None
+        frame.columns = pd.Index(header)
+        return cls.from_frame(frame, where=path)
+
+    def write(self, path: str | Path) -> None:
+        """Write the table as tab-separated text; reading it gives the same numbers back."""
+        frame = self.to_frame()
+        frame[list(self.labels)] = frame[list(self.labels)].astype(np.float64)
+        frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
+
+
+def _check(boundaries: NDArray[np.float64], values: NDArray[Any], labels: tuple[str, ...]) -> None:
+    if values.ndim != 2 or boundaries.shape != (len(values) + 1,) or not len(values):
+        raise ScoreError(
+            f"{values.shape} scores do not fit {boundaries.shape} frame edges",
+            mend="T frames need T + 1 edges and scores [T, C], T at least 1.",
+        )
+    if values.shape[1] != len(labels) or len(set(labels)) != len(labels) or not labels:
+        raise ScoreError(
+            f"{values.shape[1]} columns of scores for the labels {', '.join(labels) or '(none)'}",
+            mend="Give one label per column, each once.",
+        )
+    if not np.isfinite(boundaries).all() or not (np.diff(boundaries) > 0).all():
+        raise ScoreError("frame edges must be finite and increase strictly")
+    bad = np.argwhere(np.isnan(values))
+    if len(bad):
+        frame, column = bad[0]
+        raise ScoreError(
+            f"the score of {labels[column]} is NaN in frame {frame + 1} "
+            f"({boundaries[frame]:g} s; {len(bad)} NaN in all)"
+        )
+
+
+def common_labels(tables: Iterable[tuple[str, ScoreTable]]) -> tuple[str, ...]:
+    """The labels that all tables share, in their order.
+
+    Args:
+        tables: Pairs of clip id and table.
+
+    Raises:
+        ScoreError: If there is no table, or two clips have different labels or another order.
+    """
+    first: tuple[str, ScoreTable] | None = None
+    for clip, table in tables:
+        if first is None:
+            first = clip, table
+        elif table.labels != first[1].labels:
+            raise ScoreError(
+                f"the score columns of {clip} ({', '.join(table.labels)}) differ from those of "
+                f"{first[0]} ({', '.join(first[1].labels)})",
+                mend="Every clip needs the same classes in the same order.",
+            )
+    if first is None:
+        raise ScoreError("there are no score tables")
+    return first[1].labels
