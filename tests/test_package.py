@@ -1,0 +1,97 @@
+"""The package's own papers agree with each other and name no one's machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import earmark
+from earmark.data.soundscapes import load_synth_settings, preset_names
+from earmark.train.recipe import load_recipe, recipe_names
+
+CHECKOUT = Path(__file__).parents[1]
+PACKAGE = Path(earmark.__file__).parent
+PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MACHINE_PATH = re.compile(r"(?<![\w.\-~*])/(?:work|tmp|root|home|Users)/|\.\./shared")
+
+
+def tracked_files() -> list[Path]:
+    """What git would hand to a stranger."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=CHECKOUT, capture_output=True, text=True)
+    if listed.returncode != 0:
+        pytest.skip("needs a git checkout: the files were copied without their history")
+    paths = [CHECKOUT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_one_version_everywhere() -> None:
+    changelog = (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\]", changelog, flags=re.MULTILINE)
+    newest = next(heading for heading in headings if heading.lower() != "unreleased")
+    assert earmark.__version__ == PROJECT["version"] == newest == metadata.version("earmark")
+
+
+def test_every_declared_dependency_is_pinned_within_its_range() -> None:
+    lines = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pinned = {canonicalize_name(name): version for name, version in pins.items()}
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for need in (Requirement(text) for group in groups for text in group):
+        if need.name != "earmark":
+            assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
+    assert pinned["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_training_recipe_parses(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert recipe.description
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_soundscape_recipe_parses(name: str) -> None:
+    load_synth_settings(name)
+
+
+def test_no_recipe_escapes_the_tests_above() -> None:
+    found = {path.relative_to(PACKAGE / "recipes") for path in PACKAGE.rglob("*.y*ml")}
+    tested = {Path(f"{name}.yaml") for name in recipe_names()}
+    tested |= {Path("synth", f"{name}.yaml") for name in preset_names()}
+    assert {path for path in found if path.parts[0] != ".."} == tested
+    assert {"mini", "mini-long"} <= set(recipe_names())
+
+
+def test_no_source_file_is_too_long() -> None:
+    lengths = {path: len(path.read_bytes().splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {path.name: length for path, length in lengths.items() if length > 500} == {}
+
+
+def test_no_tracked_file_names_a_path_of_one_machine() -> None:
+    faults = []
+    for path in tracked_files():
+        if path.name == "run" and path.parent.name == ".ci":
+            continue  # the one place that knows where the optional data lie
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        where = path.relative_to(CHECKOUT)
+        faults += [f"{where}:{n}: {x}" for n, x in enumerate(lines, 1) if MACHINE_PATH.search(x)]
+    assert faults == []
+
+
+def test_documents_name_only_targets_that_exist() -> None:
+    makefile = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):.*## ", makefile, flags=re.MULTILINE))
+    assert {"help", "install", "demo", "test", "lint", "typecheck", "check", "oracle"} <= targets
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        text = (CHECKOUT / name).read_text(encoding="utf-8")
+        assert set(re.findall(r"`make ([a-z]+)", text)) <= targets, name
