@@ -137,7 +137,8 @@ def _record(rng: np.random.Generator, signal: Array) -> Array:
 
 
 def _normalised(signal: Array) -> NDArray[np.float32]:
-    return (signal * (_PEAK / (np.abs(signal).max() + 1e-12))).astype(np.float32)
+    scale = _PEAK / (float(np.abs(signal).max()) + 1e-12)
+    return np.asarray(signal * scale, dtype=np.float32)
 
 
 def _check(label: str, known: Iterable[str]) -> None:

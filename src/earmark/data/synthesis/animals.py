@@ -184,7 +184,7 @@ def barks(rng: np.random.Generator) -> Array:
     size = rng.random()  # 0 a large dog, 1 a small one
     pitch = 160.0 * 5.0**size * rng.uniform(0.8, 1.25)
     tract = 0.7 + 0.8 * size * rng.uniform(0.7, 1.2)
-    noise, tilt = log_uniform(rng, 0.15, 1.5), rng.uniform(0.2, 1.0)
+    noise, tilt = log_uniform(rng, 0.15, 2.0), rng.uniform(0.0, 0.9)
     typical = log_uniform(rng, 0.07, 0.25)
     resonances = np.array([600.0, 1300.0, 2500.0, 4200.0]) * tract * rng.uniform(0.8, 1.25, 4)
     rough, width = rng.uniform(0.02, 0.12), rng.uniform(150, 450)
@@ -203,8 +203,8 @@ def barks(rng: np.random.Generator) -> Array:
         envelope = swell(samples, rng.uniform(0.004, 0.03), typical * rng.uniform(0.4, 0.7))
         call = _voice(rng, line, envelope, mouth, tilt=tilt, noise=noise, width=width)
         calls.append(call * rng.uniform(0.5, 1.0))
-    gap = log_uniform(rng, 0.1, 0.7)
-    return _sequence(rng, calls, (gap * 0.7, gap * 1.5))
+    gap = log_uniform(rng, 0.06, 0.8)
+    return _sequence(rng, calls, (gap * 0.6, gap * rng.uniform(1.1, 3.0)))
 
 
 def _growl(rng: np.random.Generator) -> Array:
@@ -225,25 +225,26 @@ def _growl(rng: np.random.Generator) -> Array:
 
 
 def _howl(rng: np.random.Generator) -> Array:
-    samples = seconds(log_uniform(rng, 0.8, 4.0))
+    samples = seconds(log_uniform(rng, 0.8, 5.0))
     top = log_uniform(rng, 300, 850)
     line = top * contour(samples, [(0, rng.uniform(0.5, 0.8)), (0.25, 1), (0.7, 0.97), (1, 0.7)])
     line = line * wander(rng, samples, 5, 0.98, 1.02)
     mouth = [line * 1.1, line * 2.2, np.full(samples, 2800.0)]
     envelope = swell(samples, 0.15, 0.4)
-    return _voice(rng, line, envelope, mouth, tilt=rng.uniform(1.0, 2.0), noise=0.05, width=200)
+    return _voice(rng, line, envelope, mouth, tilt=rng.uniform(0.3, 1.8), noise=0.05, width=300)
 
 
 def _whine(rng: np.random.Generator) -> Array:
     calls = []
-    base = log_uniform(rng, 500, 1_800)
+    base = log_uniform(rng, 350, 1_800)
+    tilt = rng.uniform(0.2, 1.6)
     for _ in range(rng.integers(1, 5)):
-        samples = seconds(log_uniform(rng, 0.2, 1.0))
+        samples = seconds(log_uniform(rng, 0.2, 1.6))
         line = base * contour(samples, [(0, 0.9), (0.3, 1.1), (1, rng.uniform(0.7, 1.0))])
         line = line * wander(rng, samples, 12, 0.97, 1.03)
         mouth = [np.full(samples, base * 1.1), np.full(samples, min(base * 2.4, 5_000.0))]
         envelope = swell(samples, 0.05, 0.12) * wander(rng, samples, 8, 0.5, 1.0)
-        calls.append(_voice(rng, line, envelope, mouth, tilt=1.2, noise=0.08, width=300))
+        calls.append(_voice(rng, line, envelope, mouth, tilt=tilt, noise=0.08, width=300))
     return _sequence(rng, calls, (0.05, 0.4))
 
 

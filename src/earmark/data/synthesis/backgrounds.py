@@ -57,14 +57,25 @@ def _machine(rng: np.random.Generator, samples: int) -> Array:
     rush = shaped_noise(
         rng, samples, BINS, gain * band(BINS, 40, log_uniform(rng, 600, 6_000), 1.0)
     )
-    line = np.full(samples, log_uniform(rng, 24, 120))
+    line = np.full(samples, log_uniform(rng, 24, 140))
     tone = harmonic_tone(
-        rng, line, np.arange(1, 9, dtype=float) ** -1.3 * decibels(rng.normal(0, 5, 8))
+        rng,
+        line,
+        np.arange(1, 17, dtype=float) ** -rng.uniform(0.7, 1.6) * decibels(rng.normal(0, 5, 16)),
     )
     time = np.arange(samples) / SAMPLE_RATE
     throb = 1 + rng.uniform(0, 0.3) * np.sin(2 * np.pi * log_uniform(rng, 0.5, 10) * time)
-    mixed = (rush + log_uniform(rng, 0.1, 1.0) * tone / level(tone)) * throb
+    mixed = (rush + log_uniform(rng, 0.1, 1.5) * tone / level(tone)) * throb
+    if rng.random() < 0.25:  # it switches on or off, gently
+        mixed = mixed * decibels(_switch(rng, samples))
     return mixed / level(mixed)
+
+
+def _switch(rng: np.random.Generator, samples: int) -> Array:
+    """Move by 3–12 dB over half a second or more, up or down, somewhere: [S]."""
+    time = np.arange(samples) / SAMPLE_RATE - rng.uniform(0, samples / SAMPLE_RATE)
+    depth = rng.uniform(3, 12) * rng.choice([-1.0, 1.0])
+    return depth * (np.tanh(time / rng.uniform(0.2, 1.0)) / 2)
 
 
 def _traffic(rng: np.random.Generator, samples: int) -> Array:

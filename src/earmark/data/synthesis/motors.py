@@ -52,6 +52,13 @@ def _moving_noise(rng: np.random.Generator, samples: int, first: Array, second: 
     return one * np.sqrt(mix) + two * np.sqrt(1 - mix)
 
 
+def _pulses(rng: np.random.Generator, samples: int) -> Array:
+    """Switch between running and nearly silent every 0.3–1.5 s, with soft edges: [S]."""
+    time = np.arange(samples) / SAMPLE_RATE
+    wave = np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * time + rng.uniform(0, 2 * np.pi))
+    return 0.03 + 0.97 / (1 + np.exp(-rng.uniform(8, 40) * (wave + rng.uniform(0.0, 0.6))))
+
+
 def blender(rng: np.random.Generator) -> Array:
     """Blend: a universal motor under changing load, and the grinding of what is in the jug: [S]."""
     samples = seconds(log_uniform(rng, 1.5, 9.5))
@@ -82,8 +89,10 @@ def blender(rng: np.random.Generator) -> Array:
     )
     rattle = decibels(wander(rng, samples, log_uniform(rng, 3, 40), -rng.uniform(1, 12), 0.0))
     share = log_uniform(rng, 0.15, 3.0)
-    mixed = tone / level(tone) + share * grind * turn * rattle
-    return mixed * speed**2 * swell(samples, 0.04, 0.06)
+    mixed = (tone / level(tone) + share * grind * turn * rattle) * speed**2
+    if rng.random() < 0.2:  # held down and let go, again and again
+        mixed = mixed * _pulses(rng, samples)
+    return mixed * swell(samples, 0.04, 0.06)
 
 
 def shaver(rng: np.random.Generator) -> Array:

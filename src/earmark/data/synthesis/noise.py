@@ -12,13 +12,17 @@ from earmark.data.synthesis.shaping import (
     Array,
     band,
     contour,
+    control,
+    convolve,
     decibels,
     level,
     log_uniform,
+    overlap_add,
     peak,
     random_spectrum,
     seconds,
     shaped_noise,
+    spectra,
     swell,
     wander,
 )
@@ -27,14 +31,14 @@ from earmark.data.synthesis.shaping import (
 def frying(rng: np.random.Generator) -> Array:
     """Fry: crackle of droplets bursting in hot fat, over the hiss of steam: [S]."""
     samples = seconds(log_uniform(rng, 2.0, 9.9))
-    tilt = rng.uniform(-4, 2.5)
+    tilt = rng.uniform(-3, 3.5)
     gain = random_spectrum(rng, BINS, tilt, 3.5) * band(
         BINS, log_uniform(rng, 150, 3_000), 8_500, 1.5
     )
     sizzle = shaped_noise(rng, samples, BINS, gain)
     sizzle *= decibels(wander(rng, samples, log_uniform(rng, 0.5, 12), -rng.uniform(1, 6), 0.0))
     crackle = _crackle(rng, samples)
-    share = log_uniform(rng, 0.15, 4.0)
+    share = log_uniform(rng, 0.1, 2.5)
     mixed = sizzle + share * crackle / level(crackle)
     course = contour(
         samples, [(0, rng.uniform(0.3, 1)), (rng.uniform(0.1, 0.5), 1), (1, rng.uniform(0.4, 1))]
@@ -50,7 +54,7 @@ def _crackle(rng: np.random.Generator, samples: int) -> Array:
     """Pop at random moments, with loudnesses of a heavy tail, through 3 short resonances: [S]."""
     size = int(fft.next_fast_len(samples + 256, real=True))
     total = np.zeros(size // 2 + 1, dtype=np.complex128)
-    rate = log_uniform(rng, 12, 350)
+    rate = log_uniform(rng, 8, 900)
     heavy = rng.uniform(0.5, 1.3)
     busy = wander(rng, samples, log_uniform(rng, 0.5, 6), 0.1, 1.0)
     for _ in range(3):
@@ -85,13 +89,50 @@ def running_water(rng: np.random.Generator) -> Array:
         mix = wander(rng, samples, log_uniform(rng, 0.5, 8), 0.0, 1.0)
         rush = rush * np.sqrt(mix) + other * np.sqrt(1 - mix)
     rush *= decibels(wander(rng, samples, log_uniform(rng, 0.5, 20), -rng.uniform(0.5, 5), 0.0))
+    if rng.random() < 0.45:
+        rush = _vessel(rng, rush)
     bubbles = _bubbles(rng, samples)
-    share = log_uniform(rng, 0.1, 3.0)
+    share = log_uniform(rng, 0.04, 1.6)
     flow = contour(
         samples, [(0, 1), (rng.uniform(0.2, 0.5), rng.uniform(0.5, 1)), (1, rng.uniform(0.6, 1))]
     )
     mixed = (rush + share * bubbles / level(bubbles)) * flow
+    if rng.random() < 0.5:
+        mixed = mixed + log_uniform(rng, 0.2, 1.5) * _splashes(rng, samples)
     return mixed * swell(samples, log_uniform(rng, 0.02, 0.8), log_uniform(rng, 0.05, 1.0))
+
+
+def _vessel(rng: np.random.Generator, rush: Array) -> Array:
+    """Let a vessel ring as it fills (its air column shortens, so it rises) or as water moves: [S].
+
+    Both resonances of a tube closed below, one and three quarters of a wavelength, move together.
+    """
+    samples = len(rush)
+    start = log_uniform(rng, 200, 1_800)
+    if rng.random() < 0.5:
+        track = start * contour(samples, [(0, 1), (1, log_uniform(rng, 0.6, 3.0))])
+    else:
+        track = start * wander(rng, samples, log_uniform(rng, 0.3, 3), 0.75, 1.3)
+    octaves = np.log2(np.maximum(BINS, 30.0))[None] - np.log2(control(track))[:, None]  # [F, B]
+    width = rng.uniform(0.06, 0.3)
+    bells = np.exp(-0.5 * (octaves / width) ** 2)
+    bells += rng.uniform(0, 0.8) * np.exp(-0.5 * ((octaves - np.log2(3)) / width) ** 2)
+    gains = 1 + (decibels(rng.uniform(6, 20)) - 1) * bells
+    out = overlap_add(spectra(rush) * gains, samples)
+    return out / level(out)
+
+
+def _splashes(rng: np.random.Generator, samples: int) -> Array:
+    """Splash: broadband gushes of 10–150 ms at random moments, unit level: [S]."""
+    gain = random_spectrum(rng, BINS, rng.uniform(-3, 3), 4.0) * band(BINS, 300, 8_500, 1.0)
+    moments = np.zeros(samples)
+    count = 1 + rng.poisson(log_uniform(rng, 0.5, 15) * samples / SAMPLE_RATE)
+    np.add.at(moments, rng.integers(0, samples, count), rng.exponential(1.0, count))
+    length = seconds(log_uniform(rng, 0.01, 0.15))
+    shape = swell(length, 0.003, length / SAMPLE_RATE * 0.9)
+    envelope = np.maximum(convolve(moments, shape), 0)
+    out = shaped_noise(rng, samples, BINS, gain) * envelope
+    return out / level(out)
 
 
 def _bubbles(rng: np.random.Generator, samples: int) -> Array:
@@ -100,7 +141,7 @@ def _bubbles(rng: np.random.Generator, samples: int) -> Array:
     Source: K. van den Doel, "Physically based models for liquid sounds" (2005): a bubble of
     frequency f decays at 0.13 f + 0.0072 f^1.5 per second and rises in proportion to that rate.
     """
-    per_second = log_uniform(rng, 8, 120)
+    per_second = log_uniform(rng, 8, 160)
     count = max(4, min(700, int(rng.poisson(per_second * samples / SAMPLE_RATE))))
     centre, spread = log_uniform(rng, 450, 2_200), rng.uniform(0.2, 0.6)
     frequencies = np.clip(centre * np.exp(rng.normal(0, spread, count)), 200, 5_500)
@@ -117,6 +158,9 @@ def _bubbles(rng: np.random.Generator, samples: int) -> Array:
     rings = np.sin(phase) * np.exp(-rate[:, None].astype(np.float32) * time)
     rings = rings * loudness[:, None].astype(np.float32)
     out = np.zeros(samples + length)
-    for place, ring in zip(rng.integers(0, samples, count), rings, strict=True):
+    # they come in gushes: even places, drawn together by a slow random warp
+    gushes = np.cumsum(wander(rng, samples, log_uniform(rng, 0.5, 8), 0.05, 1.0) ** 2)
+    places = np.searchsorted(gushes, rng.uniform(0, gushes[-1], count))
+    for place, ring in zip(np.minimum(places, samples - 1), rings, strict=True):
         out[place : place + length] += ring
     return out[:samples]

@@ -103,16 +103,16 @@ def _draw_speaker(rng: np.random.Generator) -> _Speaker:
         pitch=log_uniform(rng, low, high),
         range=rng.uniform(0.1, 0.6),
         tract=tract,
-        tilt=rng.uniform(0.6, 1.5),
+        tilt=rng.uniform(0.3, 1.35),
         breath=log_uniform(rng, 0.05, 1.5),
-        rate=rng.uniform(2.8, 6.5),
+        rate=rng.uniform(3.2, 7.0),
         bandwidths=widths,
         vowels=vowels,
     )
 
 
 def _write_score(rng: np.random.Generator, speaker: _Speaker) -> _Score:
-    duration = log_uniform(rng, 0.4, 6.5)
+    duration = log_uniform(rng, 0.45, 7.0)
     count = int((duration + 1.0) * _POINTS_PER_SECOND)
     score = _Score(
         voice=np.zeros(count),
@@ -170,14 +170,14 @@ def _consonant(
     voiced = rng.random() < 0.4
     if kind == 0:  # fricative
         centre = float(rng.choice([2_700.0, 3_800.0, 5_500.0, 6_800.0])) * speaker.tract**0.5
-        score.hiss[here] = log_uniform(rng, 0.15, 2.5)
+        score.hiss[here] = log_uniform(rng, 0.3, 4.0)
         score.hiss_centre[here] = min(centre * rng.uniform(0.85, 1.15), 7_400.0)
         score.hiss_width[here] = rng.uniform(0.2, 0.6)
         score.voice[here] = 0.2 * voiced
     elif kind == 1:  # plosive: closure, then a burst
         burst = max(place, end - int(rng.integers(1, 4)))
         score.voice[place:burst] = 0.08 * voiced
-        score.hiss[burst:end] = log_uniform(rng, 0.3, 3.0)
+        score.hiss[burst:end] = log_uniform(rng, 0.5, 5.0)
         score.hiss_centre[place:end] = log_uniform(rng, 700.0, 5_000.0)
         score.hiss_width[place:end] = rng.uniform(0.6, 1.3)
     elif kind == 2:  # nasal or liquid: voiced, weaker, low first formant
