@@ -20,9 +20,13 @@ from earmark.data.synthesis import alarms, animals, backgrounds, impacts, motors
 from earmark.data.synthesis.shaping import (
     Array,
     band,
+    decibels,
+    level,
     log_uniform,
     random_spectrum,
     seconds,
+    swell,
+    tilted_noise,
     trimmed,
 )
 
@@ -84,9 +88,11 @@ class SynthesisedSources:
         _check(label, self.labels)
         stream = _stream(split, label, rng)
         for _ in range(_ATTEMPTS):
-            signal = trimmed(_record(stream, _EVENTS[label](stream)))[: int(LONGEST * SAMPLE_RATE)]
+            narrow = 0.5 if label == "Speech" else 0.3
+            taken = _record(stream, _EVENTS[label](stream), narrow)
+            signal = trimmed(taken)[: int(LONGEST * SAMPLE_RATE)]
             if len(signal) >= SHORTEST * SAMPLE_RATE:
-                return _normalised(signal)
+                return _normalised(_on_tape(stream, signal))
         raise RuntimeError(f"no {label} of at least {SHORTEST} s in {_ATTEMPTS} attempts")
 
     def background(self, split: str, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -113,11 +119,12 @@ def _stream(split: str, label: str, rng: np.random.Generator) -> np.random.Gener
     return np.random.default_rng([name, int(rng.integers(2**63))])
 
 
-def _record(rng: np.random.Generator, signal: Array) -> Array:
+def _record(rng: np.random.Generator, signal: Array, narrow: float) -> Array:
     """Take the sound up: a plain microphone's response, and in half of the cases a small room.
 
     Sounds of one class then differ as recordings do, not only as their sources do. The room is an
-    exponentially decaying noise, 50–400 ms for 60 dB, weaker than the direct sound.
+    exponentially decaying noise, 50–400 ms for 60 dB, weaker than the direct sound. With the
+    probability ``narrow`` the band ends at 3.3–7.5 kHz, as of telephones and old cameras.
     """
     tail = seconds(log_uniform(rng, 0.05, 0.4)) if rng.random() < 0.5 else 1
     size = int(fft.next_fast_len(len(signal) + tail, real=True))
@@ -125,7 +132,7 @@ def _record(rng: np.random.Generator, signal: Array) -> Array:
     coarse = np.linspace(0, SAMPLE_RATE / 2, 257)
     response = random_spectrum(rng, coarse, rng.normal(0, 0.8), 1.5)
     response = response * band(coarse, log_uniform(rng, 25, 250), 1e6, 1.5)
-    if rng.random() < 0.3:  # telephone, old camera, compressed audio
+    if rng.random() < narrow:
         response = response * band(coarse, 0.0, log_uniform(rng, 3_300, 7_500), 8.0)
     spectrum = fft.rfft(signal, size) * np.interp(frequencies, coarse, response)
     if tail > 1:
@@ -134,6 +141,17 @@ def _record(rng: np.random.Generator, signal: Array) -> Array:
         decay[0] = 1.0
         spectrum = spectrum * fft.rfft(decay, size)
     return np.asarray(fft.irfft(spectrum, size)[: len(signal) + tail])
+
+
+def _on_tape(rng: np.random.Generator, signal: Array) -> Array:
+    """Leave a recording's own noise under some events, 30–60 dB below their level: [S].
+
+    An event cut out of a recording brings that along, in its pauses too.
+    """
+    if rng.random() < 0.5 or len(signal) < SAMPLE_RATE // 8:
+        return signal
+    floor = tilted_noise(rng, len(signal), rng.uniform(-8, 0), 3.0) * swell(len(signal), 0.01, 0.01)
+    return signal + floor * level(signal) * decibels(rng.uniform(-60.0, -30.0))
 
 
 def _normalised(signal: Array) -> NDArray[np.float32]:

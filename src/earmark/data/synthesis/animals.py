@@ -13,6 +13,7 @@ from earmark.data.synthesis.shaping import (
     control,
     formants,
     harmonic_tone,
+    higher_poles,
     level,
     log_uniform,
     overlap_add,
@@ -78,7 +79,8 @@ def _voice(
     source = (tone / level(tone) + noise * rough) * envelope
     centres = np.stack([control(track) for track in mouth], axis=1)
     widths = width * (1 + 0.6 * np.arange(len(mouth), dtype=float))
-    out = overlap_add(spectra(source) * formants(centres, widths), samples)
+    gains = formants(centres, widths) * higher_poles(rng.uniform(0.0, 0.2))
+    out = overlap_add(spectra(source) * gains, samples)
     return out / (np.abs(out).max() + 1e-12)
 
 

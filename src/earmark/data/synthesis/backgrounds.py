@@ -17,6 +17,7 @@ from earmark.data.synthesis.shaping import (
     random_spectrum,
     seconds,
     shaped_noise,
+    swell,
     tilted_noise,
     wander,
 )
@@ -28,7 +29,7 @@ def background(rng: np.random.Generator, samples: int) -> Array:
     There is always room tone; hum, a machine, traffic and small ticks come and go. Nothing in it
     is loud or sudden against the rest, so none can pass for an event.
     """
-    out = tilted_noise(rng, samples, rng.uniform(-9.0, -1.5), 3.0)
+    out = tilted_noise(rng, samples, rng.uniform(-8.5, -1.0), 3.0)
     out *= decibels(wander(rng, samples, 0.5, -rng.uniform(0, 3), 0.0))
     if rng.random() < 0.45:
         out += _hum(rng, samples) * log_uniform(rng, 0.03, 0.6)
@@ -39,6 +40,8 @@ def background(rng: np.random.Generator, samples: int) -> Array:
     out /= level(out)
     if rng.random() < 0.3:
         out += _ticks(rng, samples)
+    if rng.random() < 0.25:
+        out += _thumps(rng, samples)
     return out / level(out)
 
 
@@ -98,4 +101,17 @@ def _ticks(rng: np.random.Generator, samples: int) -> Array:
         places = rng.uniform(0, samples / SAMPLE_RATE, rng.integers(1, 6))
     for place in (places * SAMPLE_RATE).astype(np.intp):
         out[place : place + len(tick)] += tick * rng.uniform(0.5, 2.0)
+    return out[:samples]
+
+
+def _thumps(rng: np.random.Generator, samples: int) -> Array:
+    """Thump: a few steps or doors behind the wall, all below some 300 Hz: [S]."""
+    length = seconds(0.25)
+    out = np.zeros(samples + length)
+    for _ in range(rng.integers(1, 8)):
+        frequencies = np.exp(rng.uniform(np.log(40), np.log(280), 4))
+        thump = modes(rng, frequencies, rng.uniform(0.05, 0.2, 4), rng.random(4), length)
+        place = int(rng.integers(samples))
+        loudness = log_uniform(rng, 0.5, 3.0) / (np.abs(thump).max() + 1e-12)
+        out[place : place + length] += thump * loudness * swell(length, 0.004, 0.1)
     return out[:samples]

@@ -110,7 +110,7 @@ def _object(rng: np.random.Generator) -> list[Array]:
     )
     gain = random_spectrum(rng, BINS, rng.uniform(-2, 3), 5.0) * band(BINS, base, 9_000, 1.0)
     dense = overlap_add(spectra(dense) * gain, length)
-    share = log_uniform(rng, 0.05, 1.5)
+    share = log_uniform(rng, 0.1, 3.0)
     split = rng.random(count) < 0.5
     responses = []
     for part in (split, ~split):

@@ -231,6 +231,20 @@ def formants(centres: Array, bandwidths: Array) -> Array:
     return np.asarray(np.sqrt(power))
 
 
+def higher_poles(strength: float) -> Array:
+    """Gain of the resonances above those that `formants` is given, rising with frequency: [B].
+
+    Without it the cascade falls too steeply.
+
+    Source: G. Fant, "Acoustic theory of speech production" (1960), section 1.3: to the first
+    order the correction is exp(f² Σ 1/F_k²) over the missing resonances F_k.
+
+    Args:
+        strength: Σ 1/F_k², in 1/kHz²; 0.2 for a tract of 17 cm with five resonances given.
+    """
+    return np.asarray(np.exp(strength * (np.minimum(BINS, 4_500.0) / 1_000.0) ** 2))
+
+
 def modes(
     rng: np.random.Generator, frequencies: Array, decays: Array, amplitudes: Array, length: int
 ) -> Array:

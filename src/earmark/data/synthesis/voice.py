@@ -14,6 +14,7 @@ from earmark.data.synthesis.shaping import (
     decibels,
     formants,
     harmonic_tone,
+    higher_poles,
     log_uniform,
     overlap_add,
     smooth,
@@ -50,6 +51,7 @@ class _Speaker:
     tract: float  # factor on all formants: short vocal tracts sound higher
     tilt: float  # exponent of the fall of the harmonics
     breath: float
+    poles: float  # strength of the resonances above the fifth
     rate: float  # syllables per second
     bandwidths: Array
     vowels: Array
@@ -79,7 +81,7 @@ def speech(rng: np.random.Generator) -> Array:
     order = np.arange(1, 141, dtype=float)
     source = harmonic_tone(rng, frequency, order**-speaker.tilt)
     noise = rng.standard_normal(samples) * 0.05
-    tract = formants(score.targets, speaker.bandwidths)
+    tract = formants(score.targets, speaker.bandwidths) * higher_poles(speaker.poles)
     shimmer = decibels(smooth(rng.normal(0, 2.0, count), 3))
     voiced = spectra(source) * (score.voice * shimmer)[:, None]
     breath = spectra(noise)
@@ -103,8 +105,9 @@ def _draw_speaker(rng: np.random.Generator) -> _Speaker:
         pitch=log_uniform(rng, low, high),
         range=rng.uniform(0.1, 0.6),
         tract=tract,
-        tilt=rng.uniform(0.3, 1.35),
+        tilt=rng.uniform(0.4, 1.4),
         breath=log_uniform(rng, 0.05, 1.5),
+        poles=rng.uniform(0.04, 0.16) / tract**2,
         rate=rng.uniform(3.2, 7.0),
         bandwidths=widths,
         vowels=vowels,
