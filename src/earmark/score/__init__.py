@@ -1,1 +1,1 @@
-"""score"""
+"""Measures of detection: PSDS over all thresholds and the F1 family, in NumPy alone."""

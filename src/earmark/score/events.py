@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,3 +137,10 @@ def at_least(
     if decimals is None:
         return np.asarray(found / whole >= ratio)
     return np.asarray(np.round(found, decimals) >= np.round(ratio * whole, decimals))
+
+
+def sum_by(
+    index: NDArray[np.integer[Any]], weights: NDArray[Any] | None, size: int
+) -> NDArray[np.float64]:
+    """Sum of the weights (or number of entries) that fall to each index below ``size``."""
+    return np.asarray(np.bincount(index, weights, minlength=size), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Intersection counts of given detections, at one threshold."""
+"""Intersection criteria for given detections, at one threshold."""
 
 from __future__ import annotations
 
@@ -7,75 +7,85 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.score.events import TIME_DECIMALS, EventArrays, at_least
+from earmark.score.events import TIME_DECIMALS, EventArrays, at_least, sum_by
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class IntersectionCounts:
-    """Counts by class index: true and false positives ``[C]``, cross triggers ``[C, C]``.
+class Intersections:
+    """Which of N detections and M true events meet the criteria.
 
-    ``ct[c, k]`` counts detections of class c that were triggered by events of class k.
+    Args:
+        relevant: Whether truth of its class covers enough of each detection ``[N]``; the others
+            are false positives.
+        hit: Whether relevant detections cover enough of each true event ``[M]``.
+        trigger: Detections that are cross triggers, by index ``[K]``.
+        triggered_by: The label of the truth that each of them lies on ``[K]``.
     """
 
-    tp: Ints
-    fp: Ints
-    ct: Ints
+    relevant: Bools
+    hit: Bools
+    trigger: Ints
+    triggered_by: Ints
 
 
-def intersection_counts(
+def intersect(
     detections: EventArrays,
     truth: EventArrays,
-    labels: int,
+    *,
     dtc: float,
     gtc: float,
     cttc: float | None = None,
     decimals: int | None = TIME_DECIMALS,
-) -> IntersectionCounts:
-    """Count by the criteria of Bilen et al. (ICASSP 2020).
+) -> Intersections:
+    """Apply the criteria of Bilen et al. (ICASSP 2020).
 
     Args:
         detections: Detections; those of one class and clip must not overlap.
         truth: Ground truth, likewise.
-        labels: Number of classes C.
         dtc: Share of a detection that truth of its class must cover for it to be relevant.
         gtc: Share of an event that relevant detections must cover for a true positive.
         cttc: Share of a false positive that truth of another class must cover for a cross trigger;
-            ``None`` counts none.
+            ``None`` looks for none.
         decimals: Rounding of compared times (see :func:`earmark.score.events.at_least`).
     """
     found, true, shared = _overlaps(detections, truth)
     same = detections.label[found] == truth.label[true]
-    within = np.bincount(found[same], shared[same], minlength=len(detections.clip))
+    within = sum_by(found[same], shared[same], len(detections.clip))
     relevant = at_least(within, dtc, detections.seconds, decimals)
     used = same & relevant[found]
-    covered = np.bincount(true[used], shared[used], minlength=len(truth.clip))
+    covered = sum_by(true[used], shared[used], len(truth.clip))
     hit = at_least(covered, gtc, truth.seconds, decimals)
-    triggers = np.zeros((labels, labels), dtype=np.int64)
-    if cttc is not None:
-        other = ~same & ~relevant[found]
-        cells = found[other] * labels + truth.label[true[other]]  # detection × class
-        pairs, inverse = np.unique(cells, return_inverse=True)
-        seconds = np.bincount(inverse, shared[other], minlength=len(pairs))
-        by, on = pairs // labels, pairs % labels
-        enough = at_least(seconds, cttc, detections.seconds[by], decimals)
-        np.add.at(triggers, (detections.label[by[enough]], on[enough]), 1)
-    return IntersectionCounts(
-        tp=np.bincount(truth.label[hit], minlength=labels),
-        fp=np.bincount(detections.label[~relevant], minlength=labels),
-        ct=triggers,
-    )
+    if cttc is None:
+        nothing = np.zeros(0, dtype=np.int64)
+        return Intersections(relevant, hit, nothing, nothing)
+    other = ~same & ~relevant[found]
+    labels = int(truth.label.max(initial=0)) + 1
+    pairs, inverse = np.unique(
+        found[other] * labels + truth.label[true[other]], return_inverse=True
+    )  # detection × class
+    seconds = sum_by(inverse, shared[other], len(pairs))
+    by, on = pairs // labels, pairs % labels
+    enough = at_least(seconds, cttc, detections.seconds[by], decimals)
+    return Intersections(relevant, hit, by[enough], on[enough])
 
 
-def _overlaps(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints, Floats]:
-    """Pairs of a detection and a true event of one clip that overlap, and by how many seconds."""
+def pairs_in_clip(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints]:
+    """Every pair of a detection and a true event of the same clip, by index ``[N]`` each."""
     # Events come clip by clip, so those of a clip are one stretch.
     first = np.searchsorted(truth.clip, detections.clip, side="left")
     counts = np.searchsorted(truth.clip, detections.clip, side="right") - first
     found = np.repeat(np.arange(len(counts)), counts)
     true = np.arange(len(found)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    return found, true
+
+
+def _overlaps(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints, Floats]:
+    """Pairs of a detection and a true event of one clip that overlap, and by how many seconds."""
+    found, true = pairs_in_clip(detections, truth)
     shared = np.minimum(detections.offset[found], truth.offset[true]) - np.maximum(
         detections.onset[found], truth.onset[true]
     )

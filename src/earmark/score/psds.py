@@ -16,17 +16,14 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable, common_labels
-from earmark.score.events import TIME_DECIMALS, EventArrays, Events, check_clips, tidy
-from earmark.score.intersections import intersection_counts
+from earmark.score.events import TIME_DECIMALS, EventArrays, Events, check_clips, sum_by, tidy
+from earmark.score.intersections import Intersections, intersect
 from earmark.score.thresholds import (
     CT,
     FP,
     TP,
     Steps,
     count_steps,
-    durations_of,
-    events_by_label,
-    seconds_by_label,
 )
 
 Floats = NDArray[np.float64]
@@ -133,8 +130,8 @@ class PsdsStatistics:
         """
         size, truth = len(self.labels), self.truth
         once = np.ones(len(self.clips)) if weights is None else weights
-        events = np.bincount(truth.label, once[truth.clip], minlength=size)
-        seconds = np.bincount(truth.label, once[truth.clip] * truth.seconds, minlength=size)
+        events = sum_by(truth.label, once[truth.clip], size)
+        seconds = sum_by(truth.label, once[truth.clip] * truth.seconds, size)
         hours = float(np.sum(once * self.durations)) / HOUR
         present = [int(label) for label in np.flatnonzero(events)]
         points = {}
@@ -207,10 +204,8 @@ def psds_statistics(
         gtc=parameters.gtc,
         cttc=parameters.cttc if parameters.alpha_ct > 0 else None,
     )
-    seconds = durations_of(clips, durations)
-    return PsdsStatistics(
-        labels, steps, events, seconds, parameters, clips, (*warnings, *changed)
-    )
+    seconds = np.array([durations[clip] for clip in clips], dtype=np.float64)
+    return PsdsStatistics(labels, steps, events, seconds, parameters, clips, (*warnings, *changed))
 
 
 def psds_from_detections(
@@ -242,27 +237,46 @@ def psds_from_detections(
     present = [int(label) for label in np.unique(true_events.label)]
     if not present:
         raise ScoreError("no class has ground truth", mend="PSDS needs at least one true event.")
-    criteria = (parameters.dtc, parameters.gtc, parameters.cttc)
-    counts = []
+    points = []
     for detections in operating_points:
         check_clips(detections, durations, "detections", "durations")
         found, changed = tidy(detections, clips, labels, "detections", merge=True)
         warnings += [line for line in changed if line not in warnings]
-        counts.append(intersection_counts(found, true_events, len(labels), *criteria, decimals))
-    events = events_by_label(true_events, len(labels))
-    seconds = seconds_by_label(true_events, len(labels))
+        met = intersect(
+            found,
+            true_events,
+            dtc=parameters.dtc,
+            gtc=parameters.gtc,
+            cttc=parameters.cttc if parameters.alpha_ct > 0 else None,
+            decimals=decimals,
+        )
+        points.append(_counts(found, true_events, met, len(labels)))
+    counts = np.stack(points) if points else np.zeros((0, len(labels), CT + len(labels)))
+    events = sum_by(true_events.label, None, len(labels))
+    seconds = sum_by(true_events.label, true_events.seconds, len(labels))
     hours = float(sum(durations.values())) / HOUR
     curves = {}
     for label in present:
-        kinds = {FP: np.array([count.fp[label] for count in counts], dtype=np.float64)}
-        for other in present:
-            if other != label:
-                triggers = [count.ct[label, other] for count in counts]
-                kinds[CT + other] = np.array(triggers, dtype=np.float64)
-        efpr = _efpr(kinds, seconds, hours, len(present), parameters)
-        tpr = np.array([count.tp[label] for count in counts]) / events[label]
+        kinds = [FP, *(CT + other for other in present if other != label)]
+        efpr = _efpr(
+            {kind: counts[:, label, kind] for kind in kinds},
+            seconds,
+            hours,
+            len(present),
+            parameters,
+        )
+        tpr = counts[:, label, TP] / events[label]
         curves[labels[label]] = _curve(efpr, tpr, parameters)
     return _result(curves, labels, parameters, len(clips), warnings)
+
+
+def _counts(found: EventArrays, true: EventArrays, met: Intersections, labels: int) -> Floats:
+    """Counts of one operating point by class and kind, ``[C, 2 + C]``."""
+    counts = np.zeros((labels, CT + labels))
+    counts[:, TP] = sum_by(true.label[met.hit], None, labels)
+    counts[:, FP] = sum_by(found.label[~met.relevant], None, labels)
+    np.add.at(counts, (found.label[met.trigger], CT + met.triggered_by), 1)
+    return counts
 
 
 def _clips(

@@ -12,14 +12,14 @@ Evaluation of Sound Event Detection", ICASSP 2020.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.scores import ScoreTable
-from earmark.score.events import EventArrays, at_least
+from earmark.score.events import EventArrays, at_least, sum_by
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -61,8 +61,7 @@ class Steps:
         change = self.change[chosen].astype(np.float64)
         if weights is not None:
             change *= weights[self.clip[chosen]]
-        levels = np.bincount(self.level[chosen], change, minlength=len(self.scores))
-        return np.asarray(np.cumsum(levels), dtype=np.float64)
+        return np.cumsum(sum_by(self.level[chosen], change, len(self.scores)))
 
 
 def count_steps(
@@ -159,9 +158,7 @@ class _Batch:
         place = {int(clip): row for row, clip in enumerate(clips)}
         chosen = np.flatnonzero(np.isin(truth.clip, clips))
         rows = np.array([place[int(clip)] for clip in truth.clip[chosen]], dtype=np.int64)
-        events = EventArrays(
-            rows, truth.label[chosen], truth.onset[chosen], truth.offset[chosen]
-        )
+        events = EventArrays(rows, truth.label[chosen], truth.onset[chosen], truth.offset[chosen])
         return cls(clips, scores, edges, events)
 
     def steps(self, dtc: float, gtc: float, cttc: float | None) -> Iterator[_Part]:
@@ -204,9 +201,7 @@ class _Batch:
             hit = false[rows] & at_least(within, cttc, lengths[rows])
             hit[:, other] = False
             clip, label, frame = np.nonzero(change := some.changes(hit))
-            yield self._part(
-                CT + int(other), rows[clip], label, frame, change[clip, label, frame]
-            )
+            yield self._part(CT + int(other), rows[clip], label, frame, change[clip, label, frame])
 
     def _true_positives(
         self, runs: _Runs, starts: Floats, ends: Floats, relevant: Bools, gtc: float
@@ -289,10 +284,8 @@ def _sum_at(places: Ints, weights: NDArray[np.float64] | Bools) -> Floats:
     """Row by row, the sum of weights that go to each place; a place of -1 takes none. [R, T]."""
     rows, frames = places.shape
     row, column = np.nonzero((places >= 0) & (weights != 0))
-    flat = np.bincount(
-        row * frames + places[row, column], weights[row, column], minlength=rows * frames
-    )
-    return flat.reshape(rows, frames)
+    places = row * frames + places[row, column]
+    return sum_by(places, weights[row, column], rows * frames).reshape(rows, frames)
 
 
 def _nearest_below(padded: Floats, *, or_equal: bool) -> Ints:
@@ -318,19 +311,5 @@ def _nearest_below(padded: Floats, *, or_equal: bool) -> Ints:
     for power in range(len(minima) - 1, -1, -1):
         lowest = np.ascontiguousarray(minima[power]).ravel().take(place)
         place -= (lowest > own if or_equal else lowest >= own) * 2**power
-    return place - base
-
-
-def seconds_by_label(truth: EventArrays, labels: int) -> Floats:
-    """Total seconds of truth of each class ``[C]``."""
-    return np.bincount(truth.label, truth.seconds, minlength=labels)
-
-
-def events_by_label(truth: EventArrays, labels: int) -> Floats:
-    """Number of events of each class ``[C]``."""
-    return np.bincount(truth.label, minlength=labels).astype(np.float64)
-
-
-def durations_of(clips: Sequence[str], durations: Mapping[str, float]) -> Floats:
-    """Seconds of each clip ``[N]``, in order."""
-    return np.array([durations[clip] for clip in clips], dtype=np.float64)
+    found: Ints = place - base
+    return found
