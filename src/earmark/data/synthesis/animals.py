@@ -97,8 +97,9 @@ def meows(rng: np.random.Generator, pitch: float | None = None) -> Array:
     """Meow one to five times with one voice of fundamental ``pitch`` Hz (drawn when None): [S]."""
     pitch = log_uniform(rng, 380.0, 950.0) if pitch is None else pitch
     size = rng.uniform(0.8, 1.3)
-    tilt, noise = rng.uniform(0.3, 1.2), log_uniform(rng, 0.02, 0.5)
-    typical = log_uniform(rng, 0.25, 1.3)
+    tilt, noise = rng.uniform(0.1, 1.1), log_uniform(rng, 0.02, 0.8)
+    typical = log_uniform(rng, 0.2, 1.4)
+    unsteady = rng.uniform(0.0, 0.05)
     calls = []
     for _ in range(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.25, 0.15, 0.1, 0.05])):
         samples = seconds(typical * float(np.exp(rng.normal(0, 0.2))))
@@ -107,13 +108,13 @@ def meows(rng: np.random.Generator, pitch: float | None = None) -> Array:
         line = contour(
             samples,
             [
-                (0, top * rng.uniform(0.65, 0.9)),
-                (high * 0.5, top * rng.uniform(0.9, 1.0)),
+                (0, top * rng.uniform(0.5, 0.95)),
+                (high * 0.5, top * rng.uniform(0.85, 1.0)),
                 (high, top),
-                (1, top * rng.uniform(0.55, 0.9)),
+                (1, top * rng.uniform(0.45, 0.95)),
             ],
         )
-        line = line * (1 + wander(rng, samples, 30, -0.02, 0.02))
+        line = line * (1 + wander(rng, samples, 40, -unsteady, unsteady))
         opened = contour(samples, [(0, 0), (rng.uniform(0.15, 0.5), 1), (1, rng.uniform(0, 0.5))])
         mouth = [
             size * (450 + opened * rng.uniform(500, 1000)),

@@ -37,6 +37,8 @@ def background(rng: np.random.Generator, samples: int) -> Array:
         out += _machine(rng, samples) * log_uniform(rng, 0.2, 2.0)
     if rng.random() < 0.35:
         out += _traffic(rng, samples) * log_uniform(rng, 0.2, 2.0)
+    if rng.random() < 0.2:
+        out += _swish(rng, samples) * log_uniform(rng, 0.1, 1.0)
     out /= level(out)
     if rng.random() < 0.3:
         out += _ticks(rng, samples)
@@ -60,7 +62,7 @@ def _machine(rng: np.random.Generator, samples: int) -> Array:
     rush = shaped_noise(
         rng, samples, BINS, gain * band(BINS, 40, log_uniform(rng, 600, 6_000), 1.0)
     )
-    line = np.full(samples, log_uniform(rng, 24, 140))
+    line = np.full(samples, log_uniform(rng, 24, 240))
     tone = harmonic_tone(
         rng,
         line,
@@ -79,6 +81,15 @@ def _switch(rng: np.random.Generator, samples: int) -> Array:
     time = np.arange(samples) / SAMPLE_RATE - rng.uniform(0, samples / SAMPLE_RATE)
     depth = rng.uniform(3, 12) * rng.choice([-1.0, 1.0])
     return depth * (np.tanh(time / rng.uniform(0.2, 1.0)) / 2)
+
+
+def _swish(rng: np.random.Generator, samples: int) -> Array:
+    """Turn a drum or a spray arm: muffled noise that comes and goes steadily, unit level: [S]."""
+    gain = random_spectrum(rng, BINS, rng.uniform(-8, -3), 5.0) * band(BINS, 80, 2_500, 1.0)
+    time = np.arange(samples) / SAMPLE_RATE
+    turn = np.sin(2 * np.pi * log_uniform(rng, 0.3, 2.5) * time + rng.uniform(0, 2 * np.pi))
+    out = shaped_noise(rng, samples, BINS, gain) * decibels(rng.uniform(2, 8) * (turn - 1))
+    return out / level(out)
 
 
 def _traffic(rng: np.random.Generator, samples: int) -> Array:
@@ -109,7 +120,7 @@ def _thumps(rng: np.random.Generator, samples: int) -> Array:
     length = seconds(0.25)
     out = np.zeros(samples + length)
     for _ in range(rng.integers(1, 8)):
-        frequencies = np.exp(rng.uniform(np.log(40), np.log(280), 4))
+        frequencies = np.exp(rng.uniform(np.log(40), np.log(320), 4))
         thump = modes(rng, frequencies, rng.uniform(0.05, 0.2, 4), rng.random(4), length)
         place = int(rng.integers(samples))
         loudness = log_uniform(rng, 0.5, 3.0) / (np.abs(thump).max() + 1e-12)

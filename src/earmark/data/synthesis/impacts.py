@@ -108,7 +108,9 @@ def _object(rng: np.random.Generator) -> list[Array]:
     dense = rng.standard_normal(length) * np.exp(
         -6.91 * np.arange(length) / SAMPLE_RATE / log_uniform(rng, 0.015, 0.15)
     )
-    gain = random_spectrum(rng, BINS, rng.uniform(-2, 3), 5.0) * band(BINS, base, 9_000, 1.0)
+    gain = random_spectrum(rng, BINS, rng.uniform(-2, 3), 5.0) * band(
+        BINS, base * rng.uniform(0.15, 0.8), 9_000, 1.0
+    )
     dense = overlap_add(spectra(dense) * gain, length)
     share = log_uniform(rng, 0.1, 3.0)
     split = rng.random(count) < 0.5
