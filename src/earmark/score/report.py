@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -20,9 +20,25 @@ from earmark.score.f1 import (
 )
 from earmark.score.psds import PSDS1, PSDS2, PsdsStatistics, psds_statistics
 
-COLLAR: dict[str, float] = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_share": 0.2}
-INTERSECTION: dict[str, float] = {"dtc": 0.5, "gtc": 0.5}
-SEGMENT_SECONDS = 1.0
+
+class _Collar(TypedDict):
+    onset_collar: float
+    offset_collar: float
+    offset_share: float
+
+
+class _Intersection(TypedDict):
+    dtc: float
+    gtc: float
+
+
+class _Segment(TypedDict):
+    segment_seconds: float
+
+
+COLLAR: _Collar = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_share": 0.2}
+INTERSECTION: _Intersection = {"dtc": 0.5, "gtc": 0.5}
+SEGMENT: _Segment = {"segment_seconds": 1.0}
 LEVEL = 0.95
 
 
@@ -72,17 +88,14 @@ def metrics_dict(
     clips = tuple(scores)
     truth = {clip: truth.get(clip, ()) for clip in clips}
     seconds = {clip: durations[clip] for clip in clips}
-    where = {"clips": clips}
     statistics: dict[str, Statistics] = {
         "psds1": psds_statistics(scores, truth, seconds, PSDS1),
         "psds2": psds_statistics(scores, truth, seconds, PSDS2),
-        "collar_f1": collar_statistics(detections, truth, labels, **where, **COLLAR),
+        "collar_f1": collar_statistics(detections, truth, labels, clips=clips, **COLLAR),
         "intersection_f1": intersection_statistics(
-            detections, truth, labels, **where, **INTERSECTION
+            detections, truth, labels, clips=clips, **INTERSECTION
         ),
-        "segment_f1": segment_statistics(
-            detections, truth, labels, **where, segment_seconds=SEGMENT_SECONDS
-        ),
+        "segment_f1": segment_statistics(detections, truth, labels, clips=clips, **SEGMENT),
     }
     values, per_class, warnings = _measure(statistics)
     intervals = {}
@@ -125,7 +138,7 @@ def _parameters(warnings: Sequence[str], resamples: int, seed: int) -> dict[str,
         "psds2": asdict(PSDS2),
         "collar_f1": dict(COLLAR),
         "intersection_f1": dict(INTERSECTION),
-        "segment_f1": {"segment_seconds": SEGMENT_SECONDS},
+        "segment_f1": dict(SEGMENT),
         "clips_without_events": "counted",
         "intervals": {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None,
         "warnings": list(warnings),
