@@ -123,7 +123,7 @@ def meows(rng: np.random.Generator, pitch: float | None = None) -> Array:
             np.full(samples, size * 4_600),
         ]
         envelope = swell(samples, rng.uniform(0.02, 0.12), typical * rng.uniform(0.3, 0.6))
-        envelope *= wander(rng, samples, 6, 0.7, 1.0)
+        envelope *= wander(rng, samples, 6, rng.uniform(0.4, 0.9), 1.0)
         width = rng.uniform(120, 350)
         call = _voice(rng, line, envelope, mouth, tilt=tilt, noise=noise, width=width)
         calls.append(call * rng.uniform(0.6, 1.0))
@@ -203,7 +203,9 @@ def barks(rng: np.random.Generator) -> Array:
         line = pitch * line * (1 + wander(rng, samples, 200, -rough, rough))
         opened = contour(samples, [(0, 0.75), (0.3, 1.1), (1, 0.75)])
         mouth = [f * opened * rng.uniform(0.95, 1.05) for f in resonances]
-        envelope = swell(samples, rng.uniform(0.004, 0.03), typical * rng.uniform(0.4, 0.7))
+        envelope = swell(samples, rng.uniform(0.004, 0.03), typical * rng.uniform(0.4, 0.8))
+        envelope *= contour(samples, [(0, 1), (0.25, 1), (1, rng.uniform(0.2, 1.0))])
+        envelope *= wander(rng, samples, 90, rng.uniform(0.3, 1.0), 1.0)
         call = _voice(rng, line, envelope, mouth, tilt=tilt, noise=noise, width=width)
         calls.append(call * rng.uniform(0.5, 1.0))
     gap = log_uniform(rng, 0.06, 0.8)

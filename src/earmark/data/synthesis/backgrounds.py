@@ -123,6 +123,6 @@ def _thumps(rng: np.random.Generator, samples: int) -> Array:
         frequencies = np.exp(rng.uniform(np.log(40), np.log(320), 4))
         thump = modes(rng, frequencies, rng.uniform(0.05, 0.2, 4), rng.random(4), length)
         place = int(rng.integers(samples))
-        loudness = log_uniform(rng, 0.5, 3.0) / (np.abs(thump).max() + 1e-12)
+        loudness = log_uniform(rng, 0.5, 5.0) / (np.abs(thump).max() + 1e-12)
         out[place : place + length] += thump * loudness * swell(length, 0.004, 0.1)
     return out[:samples]

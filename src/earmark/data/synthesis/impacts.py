@@ -106,7 +106,7 @@ def _object(rng: np.random.Generator) -> list[Array]:
     length = seconds(min(1.25, decay * 2.0))
     # modes too many to tell apart ring as a short dense noise
     dense = rng.standard_normal(length) * np.exp(
-        -6.91 * np.arange(length) / SAMPLE_RATE / log_uniform(rng, 0.015, 0.15)
+        -6.91 * np.arange(length) / SAMPLE_RATE / log_uniform(rng, 0.02, 0.25)
     )
     gain = random_spectrum(rng, BINS, rng.uniform(-2, 3), 5.0) * band(
         BINS, base * rng.uniform(0.15, 0.8), 9_000, 1.0

@@ -87,8 +87,8 @@ def blender(rng: np.random.Generator) -> Array:
         random_spectrum(rng, BINS, rng.uniform(-5, 1), 6.0) * band(BINS, 120, 7_500, 1.0),
         random_spectrum(rng, BINS, rng.uniform(-4, 2), 6.0) * band(BINS, 200, 7_800, 1.0),
     )
-    rattle = decibels(wander(rng, samples, log_uniform(rng, 3, 40), -rng.uniform(1, 12), 0.0))
-    share = log_uniform(rng, 0.15, 3.0)
+    rattle = decibels(wander(rng, samples, log_uniform(rng, 3, 40), -rng.uniform(2, 16), 0.0))
+    share = log_uniform(rng, 0.2, 4.0)
     mixed = (tone / level(tone) + share * grind * turn * rattle) * speed**2
     if rng.random() < 0.2:  # held down and let go, again and again
         mixed = mixed * _pulses(rng, samples)

@@ -38,7 +38,7 @@ def frying(rng: np.random.Generator) -> Array:
     sizzle = shaped_noise(rng, samples, BINS, gain)
     sizzle *= decibels(wander(rng, samples, log_uniform(rng, 0.5, 12), -rng.uniform(1, 6), 0.0))
     crackle = _crackle(rng, samples)
-    share = log_uniform(rng, 0.1, 2.5)
+    share = log_uniform(rng, 0.1, 2.0)
     mixed = sizzle + share * crackle / level(crackle)
     course = contour(
         samples, [(0, rng.uniform(0.3, 1)), (rng.uniform(0.1, 0.5), 1), (1, rng.uniform(0.4, 1))]
@@ -63,7 +63,8 @@ def _crackle(rng: np.random.Generator, samples: int) -> Array:
         places = places[rng.random(count) < busy[places]]
         train = np.bincount(
             places,
-            np.exp(rng.normal(0, heavy, len(places))) * rng.choice([-1, 1], len(places)),
+            np.exp(np.minimum(rng.normal(0, heavy, len(places)), 2 * heavy))
+            * rng.choice([-1, 1], len(places)),
             size,
         )
         time = np.arange(200) / SAMPLE_RATE
@@ -92,13 +93,13 @@ def running_water(rng: np.random.Generator) -> Array:
     if rng.random() < 0.45:
         rush = _vessel(rng, rush)
     bubbles = _bubbles(rng, samples)
-    share = log_uniform(rng, 0.04, 1.6)
+    share = log_uniform(rng, 0.03, 1.2)
     flow = contour(
         samples, [(0, 1), (rng.uniform(0.2, 0.5), rng.uniform(0.5, 1)), (1, rng.uniform(0.6, 1))]
     )
     mixed = (rush + share * bubbles / level(bubbles)) * flow
     if rng.random() < 0.5:
-        mixed = mixed + log_uniform(rng, 0.2, 1.5) * _splashes(rng, samples)
+        mixed = mixed + log_uniform(rng, 0.1, 0.7) * _splashes(rng, samples)
     return mixed * swell(samples, log_uniform(rng, 0.02, 0.8), log_uniform(rng, 0.05, 1.0))
 
 
