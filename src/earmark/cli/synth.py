@@ -127,4 +127,5 @@ def _summary(out: Path, settings: Any, labels: tuple[str, ...]) -> str:
     from earmark.data.synth_settings import SUBSETS
 
     counts = ", ".join(f"{settings.subset(name).clips} {name}" for name in SUBSETS)
-    return f"{out}: {counts} clips of {settings.seconds:g} s, {len(labels)} classes"
+    classes = f"{len(labels)} class{'' if len(labels) == 1 else 'es'}"
+    return f"{out}: {counts} clips of {settings.seconds:g} s, {classes}"

@@ -131,7 +131,8 @@ def room_response(rt60: float, direct_db: float, rng: np.random.Generator) -> Sa
     tail[early] += rng.choice([-3.0, 3.0], size=early.size) * np.exp(-decay * time[early])
     tail *= np.sqrt(10 ** (-direct_db / 10) / np.sum(tail**2))
     tail[0] = 1.0
-    return tail.astype(np.float32)
+    response: Samples = tail.astype(np.float32)
+    return response
 
 
 def reverberate(samples: Samples, response: Samples) -> Samples:
@@ -142,7 +143,9 @@ def reverberate(samples: Samples, response: Samples) -> Samples:
     return result
 
 
-def equalise(samples: Samples, frequencies: Samples, gains_db: Samples) -> Samples:
+def equalise(
+    samples: Samples, frequencies: NDArray[np.float64], gains_db: NDArray[np.float64]
+) -> Samples:
     """Filter a clip with a smooth zero-phase gain curve.
 
     Args:
@@ -161,7 +164,7 @@ def equalise(samples: Samples, frequencies: Samples, gains_db: Samples) -> Sampl
     bins = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
     gain = np.interp(bins, coarse, curve).astype(np.float32)
     result: Samples = fft.irfft(fft.rfft(samples, size) * gain, size)[: samples.size]
-    return result.astype(np.float32, copy=False)
+    return result
 
 
 def add_noise(samples: Samples, level_db: float, rng: np.random.Generator) -> Samples:
@@ -175,7 +178,8 @@ def soft_clip(samples: Samples, drive: float) -> Samples:
     peak = np.max(np.abs(samples), initial=0.0)
     if peak == 0:
         return samples.copy()
-    return np.tanh(samples * np.float32(drive / peak)).astype(np.float32)
+    clipped: Samples = np.tanh(samples * np.float32(drive / peak))
+    return clipped
 
 
 def set_peak(samples: Samples, level_db: float) -> Samples:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from earmark.core.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
+from earmark.core.timeline import seconds_to_samples
+from earmark.data.activity import FRAME, frame_power, runs
 from earmark.data.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ SPLIT_SHARES: Mapping[str, float] = {
     "synthetic": 0.4, "real": 0.3, "validation": 0.1, "test": 0.2,
 }  # fmt: skip
 
-_GATE_HOP = seconds_to_samples(0.01)
 _CROSSFADE = seconds_to_samples(0.25)
 _EDGE_FADE = seconds_to_samples(0.005)
 
@@ -81,22 +81,19 @@ def active_parts(samples: Samples, gate: Gate = DEFAULT_GATE) -> list[tuple[int,
         Half-open sample ranges, in order, each on the gate's 10-ms grid (the last one may end at
         S); empty for silence.
     """
-    levels = _frame_levels(samples)  # [T]
-    if levels.size == 0 or not np.isfinite(levels.max()):
+    power = frame_power(samples)  # [T]
+    if not np.any(power):
         return []
-    levels = levels - levels.max()
-    floor = float(np.percentile(levels, 10, method="lower"))  # -inf may not be interpolated
+    with np.errstate(divide="ignore"):
+        levels = 10 * np.log10(power / power.max())  # -inf for digital silence
+    floor = float(np.percentile(levels, 10, method="lower"))  # -inf cannot be interpolated
     hold = max(gate.hold_db, min(floor + gate.floor_margin_db, gate.highest_hold_db))
-    bridge = max(1, round(gate.hangover * SAMPLE_RATE / _GATE_HOP))
-    parts: list[tuple[int, int]] = []
-    for start, stop in _runs(levels >= hold):
-        if levels[start:stop].max() < hold + gate.hysteresis_db:
-            continue  # never loud enough to open the gate
-        if parts and start - parts[-1][1] <= bridge:
-            parts[-1] = (parts[-1][0], stop)
-        else:
-            parts.append((start, stop))
-    return [(a * _GATE_HOP, min(b * _GATE_HOP, samples.size)) for a, b in parts]
+    bridge = seconds_to_samples(gate.hangover) // FRAME
+    # A run that is never loud enough to open the gate does not count, nor bridge a gap.
+    opened = np.zeros(levels.size, dtype=np.bool_)
+    for start, stop in runs(levels >= hold):
+        opened[start:stop] = levels[start:stop].max() >= hold + gate.hysteresis_db
+    return [(a * FRAME, min(b * FRAME, samples.size)) for a, b in runs(opened, bridge)]
 
 
 def divide_recordings(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -117,7 +114,7 @@ def divide_recordings(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
     assigned: dict[str, str] = {}
     for label in sorted(classes, key=lambda name: (len(set(classes[name])), name)):
         names = sorted(set(classes[label]), key=_stable_hash)
-        counts = dict.fromkeys(SPLITS, 0)
+        counts = dict.fromkeys(SPLIT_SHARES, 0)
         for name in names:
             if name in assigned:
                 counts[assigned[name]] += 1
@@ -386,24 +383,6 @@ def _neediest(counts: Mapping[str, int], total: int) -> str:
     return max(
         SPLITS, key=lambda split: (counts[split] == 0, SPLIT_SHARES[split] * total - counts[split])
     )
-
-
-def _frame_levels(samples: Samples) -> NDArray[np.float64]:
-    """RMS level of each 10-ms frame in dB [T]; -inf for digital silence."""
-    frames = -(-samples.size // _GATE_HOP)
-    padded = np.zeros(frames * _GATE_HOP, dtype=np.float64)
-    padded[: samples.size] = samples
-    power = np.mean(padded.reshape(frames, _GATE_HOP) ** 2, axis=1)  # [T]
-    with np.errstate(divide="ignore"):
-        levels: NDArray[np.float64] = 10 * np.log10(power)
-    return levels
-
-
-def _runs(active: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Half-open index ranges of the runs of True."""
-    edges = np.diff(np.concatenate(([0], active.astype(np.int8), [0])))
-    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    return [(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True)]
 
 
 def _at_least(start: int, stop: int, size: int, shortest: int) -> tuple[int, int]:

@@ -27,6 +27,7 @@ from earmark.core.audio import write_audio
 from earmark.core.config import dump_yaml
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
+from earmark.data.activity import FRAME, frame_power, runs
 from earmark.data.domain import apply_domain
 from earmark.data.supplier import Supplier
 from earmark.data.synth_settings import SPLIT_OF, SUBSETS, Subset, SynthSettings
@@ -61,7 +62,7 @@ RECORD = "synth.yaml"
 
 _JOURNAL = ".synth"  # holds the labels of finished blocks until the dataset is complete
 _BLOCK = 20  # clips of one job
-_FRAME = seconds_to_samples(0.01)
+_SHORTEST_HEARD = 3  # frames of 10 ms
 _PLACES = 16  # onsets tried for an event before it is left out
 
 
@@ -80,11 +81,19 @@ class Soundscape:
 
 @dataclass(frozen=True)
 class _Placed:
-    """An event in the clip: its samples there, from ``start`` on, before it gets its level."""
+    """An event in the clip.
+
+    Attributes:
+        label: Its class.
+        start: Its first sample in the clip.
+        samples: What sounds from there on [N], at its level in the mixture.
+        heard: Ranges of samples, counted from ``start``, that stand out of the background.
+    """
 
     label: str
     start: int
     samples: Samples
+    heard: list[tuple[int, int]]
 
     @property
     def stop(self) -> int:
@@ -118,8 +127,9 @@ def make_soundscape(
         ConfigError: No class of the supplier has a probability above 0.
     """
     if subset is None:
-        subset = next(name for name in SUBSETS if SPLIT_OF[name] == split)
-    part = settings.subset(subset)
+        part = next(settings.subset(name) for name in SUBSETS if SPLIT_OF[name] == split)
+    else:
+        part = settings.subset(subset)
     size = seconds_to_samples(settings.seconds)
     background = _at_level(supplier.background(split, size, rng), settings.background_db)
     mixture = background.copy()
@@ -128,11 +138,9 @@ def make_soundscape(
         0 if rng.random() < part.empty else int(rng.integers(part.events[0], part.events[1] + 1))
     )
     for placed in _place_events(supplier, split, settings, count, size, rng):
-        level = settings.background_db + rng.uniform(*settings.snr_db)
-        samples = _at_level(placed.samples, level, loud_frames=True)
-        mixture[placed.start : placed.stop] += samples
-        first, last = _audible(samples, settings)
-        events.append(_label(placed.label, placed.start + first, placed.start + last, settings))
+        mixture[placed.start : placed.stop] += placed.samples
+        for first, last in placed.heard:
+            events.append(_label(placed.label, placed.start + first, placed.start + last, settings))
     if part.domain is not None:
         mixture = apply_domain(mixture, settings.domains[part.domain], rng)
     peak = float(np.max(np.abs(mixture)))
@@ -154,9 +162,11 @@ def _place_events(
     for _ in range(count):
         label = _draw_label(supplier.labels, [event.label for event in placed], settings, rng)
         sound = _truncate(supplier.event(label, split, rng), settings, rng)
+        level = settings.background_db + rng.uniform(*settings.snr_db)
+        sound = _at_level(sound, level, loud_frames=True)
         for _ in range(_PLACES):
             event = _cut_to_clip(label, sound, settings, size, rng)
-            if _fits(event, placed, settings):
+            if event.heard and _fits(event, placed, settings):
                 placed.append(event)
                 break
     return placed
@@ -196,9 +206,11 @@ def _cut_to_clip(
     shortest = min(seconds_to_samples(settings.shortest_event), sound.size)
     if rng.random() < settings.started and sound.size > shortest:
         cut = int(rng.integers(1, sound.size - shortest + 1))
-        return _Placed(label, 0, sound[cut : cut + size])
-    start = int(rng.integers(0, size - shortest + 1))
-    return _Placed(label, start, sound[: size - start])
+        start, sound = 0, sound[cut : cut + size]
+    else:
+        start = int(rng.integers(0, size - shortest + 1))
+        sound = sound[: size - start]
+    return _Placed(label, start, sound, _heard(sound, settings))
 
 
 def _fits(event: _Placed, placed: Sequence[_Placed], settings: SynthSettings) -> bool:
@@ -224,7 +236,7 @@ def _at_level(samples: Samples, level_db: float, *, loud_frames: bool = False) -
     Counting the loud frames only keeps the pauses of speech or of clattering dishes from raising
     the rest.
     """
-    power = _frame_power(samples)
+    power = frame_power(samples)
     if loud_frames:
         power = power[power >= power.max() * 1e-2]
     rms = float(np.sqrt(power.mean()))
@@ -233,12 +245,18 @@ def _at_level(samples: Samples, level_db: float, *, loud_frames: bool = False) -
     return (samples * np.float32(10 ** (level_db / 20) / rms)).astype(np.float32, copy=False)
 
 
-def _audible(samples: Samples, settings: SynthSettings) -> tuple[int, int]:
-    """First and last (exclusive) sample of the frames that stand out of the background."""
-    power = _frame_power(samples)
+def _heard(samples: Samples, settings: SynthSettings) -> list[tuple[int, int]]:
+    """Ranges of samples that stand out of the background, joined over short pauses.
+
+    A range of fewer than ``_SHORTEST_HEARD`` frames is no event beside longer ones.
+    """
     threshold = 10 ** ((settings.background_db + settings.audible_db) / 10)
-    heard = np.flatnonzero(power >= min(threshold, power.max()))
-    return int(heard[0]) * _FRAME, min((int(heard[-1]) + 1) * _FRAME, samples.size)
+    bridge = seconds_to_samples(settings.longest_pause) // FRAME
+    found = runs(frame_power(samples) >= threshold, bridge)
+    lasting = [run for run in found if run[1] - run[0] >= _SHORTEST_HEARD]
+    if found and not lasting:
+        lasting = [max(found, key=lambda run: run[1] - run[0])]
+    return [(start * FRAME, min(stop * FRAME, samples.size)) for start, stop in lasting]
 
 
 def _label(label: str, start: int, stop: int, settings: SynthSettings) -> tuple[float, float, str]:
@@ -248,15 +266,6 @@ def _label(label: str, start: int, stop: int, settings: SynthSettings) -> tuple[
     stop = min(size, max(stop, start + shortest))
     start = max(0, min(start, stop - shortest))
     return samples_to_seconds(start), samples_to_seconds(stop), label
-
-
-def _frame_power(samples: Samples) -> NDArray[np.float64]:
-    """Mean square of each 10-ms frame [T]; a last, shorter frame counts by its own length."""
-    squares = np.square(samples, dtype=np.float64)
-    edges = np.arange(0, samples.size, _FRAME)
-    lengths = np.diff(np.append(edges, samples.size))
-    power: NDArray[np.float64] = np.add.reduceat(squares, edges) / lengths
-    return power
 
 
 ClipEvents = list[tuple[float, float, str]]
@@ -404,7 +413,10 @@ def _check_request(supplier: Supplier, settings: SynthSettings, seed: int) -> No
     if not any(settings.subset(subset).clips for subset in SUBSETS):
         raise ConfigError("there are no clips to write: every subset has clips = 0")
     known = set(supplier.labels)
-    tables = {"probabilities": settings.probabilities, "co_occurrence": settings.co_occurrence}
+    tables: dict[str, Mapping[str, Any]] = {
+        "probabilities": settings.probabilities,
+        "co_occurrence": settings.co_occurrence,
+    }
     tables |= {f"co_occurrence.{name}": row for name, row in settings.co_occurrence.items()}
     for where, table in tables.items():
         if unknown := sorted(set(table) - known):

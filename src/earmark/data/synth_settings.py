@@ -42,7 +42,7 @@ class SubsetSettings(Settings):
 
     clips: Annotated[int, Field(ge=0)] = 0
     events: tuple[Positive, Positive] = (1, 4)
-    empty: Share = 0.03
+    empty: Share = 0.0
     domain: str | None = None
 
     @model_validator(mode="after")
@@ -77,17 +77,20 @@ class SynthSettings(Settings):
         shortest_truncated: Least length such an event keeps, seconds.
         fade: Length of that fade, seconds.
         shortest_event: Least length of a label, seconds.
-        audible_db: A label spans the frames in which the event is louder than the background plus
-            so many dB (below 0, since an event's spectrum seldom is the background's).
+        audible_db: An event is heard in the frames in which it is louder than the background plus
+            so many dB (below 0, since an event's spectrum seldom is the background's). A label
+            spans the heard frames.
+        longest_pause: Seconds of unheard frames that a label may span; a longer pause makes two
+            labels of the event.
         format: Kind of the audio files. ``wav`` is written and read faster, ``flac`` is smaller.
     """
 
     seconds: Annotated[float, Field(ge=1, le=60)] = 10.0
-    strong: SubsetSettings = SubsetSettings(clips=800)
-    weak: SubsetSettings = SubsetSettings(clips=400, events=(1, 3), empty=0.0, domain="real")
-    unlabelled: SubsetSettings = SubsetSettings(clips=1600, domain="real")
-    validation: SubsetSettings = SubsetSettings(clips=200, domain="real")
-    test: SubsetSettings = SubsetSettings(clips=300, domain="real")
+    strong: SubsetSettings = SubsetSettings(clips=800, empty=0.03)
+    weak: SubsetSettings = SubsetSettings(clips=400, events=(1, 3), domain="real")
+    unlabelled: SubsetSettings = SubsetSettings(clips=1600, empty=0.03, domain="real")
+    validation: SubsetSettings = SubsetSettings(clips=200, empty=0.03, domain="real")
+    test: SubsetSettings = SubsetSettings(clips=300, empty=0.03, domain="real")
     domains: dict[str, DomainSettings] = Field(default={"real": DomainSettings()})
     snr_db: tuple[float, float] = (6.0, 30.0)
     background_db: Annotated[float, Field(ge=-90, le=-20)] = -50.0
@@ -101,12 +104,15 @@ class SynthSettings(Settings):
     fade: Annotated[float, Field(ge=0, le=1)] = 0.1
     shortest_event: Annotated[float, Field(ge=0.02, le=1)] = SHORTEST_EVENT
     audible_db: float = -10.0
+    longest_pause: Annotated[float, Field(ge=0)] = 0.5
     format: Literal["wav", "flac"] = "wav"
 
     @model_validator(mode="after")
     def _settings_agree(self) -> SynthSettings:
         if self.snr_db[0] > self.snr_db[1]:
             raise ValueError(f"snr_db: the range {list(self.snr_db)} is upside down")
+        if self.snr_db[0] <= self.audible_db:
+            raise ValueError("snr_db must stay above audible_db, else events cannot be heard")
         for name in SUBSETS:
             domain = self.subset(name).domain
             if domain is not None and domain not in self.domains:
