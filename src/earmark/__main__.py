@@ -1,0 +1,7 @@
+"""``python -m earmark``."""
+
+from __future__ import annotations
+
+from earmark.cli import main
+
+main()

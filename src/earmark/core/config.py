@@ -1,0 +1,323 @@
+"""Typed, frozen settings: YAML in and out, ``a.b=c`` overrides, unknown keys refused.
+
+Every number that shapes a run stands in one of these classes with its default; a recipe is a
+YAML file of them. Defaults are ours where the paper is silent; the recipes say which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from earmark.core.errors import ConfigError
+from earmark.core.timeline import SAMPLE_RATE
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+S = TypeVar("S", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FrontendSettings(Settings):
+    """A log-mel front-end.
+
+    Attributes:
+        scaling: ``minmax`` maps each clip to [0, 1] over frequency and time (DCASE's CRNN);
+            ``fixed`` maps [low, high] dB to [-1, 1] without clipping (ATST-Frame).
+        top_db: Dynamic range kept below the maximum *of the clip*, or null for no floor.
+        db_clamp: Clamp of the decibel values, or null.
+        floor: Smallest spectral value before the logarithm.
+    """
+
+    n_fft: Positive = 2048
+    hop: Positive = 256
+    window: Literal["hamming", "hann"] = "hamming"
+    periodic: bool = False
+    power: Literal[1, 2] = 1
+    n_mels: Positive = 128
+    f_min: NonNegative = 0.0
+    f_max: Annotated[float, Field(gt=0)] = 8000.0
+    floor: Annotated[float, Field(gt=0)] = 1e-5
+    top_db: Annotated[float, Field(gt=0)] | None = None
+    db_clamp: tuple[float, float] | None = (-50.0, 80.0)
+    scaling: Literal["minmax", "fixed"] = "minmax"
+    low: float = -79.6482
+    high: float = 50.6842
+
+
+class NetworkSettings(Settings):
+    """A convolutional recurrent network over one log-mel front-end.
+
+    The lists describe the convolution blocks in order; ``pools`` and ``strides`` are
+    (time, frequency).
+
+    Attributes:
+        activation: ``gate`` is x·σ(Wx) (ATST-SED), ``glu`` is Wx·σ(Vx)-style gating with one
+            linear map (DCASE 2023), ``relu`` the cheap one.
+        norm_momentum: Of batch normalisation, in PyTorch's meaning.
+        conv_dropout: After every convolution block; ``dropout`` is the one before the heads.
+        window_seconds: Length of audio the network sees in one call.
+    """
+
+    frontend: FrontendSettings = FrontendSettings()
+    channels: tuple[Positive, ...] = (16, 32, 64, 128, 128, 128, 128)
+    kernels: tuple[Positive, ...] = (3,) * 7
+    strides: tuple[tuple[Positive, Positive], ...] = ((1, 1),) * 7
+    pools: tuple[tuple[Positive, Positive], ...] = ((2, 2), (2, 2), *((1, 2),) * 5)
+    activation: Literal["gate", "glu", "relu"] = "gate"
+    norm_momentum: Share = 0.01
+    conv_dropout: Share = 0.5
+    dropout: Share = 0.5
+    rnn_hidden: Positive = 128
+    rnn_layers: Positive = 2
+    window_seconds: Annotated[float, Field(gt=0)] = 10.0
+
+    @model_validator(mode="after")
+    def _lists_agree(self) -> NetworkSettings:
+        lengths = {len(self.channels), len(self.kernels), len(self.strides), len(self.pools)}
+        if len(lengths) != 1:
+            raise ValueError("channels, kernels, strides and pools must have the same length")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError("kernels must be odd")
+        return self
+
+    @property
+    def frame_hop(self) -> int:
+        """Samples of one output frame."""
+        hop = self.frontend.hop
+        for (stride, _), (pool, _) in zip(self.strides, self.pools, strict=True):
+            hop *= stride * pool
+        return hop
+
+    @property
+    def window(self) -> int:
+        """Samples the network sees in one call."""
+        return round(self.window_seconds * SAMPLE_RATE)
+
+
+class MixupSettings(Settings):
+    """Conditional mixup (METHOD section 3).
+
+    Attributes:
+        probability: That a batch is mixed at all.
+        alpha: Of Beta(α, α); λ is folded to [0.5, 1].
+        tau: λ ≤ τ is a composition, λ > τ a perturbation. 1 composes always, < 0.5 never.
+        level: ``rms`` scales the partner to the clip's level before mixing.
+        domain: ``waveform`` mixes before every front-end, ``mel`` mixes linear mels.
+        labels: How composed labels and pseudo-labels join: ``soft`` or ``max``.
+    """
+
+    probability: Share = 1.0
+    alpha: Annotated[float, Field(gt=0)] = 0.5
+    tau: Annotated[float, Field(ge=0)] = 0.85
+    level: Literal["none", "rms"] = "none"
+    domain: Literal["waveform", "mel"] = "waveform"
+    labels: Literal["soft", "max"] = "soft"
+
+
+class EmbeddingSettings(Settings):
+    """The embedding-level loss and its heads (METHOD section 4).
+
+    Attributes:
+        weight: w_e; 0 switches the loss and its heads off.
+        tap: Where the embedding is read: before the recurrent net (``cnn``) or after (``rnn``).
+        hidden: Width of the heads' hidden layer.
+        out: Width of the compared vectors.
+        weights: Per-frame share w of the clip in a composed target.
+        gain: ``resultant`` weighs a frame by ‖m‖, ``unit`` does not.
+        symmetric: Also predict the teacher's view of the mixture from the student's clean view.
+        center: Subtract the teacher's running mean before comparing.
+        detach_steps: The heads are warmed up alone, on a detached tap, for so many steps.
+        ramp_steps: Steps until the loss has its full weight, counted after the warm-up.
+    """
+
+    weight: NonNegative = 0.3
+    tap: Literal["rnn", "cnn"] = "rnn"
+    hidden: Positive = 1024
+    out: Positive = 256
+    weights: Literal["lambda", "activity", "energy", "hard"] = "lambda"
+    gain: Literal["resultant", "unit"] = "resultant"
+    symmetric: bool = False
+    center: bool = False
+    detach_steps: Annotated[int, Field(ge=0)] = 0
+    ramp_steps: Annotated[int, Field(ge=0)] = 500
+
+
+class MethodSettings(Settings):
+    """Which losses, with which weights (METHOD section 5).
+
+    Attributes:
+        mean_teacher: w_mt, on unmixed and perturbed clips.
+        pseudo_label: w_pl, on composed clips.
+        weak: Share of every clip-level loss beside its frame-level one.
+        ramp_steps: Steps until the consistency losses have their full weight.
+        ema: Largest decay of the teacher's moving average.
+        ema_horizon: The average's horizon as a share of the steps so far, so that it grows with
+            the run; null uses ``ema`` from the first step.
+        warp_probability: Of a frequency warp, drawn per clip and network.
+        warp_range: Smallest and largest share of bands kept by a warp.
+    """
+
+    mixup: MixupSettings = MixupSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    mean_teacher: NonNegative = 70.0
+    pseudo_label: NonNegative = 8.75
+    weak: NonNegative = 0.5
+    ramp_steps: Annotated[int, Field(ge=0)] = 500
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema_horizon: Annotated[float, Field(gt=0)] | None = None
+    warp_probability: Share = 0.0
+    warp_range: tuple[float, float] = (0.6, 1.0)
+
+
+class BatchSettings(Settings):
+    """Clips of each kind in one step; a kind the data lack is left out."""
+
+    real: Annotated[int, Field(ge=0)] = 24
+    synthetic: Annotated[int, Field(ge=0)] = 24
+    weak: Annotated[int, Field(ge=0)] = 48
+    unlabelled: Annotated[int, Field(ge=0)] = 48
+
+
+class TrainSettings(Settings):
+    """The loop: length, optimiser, precision, validation.
+
+    Attributes:
+        lr: Peak learning rate; ``lr_groups`` maps a parameter-name prefix to another one.
+        warmup_steps: Of the exponential ramp exp(-5(1-s)²).
+        lr_final: Share of the peak rate that the cosine ends at.
+        accumulate: Batches whose gradients make one optimiser step.
+        gradient_clip: Largest gradient norm, or null.
+        validate_every: Epochs between validations (the last epoch always is).
+        select: The figure that chooses the best epoch, and of which network.
+        cache_gib: Decoded clips kept in memory, at most.
+        workers: Reading processes (0 reads in the loop).
+    """
+
+    epochs: Positive = 250
+    steps_per_epoch: Positive = 29
+    batch: BatchSettings = BatchSettings()
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr_groups: dict[str, float] = {}
+    weight_decay: NonNegative = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 290
+    lr_final: Share = 0.1
+    accumulate: Positive = 1
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    validate_every: Positive = 10
+    select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"
+    median_seconds: NonNegative = 0.448
+    cache_gib: NonNegative = 4.0
+    workers: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 42
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+class Recipe(Settings):
+    """All of a training run: network, method, loop."""
+
+    name: str
+    description: str = ""
+    network: NetworkSettings = NetworkSettings()
+    method: MethodSettings = MethodSettings()
+    train: TrainSettings = TrainSettings()
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or is no mapping.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError("no such file", where=path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not readable as YAML ({error})".replace("\n", " "), where=path) from None
+    if not isinstance(content, dict):
+        raise ConfigError("expected a mapping of settings", where=path)
+    return content
+
+
+def apply_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a copy of nested settings with ``a.b=c`` overrides applied; values are YAML.
+
+    Raises:
+        ConfigError: An override has no ``=`` or passes through something that is no mapping.
+    """
+    result: dict[str, Any] = _deep_copy(settings)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"override {override!r} is not of the form a.b=c")
+        *parents, last = key.strip().split(".")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ConfigError(f"override {override!r}: {parent!r} is not a group of settings")
+        target[last] = _yaml_value(text)
+    return result
+
+
+def _yaml_value(text: str) -> Any:
+    """A YAML scalar or flow value; ``1e-3`` is a number, as people expect."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"value {text!r} is not readable as YAML") from None
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _deep_copy(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _deep_copy(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+    }
+
+
+def parse_settings(
+    kind: type[S], content: Mapping[str, Any], where: str | Path | None = None
+) -> S:
+    """Validate a mapping as settings of a kind.
+
+    Raises:
+        ConfigError: Names each setting that is unknown or out of range, in one line.
+    """
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or kind.__name__}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ConfigError(faults, where=where) from None
+
+
+def dump_yaml(settings: BaseModel | Mapping[str, Any]) -> str:
+    """Settings as YAML text, in the order they are declared."""
+    content = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
+    return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)

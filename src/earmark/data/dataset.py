@@ -1,0 +1,267 @@
+"""Clips with frame targets, and batches composed by kind of label.
+
+What a batch holds is a pure function of (seed, step), so a resumed run reads what an
+uninterrupted one would have read, and nothing about the sampler needs to be saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from earmark.core.audio import load_audio
+from earmark.core.config import BatchSettings
+from earmark.core.errors import DataError
+from earmark.core.events import LabelSet, events_by_clip
+from earmark.core.timeline import SAMPLE_RATE, FrameGrid
+from earmark.data.manifest import Manifest, Source
+
+KINDS = ("strong", "weak", "unlabelled")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of one step.
+
+    Attributes:
+        waveforms: [B, S] float32, zero-padded at the end.
+        strong: [B, T, C] frame targets; zero without strong labels.
+        weak: [B, C] clip targets; zero for unlabelled clips.
+        valid: [B, T] frames that are no padding.
+        kinds: [B] index into `KINDS`.
+    """
+
+    waveforms: Tensor
+    strong: Tensor
+    weak: Tensor
+    valid: Tensor
+    kinds: Tensor
+
+    def of_kind(self, kind: str) -> Tensor:
+        """[B] True for clips of a kind."""
+        return self.kinds == KINDS.index(kind)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        return Batch(
+            *(
+                part.to(device, non_blocking=True)
+                for part in (self.waveforms, self.strong, self.weak, self.valid, self.kinds)
+            )
+        )
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """A clip and what is known of it; ``events`` are (onset, offset, label) in seconds."""
+
+    path: Path
+    kind: str
+    events: tuple[tuple[float, float, str], ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+def frame_targets(
+    events: Sequence[tuple[float, float, str]], labels: LabelSet, grid: FrameGrid, frames: int
+) -> NDArray[np.float32]:
+    """[frames, C] with 1 from ⌊onset⌋ to ⌈offset⌉ in frames, the DCASE label encoder's rule."""
+    targets = np.zeros((frames, len(labels)), dtype=np.float32)
+    for onset, offset, label in events:
+        first, last = grid.onset_frame(onset), grid.offset_frame(offset)
+        targets[max(0, first) : max(0, last), labels.index(label)] = 1.0
+    return targets
+
+
+class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
+    """Decodes clips, pads them to one window, and keeps decoded audio up to a memory limit.
+
+    A clip longer than the window is read from its start, and events beyond it are dropped.
+    Decoded audio is kept as int16: half the memory, and what the files hold.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[LabelledClip],
+        labels: LabelSet,
+        grid: FrameGrid,
+        window: int,
+        cache_gib: float = 4.0,
+    ) -> None:
+        self.clips, self.labels, self.grid, self.window = list(clips), labels, grid, window
+        self.frames = grid.frames_in(window)
+        self._room = int(cache_gib * 2**30)
+        self._cache: dict[int, NDArray[np.int16]] = {}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def _audio(self, index: int) -> NDArray[np.int16]:
+        if index in self._cache:
+            return self._cache[index]
+        samples = load_audio(self.clips[index].path, SAMPLE_RATE)[: self.window]
+        audio = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        if audio.nbytes <= self._room:
+            self._room -= audio.nbytes
+            self._cache[index] = audio
+        return audio
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+        """Waveform [S], strong [T, C], weak [C], valid [T], kind."""
+        clip = self.clips[index]
+        audio = self._audio(index)
+        waveform = np.zeros(self.window, dtype=np.float32)
+        waveform[: len(audio)] = audio / 32768.0
+        strong = frame_targets(clip.events, self.labels, self.grid, self.frames)
+        weak = strong.max(axis=0, initial=0.0)
+        for tag in clip.tags:
+            weak[self.labels.index(tag)] = 1.0
+        valid = np.arange(self.frames) < self.grid.frames_covering(len(audio))
+        arrays = (torch.from_numpy(part) for part in (waveform, strong, weak, valid))
+        waveforms, strongs, weaks, valids = arrays
+        return waveforms, strongs, weaks, valids, KINDS.index(clip.kind)
+
+
+def labelled_clips(source: Source) -> list[LabelledClip]:
+    """The clips of a source with their labels."""
+    if source.kind == "strong" and source.events is not None:
+        events = events_by_clip(source.events)
+        return [
+            LabelledClip(path, "strong", events=tuple(events.get(path.stem, ())))
+            for path in source.clips
+        ]
+    if source.kind == "weak" and source.weak is not None:
+        tags = {Path(name).stem: labels for name, labels in source.weak.items()}
+        return [LabelledClip(path, "weak", tags=tags[path.stem]) for path in source.clips]
+    return [LabelledClip(path, "unlabelled") for path in source.clips]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows [first, first + size) of the dataset, of which each step takes ``take``."""
+
+    name: str
+    first: int
+    size: int
+    take: int
+
+
+class StepSampler:
+    """Row numbers of each step: every share is walked in seeded permutations, without repeats.
+
+    Args:
+        shares: What each kind contributes.
+        seed: Of the permutations.
+        start: First step to give.
+        stop: Step to end before.
+        rank: This process, of ``world``; each takes its own rows of the global step.
+    """
+
+    def __init__(
+        self,
+        shares: Sequence[Share],
+        seed: int,
+        start: int,
+        stop: int,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.shares, self.seed, self.start, self.stop = tuple(shares), seed, start, stop
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.start, self.stop):
+            yield [row for number in range(len(self.shares)) for row in self._rows(number, step)]
+
+    def _rows(self, number: int, step: int) -> list[int]:
+        share = self.shares[number]
+        first = (step * self.world + self.rank) * share.take
+        rows = []
+        for position in range(first, first + share.take):
+            turn, place = divmod(position, share.size)
+            rows.append(share.first + int(self._permutation(number, turn)[place]))
+        return rows
+
+    def _permutation(self, number: int, turn: int) -> NDArray[np.int64]:
+        cache: dict[int, tuple[int, NDArray[np.int64]]] = self.__dict__.setdefault("_last", {})
+        if number not in cache or cache[number][0] != turn:
+            size = self.shares[number].size
+            order = np.random.default_rng([self.seed, number, turn]).permutation(size)
+            cache[number] = (turn, order)
+        return cache[number][1]
+
+
+def compose(
+    manifest: Manifest, batch: BatchSettings, grid: FrameGrid, window: int, cache_gib: float = 4.0
+) -> tuple[ClipDataset, list[Share]]:
+    """The training dataset and how much of each kind a step takes.
+
+    Strong sources called ``real`` fill ``batch.real``, other strong ones ``batch.synthetic``.
+    Where only one of the two exists it fills both places; kinds the data lack are left out.
+
+    Raises:
+        DataError: No source gives a labelled clip to the batch.
+    """
+    groups: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
+    for source in manifest.train:
+        name = source.kind if source.kind != "strong" else "synthetic"
+        groups["real" if source.name == "real" else name].extend(labelled_clips(source))
+    take = _fill_places(batch, {name for name, clips in groups.items() if clips})
+    clips: list[LabelledClip] = []
+    shares: list[Share] = []
+    for name, members in groups.items():
+        if members and take[name]:
+            shares.append(Share(name, len(clips), len(members), take[name]))
+            clips += members
+    if not any(share.name != "unlabelled" for share in shares):
+        raise DataError(
+            "no labelled clip to train on",
+            where=manifest.root,
+            mend="Give strong or weak labels, and a batch size for their kind (train.batch)",
+        )
+    return ClipDataset(clips, manifest.labels, grid, window, cache_gib), shares
+
+
+def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
+    take = batch.model_dump()
+    for absent, other in (("real", "synthetic"), ("synthetic", "real")):
+        if absent not in present and other in present:
+            take[other] += take[absent]
+    return {name: count if name in present else 0 for name, count in take.items()}
+
+
+def without_kind(shares: Sequence[Share], kind: str) -> list[Share]:
+    """The shares with none taken of one kind."""
+    return [replace(share, take=0) if share.name == kind else share for share in shares]
+
+
+def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch:
+    """Stack dataset rows into a `Batch`."""
+    waveforms, strong, weak, valid, kinds = zip(*rows, strict=True)
+    return Batch(
+        torch.stack(waveforms),
+        torch.stack(strong),
+        torch.stack(weak),
+        torch.stack(valid),
+        torch.tensor(kinds),
+    )
+
+
+def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> DataLoader[Batch]:
+    """Batches of consecutive steps."""
+    return DataLoader(
+        dataset,
+        batch_sampler=sampler,  # type: ignore[arg-type]
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=False,
+    )

@@ -1,0 +1,116 @@
+"""A network on the clips of an evaluation split: score tables, detections, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from earmark.core.audio import load_audio
+from earmark.core.events import events_by_clip
+from earmark.core.scores import ScoreTable
+from earmark.data.manifest import Evaluation
+from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from earmark.detect.sliding import sliding_scores
+from earmark.model.sed import ModelSpec
+from earmark.score.report import metrics_dict
+
+Progress = Callable[[int, int], None]
+
+
+def score_clips(
+    network: nn.Module,
+    clips: Iterable[Path],
+    *,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> dict[str, ScoreTable]:
+    """Unfiltered score tables of clips, by clip id (file name without its last extension).
+
+    Clips of at most one window go through the network together; longer ones by sliding windows.
+    """
+    spec: ModelSpec = network.spec  # type: ignore[assignment]
+    paths = list(clips)
+    tables: dict[str, ScoreTable] = {}
+    waiting: list[tuple[str, NDArray[np.float32]]] = []
+    for done, path in enumerate(paths, start=1):
+        samples = load_audio(path, spec.sample_rate)
+        if len(samples) > spec.window:
+            scores = sliding_scores([samples], network, batch_size=batch_size)
+            tables[path.stem] = _table(scores, len(samples), spec)
+        else:
+            waiting.append((path.stem, samples))
+        if waiting and (len(waiting) == batch_size or done == len(paths)):
+            tables.update(_score_batch(network, waiting, spec))
+            waiting = []
+        if progress is not None:
+            progress(done, len(paths))
+    return {path.stem: tables[path.stem] for path in paths}
+
+
+def _score_batch(
+    network: nn.Module, members: list[tuple[str, NDArray[np.float32]]], spec: ModelSpec
+) -> Iterator[tuple[str, ScoreTable]]:
+    waveforms = torch.zeros(len(members), spec.window)
+    for row, (_, samples) in enumerate(members):
+        waveforms[row, : len(samples)] = torch.from_numpy(samples)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    with torch.inference_mode():
+        strong = network(waveforms.to(device)).strong.float().cpu().numpy()  # [B, T, C]
+    for (clip, samples), scores in zip(members, strong, strict=True):
+        yield clip, _table(scores[: spec.grid.frames_covering(len(samples))], len(samples), spec)
+
+
+def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreTable:
+    """Frames of scores as a gapless table that ends with the recording or its last whole frame."""
+    boundaries = spec.grid.boundaries(len(scores), samples / spec.sample_rate)
+    return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
+
+
+def evaluate_scores(
+    tables: Mapping[str, ScoreTable],
+    evaluation: Evaluation,
+    labels: Iterable[str],
+    postprocess: PostProcess,
+) -> dict[str, Any]:
+    """Metrics of unfiltered score tables after post-processing, with the keys used everywhere."""
+    filtered = {clip: filter_table(table, postprocess) for clip, table in tables.items()}
+    detections = {
+        clip: [event[:3] for event in scores_to_events(table, postprocess)]
+        for clip, table in tables.items()
+    }
+    truth = events_by_clip(evaluation.events)
+    durations = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
+    return metrics_dict(
+        filtered,
+        detections,
+        {clip: truth.get(clip, []) for clip in tables},
+        {clip: durations[clip] for clip in tables},
+        tuple(labels),
+        of=evaluation.listed,
+        fingerprint=evaluation.fingerprint,
+    )
+
+
+def evaluate_network(
+    network: nn.Module,
+    evaluation: Evaluation,
+    postprocess: PostProcess,
+    *,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score every clip of a split and return its metrics; the network's mode is restored."""
+    training = network.training
+    network.eval()
+    try:
+        tables = score_clips(network, evaluation.clips, batch_size=batch_size, progress=progress)
+    finally:
+        network.train(training)
+    spec: ModelSpec = network.spec  # type: ignore[assignment]
+    return evaluate_scores(tables, evaluation, spec.labels, postprocess)

@@ -1,0 +1,143 @@
+"""The losses, each a function of tensors: masked BCE, consistency, embedding-level loss."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WeightKind = Literal["lambda", "activity", "energy", "hard"]
+
+
+def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean of values [B, T, …] over valid frames [B, T]; zero when no frame is valid."""
+    mask = valid.to(values.dtype).reshape(*valid.shape, *([1] * (values.dim() - 2)))
+    count = mask.expand_as(values).sum()
+    return (values * mask).sum() / count.clamp(min=1.0)
+
+
+def strong_bce(scores: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
+    """Binary cross-entropy of frame probabilities [B, T, C] over valid frames [B, T]."""
+    return masked_mean(F.binary_cross_entropy(scores, targets, reduction="none"), valid)
+
+
+def weak_bce(scores: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of clip probabilities [B, C]; zero for an empty batch."""
+    if scores.numel() == 0:
+        return scores.sum()
+    return F.binary_cross_entropy(scores, targets)
+
+
+def strong_consistency(scores: Tensor, targets: Tensor, valid: Tensor, clips: Tensor) -> Tensor:
+    """Mean squared error to the teacher on chosen clips, as a mean over the *whole* batch.
+
+    Args:
+        scores: Student's [B, T, C].
+        targets: Teacher's [B, T, C], already mixed as the clips are.
+        valid: [B, T] frames that are no padding.
+        clips: [B] True for clips that count. Dividing by the whole batch keeps a mode's weight
+            proportional to how often it is drawn (our choice).
+    """
+    squared = (scores - targets).square() * clips.to(scores.dtype)[:, None, None]
+    return masked_mean(squared, valid)
+
+
+def weak_consistency(scores: Tensor, targets: Tensor, clips: Tensor) -> Tensor:
+    """The same for clip probabilities [B, C]."""
+    return ((scores - targets).square() * clips.to(scores.dtype)[:, None]).mean()
+
+
+def frame_weights(
+    kind: WeightKind,
+    coefficient: Tensor,
+    partner: Tensor,
+    activity: Tensor,
+    energy: Tensor,
+    smallest: float = 0.1,
+) -> Tensor:
+    """Share w of the clip in the composed embedding target, per frame.
+
+    ``lambda``: λ. ``activity``: λ(ε + a_i) / [λ(ε + a_i) + (1 − λ)(ε + a_j)], a the teacher's
+    largest class score. ``energy``: the same with frame energies and no ε. ``hard``: 1 where the
+    energy share exceeds one half.
+
+    Args:
+        kind: Which of the four.
+        coefficient: λ, [B].
+        partner: [B] rows of the partners.
+        activity: [B, T] largest teacher score of each clean frame.
+        energy: [B, T] energy of each clean frame in the mixing domain.
+        smallest: ε.
+
+    Returns:
+        [B, T] in [0, 1].
+    """
+    share = coefficient[:, None].expand_as(activity)
+    if kind == "lambda":
+        return share
+    measure = activity + smallest if kind == "activity" else energy + 1e-12
+    own, other = share * measure, (1.0 - share) * measure[partner]
+    weights = own / (own + other)
+    return (weights > 0.5).to(weights.dtype) if kind == "hard" else weights
+
+
+def compose_embeddings(z: Tensor, partner: Tensor, weights: Tensor) -> Tensor:
+    """m = w·ẑ_i + (1 − w)·ẑ_j of vectors z [B, T, d] with frame weights [B, T]; hats are unit."""
+    unit = F.normalize(z, dim=-1)
+    w = weights.unsqueeze(-1)
+    return w * unit + (1.0 - w) * unit[partner]
+
+
+def embedding_loss(
+    prediction: Tensor,
+    target: Tensor,
+    valid: Tensor,
+    gain: Literal["resultant", "unit"] = "resultant",
+) -> Tensor:
+    """Mean over valid frames of gain·(2 − 2·cos(u, m)), the BYOL-type loss of ATST-Frame.
+
+    With gain R = ‖m‖ it has the gradient of w(2 − 2û·ẑ_i) + (1 − w)(2 − 2û·ẑ_j) without that
+    form's floor 2(1 − R); with a unit target it is ATST-Frame's loss (arXiv 2306.04186).
+
+    Args:
+        prediction: Student's head output u [B, T, d].
+        target: m [B, T, d], of length at most 1.
+        valid: [B, T] frames that are no padding.
+        gain: ``resultant`` weighs a frame by R, ``unit`` by 1.
+    """
+    length = target.norm(dim=-1)  # [B, T]
+    cosine = (F.normalize(prediction, dim=-1) * target).sum(dim=-1) / length.clamp(min=1e-6)
+    loss = 2.0 - 2.0 * cosine
+    if gain == "resultant":
+        loss = loss * length.detach()
+    return masked_mean(loss, valid & (length.detach() > 1e-6))
+
+
+def frame_energy(x: Tensor, frames: int) -> Tensor:
+    """Mean energy of each output frame of waveforms [B, S] or linear mels [B, F, L]: [B, frames].
+
+    Samples (or mel frames) are split evenly over the frames by adaptive pooling.
+    """
+    power = x.square() if x.dim() == 2 else x.sum(dim=1)
+    return F.adaptive_avg_pool1d(power.unsqueeze(1), frames).squeeze(1)
+
+
+@torch.no_grad()
+def collapse_figures(prediction: Tensor, valid: Tensor) -> dict[str, float]:
+    """What to watch for collapse: per-dimension std of û, and mean cosine between clips.
+
+    Uniform on the sphere gives a std of 1/√d and a cosine near 0; a std below 0.02 or a cosine
+    above 0.7 is a warning.
+    """
+    unit = F.normalize(prediction.float(), dim=-1)
+    rows = unit[valid]
+    if len(rows) < 2:
+        return {"embedding_std": float("nan"), "embedding_cosine": float("nan")}
+    mask = valid.to(unit.dtype)
+    means = (unit * mask.unsqueeze(-1)).sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    clips = len(means)
+    # The mean over ordered pairs of frames of different clips of û·û' is what the sums give.
+    pairs = (means.sum(dim=0).square().sum() - means.square().sum()) / max(1, clips * (clips - 1))
+    return {"embedding_std": rows.std(dim=0).mean().item(), "embedding_cosine": pairs.item()}

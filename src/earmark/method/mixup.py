@@ -1,0 +1,102 @@
+"""Conditional mixup: one coefficient mixes two clips and decides what the mixture teaches.
+
+x̃ = λ·x_i + (1 − λ)·g·x_j with λ in [0.5, 1]. λ ≤ τ is a *composition*: both clips are targets.
+λ > τ is a *perturbation*: the weaker clip is noise, the target is the dominant clip's alone
+(arXiv 2606.29901; the distribution of λ, τ and the mixing domain are our choices).
+λ = 1 is no mixing, so one path serves mixed and plain clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from earmark.core.config import MixupSettings
+
+
+@dataclass(frozen=True)
+class Mix:
+    """One draw for a batch.
+
+    Attributes:
+        coefficient: λ, [B] in [0.5, 1].
+        partner: π, [B] row of the partner, within the same kind of label.
+        composed: [B] True where the mixture is a composition. λ = 1 never is.
+    """
+
+    coefficient: Tensor
+    partner: Tensor
+    composed: Tensor
+
+    def to(self, device: torch.device) -> Mix:
+        """The same draw on a device."""
+        return Mix(*(part.to(device) for part in (self.coefficient, self.partner, self.composed)))
+
+
+def draw_mix(kinds: Tensor, settings: MixupSettings, generator: torch.Generator) -> Mix:
+    """Draw coefficients, partners and modes for a batch.
+
+    Args:
+        kinds: [B] number of each clip's kind of label; partners stay within a kind.
+        settings: Distribution, threshold and probability of mixing the batch.
+        generator: Source of every draw, on the CPU.
+    """
+    batch = len(kinds)
+    partner = torch.arange(batch)
+    coefficient = torch.ones(batch)
+    if torch.rand((), generator=generator) < settings.probability:
+        draws = _beta(settings.alpha, batch, generator)
+        coefficient = torch.maximum(draws, 1.0 - draws)
+        for kind in kinds.unique():
+            rows = torch.nonzero(kinds == kind).squeeze(1)
+            partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
+    alone = partner == torch.arange(batch)
+    coefficient = torch.where(alone, torch.ones(()), coefficient)
+    composed = (coefficient <= settings.tau) & (coefficient < 1.0)
+    return Mix(coefficient, partner, composed)
+
+
+def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+    """[count] draws of Beta(α, α); PyTorch's own distribution takes no generator."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count)).float()
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """[B] shaped to broadcast over the other axes of ``like``."""
+    return values.to(like.dtype).reshape(-1, *([1] * (like.dim() - 1)))
+
+
+def mix_inputs(x: Tensor, mix: Mix, level: Literal["none", "rms"] = "none") -> Tensor:
+    """λ·x_i + (1 − λ)·g·x_j for waveforms [B, S] or linear mels [B, F, T].
+
+    ``level="rms"`` chooses g so that the partner has the clip's root mean square; a silent clip
+    or partner keeps g = 1.
+    """
+    other = x[mix.partner]
+    if level == "rms":
+        own = x.square().flatten(1).mean(dim=1).sqrt()  # [B]
+        theirs = own[mix.partner]
+        gain = torch.where((own > 1e-8) & (theirs > 1e-8), own / theirs.clamp(min=1e-8), 1.0)
+        other = other * _column(gain, x)
+    coefficient = _column(mix.coefficient, x)
+    return coefficient * x + (1.0 - coefficient) * other
+
+
+def mix_targets(targets: Tensor, mix: Mix, how: Literal["soft", "max"] = "soft") -> Tensor:
+    """Targets of the mixtures, for labels and teacher scores alike: [B, …] → [B, …].
+
+    Composition: λ·y_i + (1 − λ)·y_j (``soft``) or their maximum (``max``). Perturbation: y_i.
+    """
+    other = targets[mix.partner]
+    if how == "max":
+        joined = torch.maximum(targets, other)
+    else:
+        coefficient = _column(mix.coefficient, targets)
+        joined = coefficient * targets + (1.0 - coefficient) * other
+    composed = mix.composed.reshape(-1, *([1] * (targets.dim() - 1)))
+    return torch.where(composed, joined, targets)

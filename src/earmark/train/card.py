@@ -1,0 +1,59 @@
+"""The model card inside a bundle: what it hears, what it learned from, how well it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from earmark import __version__
+from earmark.core.config import Recipe
+from earmark.data.manifest import Manifest
+
+FIGURES = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")
+
+
+def model_card(
+    recipe: Recipe,
+    manifest: Manifest,
+    network: str,
+    epoch: int,
+    metrics: dict[str, Any],
+    command: str = "",
+) -> str:
+    """Markdown for a bundle's ``README.md``."""
+    train = recipe.train
+    sources = "\n".join(
+        f"- {source.name} ({source.kind}): {len(source.clips)} clips" for source in manifest.train
+    )
+    lines = [
+        f"# {recipe.name}: a sound event detector",
+        f"Classes: {', '.join(manifest.labels)}.",
+        recipe.description.strip(),
+        "## Trained on",
+        f"Data fingerprint `{manifest.fingerprint}`.",
+        sources,
+        "## How",
+        f"Recipe `{recipe.name}`, {network} after epoch {epoch} of {train.epochs} "
+        f"({train.steps_per_epoch} steps each), seed {train.seed}, earmark {__version__}.",
+    ]
+    if command:
+        lines.append(f"    {command}")
+    lines += ["## Scores on the validation split", metrics_table(metrics)]
+    lines += ["## Licence", "Weights: MIT. The audio it was trained on keeps its own licences."]
+    return "\n\n".join(line for line in lines if line) + "\n"
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """Metrics as a Markdown table, one row for the mean and one for each class."""
+    present = [name for name in FIGURES if isinstance(metrics.get(name), int | float)]
+    if not present:
+        return "None: the data have no validation split."
+    rows = [f"| class | {' | '.join(present)} |", f"|---|{'---|' * len(present)}"]
+    rows.append("| **all** | " + " | ".join(f"{metrics[name]:.3f}" for name in present) + " |")
+    per_class = metrics.get("per_class", {})
+    labels = sorted({label for name in present for label in per_class.get(name, {})})
+    for label in labels:
+        values = [per_class.get(name, {}).get(label) for name in present]
+        cells = ["–" if value is None else f"{value:.3f}" for value in values]
+        rows.append(f"| {label} | {' | '.join(cells)} |")
+    note = f"On {metrics.get('clips')} of {metrics.get('of')} clips"
+    return "\n".join(rows) + f"\n\n{note}, fingerprint `{metrics.get('fingerprint')}`."

@@ -1,0 +1,316 @@
+"""The loop, on Lightning Fabric: steps, moving average, validation, checkpoints, journal.
+
+Every random draw of a step comes from (seed, step), so a resumed run takes the same steps as
+an uninterrupted one; a checkpoint holds weights, optimiser and counters, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch.nn.utils import clip_grad_norm_
+
+from earmark.core.config import Recipe, dump_yaml, load_yaml, parse_settings
+from earmark.core.errors import ConfigError
+from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
+from earmark.data.manifest import Manifest
+from earmark.detect.evaluate import evaluate_network
+from earmark.detect.postprocess import PostProcess
+from earmark.method.stages import Student, Teacher, training_step
+from earmark.method.teacher import ema_decay
+from earmark.model.bundle import save_bundle
+from earmark.model.sed import SedNetwork
+from earmark.train.card import model_card
+from earmark.train.journal import Journal
+from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
+
+NETWORKS = ("student", "teacher")
+STATE = "state.ckpt"
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes."""
+
+    def on_step(self, step: int, steps: int, figures: dict[str, float]) -> None:
+        """After each optimiser step, with the losses of its last batch."""
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """After each epoch, with the line written to the journal."""
+
+
+@dataclass
+class Run:
+    """What changes while training."""
+
+    student: Student
+    teacher: Teacher
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    epoch: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def state(self, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+        """Everything needed to go on, as tensors and plain values."""
+        return {
+            "student": self.student.state_dict(),
+            "teacher": self.teacher.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "recipe": recipe.model_dump(mode="json"),
+            "data": fingerprint,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.student.load_state_dict(state["student"])
+        self.teacher.load_state_dict(state["teacher"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch = state["step"], state["epoch"]
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+def train(
+    recipe: Recipe,
+    manifest: Manifest,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    fabric: Fabric | None = None,
+    command: str = "",
+    stop_after_epochs: int | None = None,
+) -> Run:
+    """Train a recipe on a dataset; the run folder becomes a bundle beside its journal.
+
+    Args:
+        recipe: Network, method and loop.
+        manifest: The data; its labels become the network's.
+        out: Run folder. ``out`` itself is the bundle of the best epoch, ``out/teacher`` and
+            ``out/student`` those of the last.
+        resume: Go on from the folder's checkpoint if there is one.
+        reporter: Told of steps and epochs.
+        fabric: Device, precision and processes; by default one process on the best device.
+        command: Noted on the model card.
+        stop_after_epochs: Stop early after so many epochs of this call, as if interrupted.
+
+    Raises:
+        ConfigError: The folder holds another run, or resuming with another recipe or data.
+    """
+    out, settings = Path(out), recipe.train
+    fabric = fabric or Fabric(accelerator="auto", devices=1, precision=settings.precision)
+    fabric.launch()
+    state = _open_run(out, recipe, manifest.fingerprint, resume)
+    torch.manual_seed(settings.seed)
+    network = SedNetwork(recipe.network, tuple(manifest.labels))
+    student = Student(network, recipe.method.embedding)
+    run = Run(student, Teacher(student), make_optimizer(student, settings))
+    if state is not None:
+        run.load(state)
+    run.teacher.to(fabric.device)
+    wrapped, run.optimizer = fabric.setup(student, run.optimizer)
+    grid, window = network.spec.grid, network.spec.window
+    dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
+    journal = Journal(out, keep_epochs=run.epoch)
+    stop = settings.epochs
+    if stop_after_epochs is not None:
+        stop = min(stop, run.epoch + stop_after_epochs)
+    for epoch in range(run.epoch, stop):
+        began = time.monotonic()
+        losses = run_epoch(fabric, wrapped, run, recipe, dataset, shares, reporter)
+        run.epoch = epoch + 1
+        record = {"epoch": run.epoch, "step": run.step, "lr": learning_rate(run.step, settings)}
+        record |= {"losses": losses, "seconds": round(time.monotonic() - began, 3)}
+        last = run.epoch == settings.epochs
+        if last or run.epoch % settings.validate_every == 0:
+            record["validation"] = validate(run, manifest, settings.median_seconds)
+            if fabric.is_global_zero:
+                keep_best(run, recipe, manifest, out, last, record["validation"], command)
+        if fabric.is_global_zero:
+            journal.write(record)
+            _save(run.state(recipe, manifest.fingerprint), out / STATE)
+        fabric.barrier()
+        if reporter is not None:
+            reporter.on_epoch(record)
+    journal.close()
+    return run
+
+
+def run_epoch(
+    fabric: Fabric,
+    student: torch.nn.Module,
+    run: Run,
+    recipe: Recipe,
+    dataset: ClipDataset,
+    shares: list[Share],
+    reporter: Reporter | None,
+) -> dict[str, float]:
+    """One epoch of optimiser steps; returns the mean of each figure."""
+    settings, sums = recipe.train, dict[str, float]()
+    first = run.step * settings.accumulate
+    stop = first + settings.steps_per_epoch * settings.accumulate
+    sampler = StepSampler(
+        shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size
+    )
+    batches = iter(step_loader(dataset, sampler, settings.workers))
+    student.train()
+    for _ in range(settings.steps_per_epoch):
+        figures = optimizer_step(fabric, student, run, recipe, batches)
+        for name, value in figures.items():
+            sums[name] = sums.get(name, 0.0) + value
+        if reporter is not None:
+            reporter.on_step(run.step, settings.steps, figures)
+    return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+
+
+def optimizer_step(
+    fabric: Fabric,
+    student: torch.nn.Module,
+    run: Run,
+    recipe: Recipe,
+    batches: Iterator[Batch],
+) -> dict[str, float]:
+    """Gradients of ``accumulate`` batches, one step, one move of the teacher."""
+    settings, method = recipe.train, recipe.method
+    set_learning_rate(run.optimizer, run.step, settings)
+    run.optimizer.zero_grad(set_to_none=True)
+    figures: dict[str, float] = {}
+    for part in range(settings.accumulate):
+        generator = _step_generator(settings.seed, run.step, part, fabric.global_rank)
+        batch = next(batches).to(fabric.device)
+        with (
+            fabric.no_backward_sync(student, enabled=part < settings.accumulate - 1),
+            fabric.autocast(),
+        ):
+            result = training_step(student, run.teacher, batch, run.step, method, generator)
+            fabric.backward(result.loss / settings.accumulate)
+        for name, value in result.figures.items():
+            figures[name] = figures.get(name, 0.0) + value / settings.accumulate
+    if settings.gradient_clip is not None:
+        clip_grad_norm_(student.parameters(), settings.gradient_clip)
+    run.optimizer.step()
+    run.step += 1
+    run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
+    return figures
+
+
+def _step_generator(seed: int, step: int, part: int, rank: int) -> torch.Generator:
+    """The generator of one batch; dropout's global one is seeded from it."""
+    key = (seed * 1_000_003 + step) * 1_009 + part * 64 + rank
+    generator = torch.Generator().manual_seed(key % 2**63)
+    torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+    return generator
+
+
+def validate(run: Run, manifest: Manifest, median_seconds: float) -> dict[str, Any]:
+    """Metrics of both networks on the validation split; empty without one."""
+    evaluation = manifest.splits.get("validation")
+    if evaluation is None:
+        return {}
+    postprocess = PostProcess(median_seconds=median_seconds)
+    networks = {"student": run.student.network, "teacher": run.teacher.network}
+    return {
+        name: evaluate_network(network, evaluation, postprocess)
+        for name, network in networks.items()
+    }
+
+
+def keep_best(
+    run: Run,
+    recipe: Recipe,
+    manifest: Manifest,
+    out: Path,
+    last: bool,
+    validation: dict[str, Any],
+    command: str,
+) -> None:
+    """Write the bundle of this epoch where it is the best so far, and both at the end."""
+    networks = {"student": run.student.network, "teacher": run.teacher.network}
+    select = recipe.train.select
+    chosen = "student" if select == "student_psds" else "teacher"
+    run.metrics = validation
+    postprocess = {"median_seconds": recipe.train.median_seconds, "threshold": 0.5}
+
+    def save(folder: Path, name: str) -> None:
+        metrics = validation.get(name, {})
+        card = model_card(recipe, manifest, name, run.epoch, metrics, command)
+        save_bundle(folder, networks[name], postprocess, card)
+
+    figure = float(run.epoch)
+    if select != "last" and validation:
+        metrics = validation[chosen]
+        figure = metrics["psds1"] + (0.0 if select == "teacher_psds1" else metrics["psds2"])
+    if figure > run.best:
+        run.best, run.best_epoch = figure, run.epoch
+        save(out, chosen)
+    if last:
+        for name in NETWORKS:
+            save(out / name, name)
+
+
+def _open_run(
+    out: Path, recipe: Recipe, fingerprint: str, resume: bool
+) -> dict[str, Any] | None:
+    """The state to resume from, or None for a new run; refuses to overwrite another run."""
+    path = out / STATE
+    if not resume:
+        if path.exists():
+            raise ConfigError(
+                "holds a run already", where=out, mend="Add --resume, or choose another folder"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.yaml").write_text(dump_yaml(recipe), encoding="utf-8")
+        return None
+    if not path.exists():
+        return _open_run(out, recipe, fingerprint, resume=False)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    _refuse_other_run(state, recipe, fingerprint, out)
+    return state
+
+
+def _refuse_other_run(
+    state: dict[str, Any], recipe: Recipe, fingerprint: str, out: Path
+) -> None:
+    stored = parse_settings(Recipe, state["recipe"], out / STATE)
+    if stored != recipe:
+        raise ConfigError(
+            "was begun with other settings",
+            where=out / "recipe.yaml",
+            mend="Resume with the same recipe and overrides, or choose another folder",
+        )
+    if state["data"] != fingerprint:
+        raise ConfigError(
+            f"was begun on other data (fingerprint {state['data']}, now {fingerprint})",
+            where=out,
+            mend="Give the same dataset, or choose another folder",
+        )
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    draft = path.with_suffix(".part")
+    torch.save(state, draft)
+    os.replace(draft, path)
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """The recipe a run folder was trained with."""
+    path = Path(path)
+    return parse_settings(Recipe, load_yaml(path), path)
+
+
+def run_record(out: str | Path) -> list[dict[str, Any]]:
+    """The journal of a run, one record an epoch."""
+    lines = (Path(out) / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
