@@ -1,0 +1,338 @@
+"""Recordings in and out: decode, mix to mono, resample; whole or in blocks.
+
+There is one way in: `read_blocks` decodes and resamples block by block in constant memory, and
+`load_audio` joins its blocks, so a recording has the same samples whichever way it is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from earmark.core.containers import check_whole
+from earmark.core.errors import AudioError, ConfigError
+from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
+
+AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
+"""A path, a seekable binary file object, or ``(samples, sample_rate)``.
+
+Samples are [S] or [S, channels], floats of full scale 1 or whole numbers of their type's scale.
+"""
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+"""How the names of recordings end."""
+
+_KINDS = "Earmark reads WAV, FLAC, OGG and MP3"
+_UNKNOWN_LENGTH = 2**62  # headers of streamed files promise about this much
+_MP3_SLACK = 2 * 1152  # an MP3 encoder's own count may be off by its delay
+_MOST_CHANNELS = 64
+_COPY_AGAIN = "Copy or download the file again"
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says.
+
+    Attributes:
+        samples: Samples per channel.
+        sample_rate: Samples per second.
+        channels: Number of channels.
+        seconds: Duration.
+    """
+
+    samples: int
+    sample_rate: int
+    channels: int
+    seconds: float
+
+
+def load_audio(source: AudioSource, sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """Read a whole recording: the mean of its channels, resampled.
+
+    Args:
+        source: A path, a seekable binary file object (read from its start), or
+            ``(samples, sample_rate)`` with samples [S] or [S, channels].
+        sample_rate: Samples per second of the result.
+
+    Returns:
+        [S] float32; S is `earmark.core.timeline.resampled_length` of the recording's length.
+
+    Raises:
+        AudioError: If the recording is missing, empty, truncated, no audio, or holds samples that
+            are not finite.
+        ConfigError: If the sample rate is not positive.
+    """
+    blocks = list(read_blocks(source, sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def audio_info(source: AudioSource) -> AudioInfo:
+    """Length, rate and channels of a recording, from its header.
+
+    Raises:
+        AudioError: If the recording is missing, empty, no audio, or the file is shorter than its
+            header says (for FLAC and MP3 only decoding can tell).
+    """
+    if isinstance(source, tuple):
+        samples, rate = _checked_array(source)
+        count, channels = samples.shape
+        return AudioInfo(count, rate, channels, samples_to_seconds(count, rate))
+    with _opened(source) as (file, name):
+        count = file.frames
+        if count >= _UNKNOWN_LENGTH:
+            count = sum(len(block) for block in _decoded(file, name, file.samplerate * 60))
+        return AudioInfo(
+            count, file.samplerate, file.channels, samples_to_seconds(count, file.samplerate)
+        )
+
+
+def read_blocks(
+    source: AudioSource, sample_rate: int = SAMPLE_RATE, block_seconds: float = 60.0
+) -> Iterator[NDArray[np.float32]]:
+    """Read a recording of any length block by block, in constant memory.
+
+    Args:
+        source: As for `load_audio`.
+        sample_rate: Samples per second of the result.
+        block_seconds: About how much to hold at a time.
+
+    Yields:
+        Blocks [s] of float32, s ≥ 1 and not all alike; joined they are what `load_audio` returns,
+        whatever the block length.
+
+    Raises:
+        AudioError: As `load_audio`; for a file that breaks off, when the break is reached.
+        ConfigError: If the sample rate or the block length is not positive.
+    """
+    if sample_rate < 1 or not 0 < block_seconds < float("inf"):
+        raise ConfigError(
+            f"cannot read blocks of {block_seconds} s at {sample_rate} samples per second",
+            mend="Both must be positive",
+        )
+    if isinstance(source, tuple):
+        samples, rate = _checked_array(source)
+        size = max(1, int(block_seconds * rate))
+        mono = (_mono(samples[i : i + size], "audio") for i in range(0, len(samples), size))
+        yield from _resampled(mono, rate, sample_rate)
+        return
+    with _opened(source) as (file, name):
+        size = max(1, int(block_seconds * file.samplerate))
+        mono = (_mono(block, name) for block in _decoded(file, name, size))
+        yield from _resampled(mono, file.samplerate, sample_rate)
+
+
+def write_audio(
+    path: str | os.PathLike[str], samples: NDArray[np.floating[Any]], sample_rate: int = SAMPLE_RATE
+) -> None:
+    """Write a recording as 16-bit WAV or FLAC.
+
+    Args:
+        path: The file; its suffix says which. Its folder is made.
+        samples: [S] of full scale 1; what goes beyond is clipped.
+        sample_rate: Samples per second.
+
+    Raises:
+        AudioError: If the suffix is another, or the samples are not [S], empty or not finite.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".wav", ".flac"):
+        raise AudioError("cannot write this kind of file", where=path, mend="Use .wav or .flac")
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise AudioError(
+            f"samples of shape {samples.shape} are no mono recording of finite numbers", where=path
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Scaled here, because libsndfile writes with 32767 and reads with 32768.
+    whole = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    try:
+        soundfile.write(path, whole, sample_rate, subtype="PCM_16")
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"cannot be written ({_reason(error)})", where=path) from None
+
+
+def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
+    """All recordings in a folder and its sub-folders, by suffix, sorted by their paths.
+
+    Links to folders are followed; hidden files and folders are not looked at.
+
+    Raises:
+        AudioError: If there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError("no such folder", where=folder, mend="Check the path")
+    found: list[Path] = []
+    seen: set[str] = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(base, name)
+            for name in names
+            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]:
+    """Samples [S, channels] and their rate."""
+    if len(source) != 2:
+        raise AudioError("audio in memory must be (samples, sample_rate)")
+    samples, rate = np.asarray(source[0]), source[1]
+    if not isinstance(rate, int | np.integer) or rate < 1:
+        raise AudioError(
+            f"audio in memory has the sample rate {rate!r}", mend="Give samples per second"
+        )
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
+        raise AudioError(
+            f"audio in memory has shape {samples.shape} and type {samples.dtype}",
+            mend="Give numbers of shape [samples] or [samples, channels]",
+        )
+    if samples.size == 0:
+        raise AudioError("the audio in memory is empty")
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if samples.shape[1] > _MOST_CHANNELS:
+        raise AudioError(
+            f"audio in memory has {samples.shape[1]} channels of {len(samples)} samples",
+            mend="Transpose it: the shape is [samples, channels]",
+        )
+    return samples, int(rate)
+
+
+def _mono(block: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """Mean of the channels of samples [s, channels], as float32 of full scale 1."""
+    if block.dtype.kind in "iu":
+        half = 2.0 ** (8 * block.dtype.itemsize - 1)
+        block = (block - (half if block.dtype.kind == "u" else 0.0)) / half
+    mono = np.asarray(block.mean(axis=1, dtype=np.float64), dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise AudioError(
+            "the recording has samples that are not finite numbers (NaN or infinite)",
+            where=name,
+            mend="Export it again, or leave it out",
+        )
+    return mono
+
+
+def _resampled(
+    blocks: Iterator[NDArray[np.float32]], rate_in: int, rate_out: int
+) -> Iterator[NDArray[np.float32]]:
+    """Resample a stream of blocks; the total is exactly `resampled_length`."""
+    if rate_in == rate_out:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality="HQ")
+    received = given = 0
+    held: NDArray[np.float32] | None = next(blocks)
+    while held is not None:
+        following = next(blocks, None)
+        received += len(held)
+        out = stream.resample_chunk(held, last=following is None)
+        left = resampled_length(received, rate_in, rate_out) - given
+        if following is None:
+            out = np.pad(out, (0, max(0, left - len(out))))[:left]
+        given += len(out)
+        if len(out):
+            yield out
+        held = following
+
+
+@contextmanager
+def _opened(
+    source: str | os.PathLike[str] | BinaryIO,
+) -> Iterator[tuple[soundfile.SoundFile, str]]:
+    """A sound file that was checked to be whole as far as its container tells, and its name."""
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        with _opened_path(Path(source)) as raw, _decoder(raw, name) as file:
+            yield file, name
+        return
+    name = str(getattr(source, "name", "the file object"))
+    if not (hasattr(source, "read") and hasattr(source, "seekable")):
+        raise AudioError(
+            f"a {type(source).__name__} is no audio",
+            mend="Give a path, a binary file object or (samples, sample_rate)",
+        )
+    if not source.seekable():
+        raise AudioError(
+            "the file object cannot be read twice", where=name, mend="Read it into io.BytesIO first"
+        )
+    with _decoder(source, name) as file:
+        yield file, name
+
+
+def _opened_path(path: Path) -> BinaryIO:
+    if path.is_dir():
+        raise AudioError("a folder, not a recording", where=path, mend="Name a file in it")
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise AudioError("no such file", where=path, mend="Check the path") from None
+    except OSError as error:
+        raise AudioError(f"cannot be opened ({error.strerror})", where=path) from None
+
+
+@contextmanager
+def _decoder(raw: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
+    """The decoder of a file, read from its start."""
+    if raw.seek(0, os.SEEK_END) == 0:
+        raise AudioError("the file is empty (0 bytes)", where=name, mend=_COPY_AGAIN)
+    check_whole(raw, name)
+    raw.seek(0)
+    try:
+        file = soundfile.SoundFile(raw)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise AudioError(f"not a recording ({_reason(error)})", where=name, mend=_KINDS) from None
+    with file:
+        if file.frames == 0:
+            raise AudioError(
+                "the recording has no samples", where=name, mend="Record it again, or leave it out"
+            )
+        yield file
+
+
+def _decoded(file: soundfile.SoundFile, name: str, size: int) -> Iterator[NDArray[np.float32]]:
+    """Blocks [s, channels] of a file, up to the end that its header promises."""
+    count = 0
+    while True:
+        try:
+            block = file.read(size, dtype="float32", always_2d=True)
+        except (RuntimeError, ValueError) as error:
+            raise _broken(name, count, file, _reason(error)) from None
+        if len(block) == 0:
+            break
+        count += len(block)
+        yield block
+    slack = _MP3_SLACK if file.format in ("MP3", "MPEG") else 0
+    if file.frames < _UNKNOWN_LENGTH and count < file.frames - slack:
+        raise _broken(name, count, file, f"{file.frames / file.samplerate:.3f} s were announced")
+    if count == 0:
+        raise AudioError("the recording has no samples", where=name, mend=_COPY_AGAIN)
+
+
+def _broken(name: str, count: int, file: soundfile.SoundFile, reason: str) -> AudioError:
+    return AudioError(
+        f"the file is truncated or damaged: it breaks off after "
+        f"{count / file.samplerate:.3f} s ({reason})",
+        where=name,
+        mend=_COPY_AGAIN,
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return str(text).removeprefix("Error : ").rstrip(". \n") or type(error).__name__

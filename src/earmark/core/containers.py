@@ -1,0 +1,85 @@
+"""Whether a sound file is whole, as far as its container tells.
+
+libsndfile decodes a WAV or OGG file that was cut off as if it were only shorter. These checks
+read the few header bytes that tell (RIFF and RF64: EBU Tech 3306; Ogg: RFC 3533).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import BinaryIO
+
+from earmark.core.errors import AudioError
+
+_OPEN_ENDED = 0x7FFF0000  # programs that stream write data sizes of 0, or of this and more
+_PAGE_HEADER = 27
+_LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
+_LAST_PAGE = 0x04
+
+
+def check_whole(file: BinaryIO, name: str) -> None:
+    """Refuse a WAV or OGG file that ends before its own end.
+
+    Args:
+        file: Seekable; its position is changed.
+        name: For the message.
+
+    Raises:
+        AudioError: If the file is truncated. Files of other kinds pass.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        missing = _missing_from_wav(file, size)
+    elif head[:4] == b"OggS":
+        missing = None if _ogg_ends(file, size) else "its last page"
+    else:
+        return
+    if missing:
+        raise AudioError(
+            f"the file is truncated: {missing} is missing",
+            where=name,
+            mend="Copy or download the file again",
+        )
+
+
+def _missing_from_wav(file: BinaryIO, size: int) -> str | None:
+    """What lies behind the end of a RIFF or RF64 file, in words."""
+    position = 12
+    long_size = None
+    while True:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return "the audio data"  # no data chunk at all
+        kind, length = header[:4], struct.unpack("<I", header[4:])[0]
+        if kind == b"ds64":
+            long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
+        if kind == b"data":
+            if length == 0xFFFFFFFF and long_size is not None:
+                length = long_size
+            elif length == 0 or length >= _OPEN_ENDED:
+                return None
+            lacking = position + 8 + length - size
+            return f"{lacking} of {length} bytes of audio" if lacking > 0 else None
+        position += 8 + length + length % 2
+
+
+def _ogg_ends(file: BinaryIO, size: int) -> bool:
+    """Whether an Ogg file ends with a whole page that is marked as a stream's last."""
+    first = max(0, size - _LONGEST_PAGE)
+    file.seek(first)
+    tail = file.read()
+    start = len(tail)
+    # "OggS" may also occur by chance in the data, so only a page that ends with the file counts.
+    while (start := tail.rfind(b"OggS", 0, start)) >= 0:
+        header = tail[start : start + _PAGE_HEADER]
+        if len(header) < _PAGE_HEADER:
+            continue
+        table = tail[start + _PAGE_HEADER : start + _PAGE_HEADER + header[26]]
+        end = start + _PAGE_HEADER + header[26] + sum(table)
+        if header[4] == 0 and len(table) == header[26] and end == len(tail):
+            return bool(header[5] & _LAST_PAGE)
+    return False
