@@ -91,6 +91,12 @@ def test_gate_rises_over_a_noise_floor_but_keeps_steady_sounds() -> None:
     assert active_parts(crackling) == [(0, crackling.size)]
 
 
+def test_rumble_does_not_open_the_gate() -> None:
+    rumble = 0.05 * np.sin(2 * np.pi * 40 * np.arange(3 * RATE) / RATE)
+    parts = active_parts(bursts((1.0, 1.5)) + rumble.astype(np.float32))
+    np.testing.assert_allclose(np.array(parts) / RATE, [(1.0, 1.5)], atol=0.011)
+
+
 def test_silence_has_no_active_part() -> None:
     assert active_parts(np.zeros(5000, dtype=np.float32)) == []
     assert active_parts(np.zeros(0, dtype=np.float32)) == []
