@@ -1,0 +1,239 @@
+"""The public face of detection: a network, its post-processing, and recordings of any length."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from earmark.core.audio import AudioSource, audio_info, read_blocks
+from earmark.core.errors import ConfigError, LabelError
+from earmark.core.scores import ScoreTable
+from earmark.core.timeline import samples_to_seconds, seconds_to_samples
+from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
+from earmark.detect.sliding import Progress, plan_windows, sliding_scores, spec_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULT_COLUMNS = ("filename", "onset", "offset", "event_label", "score")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found in one recording.
+
+    Attributes:
+        filename: Base name of the recording's file, or the name given for it.
+        duration: Length of the recording in seconds.
+        table: Scores [T, C] with their boundaries in seconds, before post-processing.
+        found: Events ``(onset, offset, label, score)`` in seconds, sorted by onset.
+    """
+
+    filename: str
+    duration: float
+    table: ScoreTable
+    found: tuple[ScoredEvent, ...]
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """Events as a table: filename, onset and offset in seconds, event_label, score."""
+        import pandas as pd
+
+        rows = [(self.filename, *event) for event in self.found]
+        frame = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+        return frame.astype({"onset": float, "offset": float, "score": float})
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Scores as a gapless table: onset and offset in seconds, one column per class."""
+        frame: pd.DataFrame = self.table.to_frame()
+        return frame
+
+
+class Detector:
+    """Finds the events of recordings of any length.
+
+    Args:
+        network: Scores waveforms [B, S]; carries its specification as ``spec``.
+        postprocess: How scores become events, or the dictionary of a bundle's
+            ``postprocess.yaml``; the defaults of `PostProcess` when None.
+        hop_seconds: Time between window starts; half a window when None.
+        batch_size: Windows per network call.
+        weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
+        path: Where the network came from, if from a bundle.
+        fingerprint: What identifies that bundle's content.
+
+    Raises:
+        ConfigError: If a setting is not usable, or the post-processing misses a class.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        postprocess: PostProcess | Mapping[str, Any] | None = None,
+        *,
+        hop_seconds: float | None = None,
+        batch_size: int = 8,
+        weighting: str = "hann",
+        path: Path | None = None,
+        fingerprint: str | None = None,
+    ) -> None:
+        if postprocess is None:
+            postprocess = PostProcess()
+        elif not isinstance(postprocess, PostProcess):
+            postprocess = PostProcess.from_dict(postprocess)
+        for label in spec_of(network).labels:
+            postprocess.for_label(label)  # a missing class is told now, not after an hour
+        plan_windows(spec_of(network), hop_seconds)
+        self.network = network
+        self.postprocess = postprocess
+        self.path = path
+        self.fingerprint = fingerprint
+        self._hop_seconds = hop_seconds
+        self._batch_size = batch_size
+        self._weighting = weighting
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **settings: Any) -> Detector:
+        """Loads a detector.
+
+        Args:
+            name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the
+                name of a repository on the Hugging Face Hub.
+            **settings: ``hop_seconds``, ``batch_size``, ``weighting`` and ``postprocess`` as of
+                the constructor; the last replaces the bundle's own.
+
+        Raises:
+            BundleError: If there is no such bundle, or it is not complete.
+            ConfigError: If a setting or the bundle's post-processing is not usable.
+        """
+        from earmark.model.bundle import load_bundle
+
+        bundle = load_bundle(name)
+        postprocess = settings.pop("postprocess", None)
+        if postprocess is None:
+            try:
+                postprocess = PostProcess.from_dict(bundle.postprocess)
+            except ConfigError as error:
+                where = bundle.path / "postprocess.yaml"
+                raise ConfigError(error.what, where=where, mend=error.mend) from None
+        return cls(
+            bundle.network,
+            postprocess,
+            path=bundle.path,
+            fingerprint=bundle.fingerprint,
+            **settings,
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the score columns."""
+        return tuple(spec_of(self.network).labels)
+
+    def score(
+        self,
+        source: AudioSource,
+        *,
+        progress: Progress | None = None,
+        block_seconds: float = 60.0,
+    ) -> ScoreTable:
+        """Scores a recording, without deciding anything.
+
+        Args:
+            source: A path, a file object, or ``(samples, sample_rate)`` with samples [S] or
+                [S, channels]; any sample rate.
+            progress: Called with frames done and frames in total.
+            block_seconds: Audio read at a time, in seconds.
+
+        Returns:
+            Scores [T, C]; the last boundary is the end of the recording.
+
+        Raises:
+            AudioError: If the recording cannot be read or is empty.
+        """
+        spec = spec_of(self.network)
+        total = _samples_expected(source, spec.sample_rate) if progress is not None else None
+        counted = 0
+
+        def blocks() -> Iterator[NDArray[np.float32]]:
+            nonlocal counted
+            for block in read_blocks(source, spec.sample_rate, block_seconds):
+                counted += len(block)
+                yield block
+
+        values = sliding_scores(
+            blocks(),
+            self.network,
+            hop_seconds=self._hop_seconds,
+            batch_size=self._batch_size,
+            weighting=self._weighting,
+            progress=progress,
+            total_samples=total,
+        )
+        duration = samples_to_seconds(counted, spec.sample_rate)
+        grid = plan_windows(spec).grid
+        boundaries = grid.boundaries(len(values), duration)
+        return ScoreTable(boundaries=boundaries, values=values, labels=self.labels)
+
+    def detect(
+        self,
+        source: AudioSource,
+        *,
+        filename: str | None = None,
+        progress: Progress | None = None,
+        block_seconds: float = 60.0,
+    ) -> Result:
+        """Finds the events of a recording.
+
+        Args:
+            source: A path, a file object, or ``(samples, sample_rate)`` with samples [S] or
+                [S, channels]; any sample rate and any length.
+            filename: Name of the recording in the tables; by default the file's base name, or
+                ``audio`` for what has none.
+            progress: Called with frames done and frames in total.
+            block_seconds: Audio read at a time, in seconds.
+
+        Returns:
+            Events and scores; times in seconds from the start of the recording.
+
+        Raises:
+            AudioError: If the recording cannot be read or is empty.
+        """
+        table = self.score(source, progress=progress, block_seconds=block_seconds)
+        name = source_name(source) if filename is None else filename
+        return self.decide(table, name)
+
+    def decide(self, table: ScoreTable, filename: str) -> Result:
+        """Turns scores into events with this detector's post-processing.
+
+        Args:
+            table: Scores of a whole recording, as of `score`.
+            filename: Name of the recording in the tables.
+
+        Raises:
+            LabelError: If the table's classes are not the detector's.
+        """
+        if table.labels != self.labels:
+            raise LabelError("the score table has other classes than the detector", where=filename)
+        events = tuple(scores_to_events(table, self.postprocess))
+        return Result(filename, float(table.boundaries[-1]), table, events)
+
+
+def source_name(source: AudioSource) -> str:
+    """Returns the base name of a path or of a file object's path, otherwise ``audio``."""
+    if isinstance(source, tuple):
+        return "audio"
+    name = source if isinstance(source, str | os.PathLike) else getattr(source, "name", None)
+    return Path(name).name if isinstance(name, str | os.PathLike) else "audio"
+
+
+def _samples_expected(source: AudioSource, sample_rate: int) -> int:
+    """The recording's length at the network's rate, as its header tells it."""
+    return seconds_to_samples(audio_info(source).seconds, sample_rate)

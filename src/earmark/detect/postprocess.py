@@ -1,0 +1,248 @@
+"""From scores to events: class-wise median filter, threshold, runs.
+
+Everything here is a pure function of a whole recording's scores; nothing depends on windows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.scores import ScoreTable
+
+_NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
+
+ScoredEvent = tuple[float, float, str, float]  # onset s, offset s, label, score
+Setting = float | Mapping[str, float]  # one value for all classes, or one for each
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """The post-processing of one class; times in seconds."""
+
+    median_seconds: float
+    threshold: float
+    min_gap_seconds: float
+    min_duration_seconds: float
+
+
+@dataclass(frozen=True)
+class PostProcess:
+    """How scores become events; each setting is one number or a mapping from label to number.
+
+    Args:
+        median_seconds: Length of the median filter; rounded to an odd number of frames, so that
+            the filter is centred and moves no edge. 0 means none.
+        threshold: A frame is active where its filtered score is greater than this.
+        min_gap_seconds: Events of a class with less than this between them become one.
+        min_duration_seconds: Events shorter than this are dropped, after gaps are closed.
+
+    Raises:
+        ConfigError: If a value is negative, not finite, or a threshold is 1 or more.
+    """
+
+    median_seconds: Setting = 0.0
+    threshold: Setting = 0.5
+    min_gap_seconds: Setting = 0.0
+    min_duration_seconds: Setting = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            setting = _checked(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, setting)
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> PostProcess:
+        """Reads the settings of a bundle's ``postprocess.yaml``.
+
+        Args:
+            settings: Any of this class's settings by name; what is absent keeps its default.
+
+        Raises:
+            ConfigError: For an unknown setting or an unusable value.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(map(str, settings)) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"unknown post-processing setting: {', '.join(unknown)}",
+                mend=f"Known are {', '.join(known)}",
+            )
+        return cls(**settings)
+
+    def to_dict(self) -> dict[str, float | dict[str, float]]:
+        """Returns the settings as plain numbers and dictionaries, for `from_dict`."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()}
+
+    def with_threshold(self, threshold: Setting) -> PostProcess:
+        """Returns these settings with other thresholds."""
+        return replace(self, threshold=threshold)
+
+    def for_label(self, label: str) -> LabelSettings:
+        """Returns the settings of one class.
+
+        Raises:
+            ConfigError: If a setting is given by class, but not for this one.
+        """
+        values: dict[str, float] = {}
+        for field in fields(self):
+            setting: Setting = getattr(self, field.name)
+            if not isinstance(setting, Mapping):
+                values[field.name] = setting
+            elif label in setting:
+                values[field.name] = setting[label]
+            else:
+                raise ConfigError(
+                    f"post-processing has no {field.name} for class {label!r}",
+                    mend=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
+                    "give one number for all",
+                )
+        return LabelSettings(**values)
+
+
+def _checked(name: str, setting: Any) -> Setting:
+    """One setting as a float or a new dictionary of floats, or a ConfigError."""
+    if isinstance(setting, Mapping):
+        return {str(label): _number(f"{name} of {label!r}", v) for label, v in setting.items()}
+    return _number(name, setting)
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ConfigError(f"{name} is {value!r}, not a number")
+    number = float(value)
+    top = 1.0 if name.startswith("threshold") else math.inf
+    if not 0.0 <= number < top:
+        bound = "from 0 to below 1" if top == 1.0 else "0 or more seconds"
+        raise ConfigError(f"{name} is {number:g}", mend=f"It must be {bound}")
+    return number
+
+
+def odd_frames(seconds: float, frame_seconds: float) -> int:
+    """Returns the odd number of frames nearest to a time; the smaller of two, at least 1.
+
+    An even filter has no centre: it lengthens a pulse of N frames to N + 1, on the right only.
+
+    Args:
+        seconds: Filter length in seconds, 0 or more.
+        frame_seconds: Length of a frame in seconds.
+    """
+    return 2 * max(0, math.ceil(seconds / (2.0 * frame_seconds) - 1.0 - _NOISE)) + 1
+
+
+def median_filtered(
+    scores: NDArray[np.floating], widths: NDArray[np.integer] | list[int]
+) -> NDArray[np.floating]:
+    """Filters each class with a running median along time, reflecting at both ends.
+
+    Args:
+        scores: Scores [T, C].
+        widths: Filter lengths in frames [C], all odd.
+
+    Returns:
+        Filtered scores [T, C] of the same type.
+
+    Raises:
+        ConfigError: If a length is even or less than 1.
+    """
+    filtered = scores.copy()
+    for column, width in enumerate(widths):
+        if width < 1 or width % 2 == 0:
+            raise ConfigError(f"a median filter of {width} frames has no centre")
+        if width > 1:
+            filtered[:, column] = median_filter(scores[:, column], size=int(width), mode="reflect")
+    return filtered
+
+
+def filter_table(table: ScoreTable, settings: PostProcess) -> ScoreTable:
+    """Returns a table whose scores are median-filtered class by class.
+
+    Args:
+        table: Scores of a whole recording, in frames of equal length (the last may be shorter).
+        settings: Of which ``median_seconds`` is used.
+
+    Raises:
+        ConfigError: If a class has no setting.
+        ScoreError: If the frames are of unequal length and a class is to be filtered.
+    """
+    seconds = [settings.for_label(label).median_seconds for label in table.labels]
+    if len(table.values) < 2 or not any(seconds):
+        return table
+    frame = _frame_seconds(table)
+    values = median_filtered(table.values, [odd_frames(s, frame) for s in seconds])
+    return ScoreTable(boundaries=table.boundaries, values=values, labels=table.labels)
+
+
+def _frame_seconds(table: ScoreTable) -> float:
+    """The common length of a table's frames."""
+    lengths = np.diff(table.boundaries)
+    frame = float(np.median(lengths[:-1]))
+    if np.abs(lengths[:-1] - frame).max() > 0.01 * frame or lengths[-1] > 1.01 * frame:
+        raise ScoreError(
+            "a median filter needs frames of equal length",
+            mend="Resample the score table, or set median_seconds to 0",
+        )
+    return frame
+
+
+def active_runs(active: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Returns first frame and end (one past the last frame) of each run of True, [N, 2]."""
+    edges = np.diff(np.concatenate([[False], active, [False]]).astype(np.int8))
+    runs = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
+    return runs.astype(np.int64)
+
+
+def _joined(
+    runs: NDArray[np.int64], boundaries: NDArray[np.float64], settings: LabelSettings
+) -> list[tuple[int, int]]:
+    """Closes short gaps between runs, then drops short runs; lengths in seconds."""
+    joined: list[tuple[int, int]] = []
+    for first, end in runs.tolist():
+        gap = boundaries[first] - boundaries[joined[-1][1]] if joined else math.inf
+        if gap < settings.min_gap_seconds - _NOISE:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((first, end))
+    return [
+        (first, end)
+        for first, end in joined
+        if boundaries[end] - boundaries[first] >= settings.min_duration_seconds - _NOISE
+    ]
+
+
+def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEvent]:
+    """Turns the scores of a whole recording into events.
+
+    Each class by itself: median filter, strict threshold, runs of active frames, short gaps
+    closed, short events dropped.
+
+    Args:
+        table: Scores [T, C] of a whole recording.
+        settings: Post-processing of each class.
+
+    Returns:
+        Events ``(onset, offset, label, score)`` in seconds, sorted by onset, then offset and
+        label. The score is the mean over the event's frames of the scores before filtering.
+
+    Raises:
+        ConfigError: If a class has no setting.
+        ScoreError: If the frames are of unequal length and a class is to be filtered.
+    """
+    filtered = filter_table(table, settings)
+    events: list[ScoredEvent] = []
+    for column, label in enumerate(table.labels):
+        chosen = settings.for_label(label)
+        runs = active_runs(filtered.values[:, column] > chosen.threshold)
+        for first, end in _joined(runs, table.boundaries, chosen):
+            score = float(np.mean(table.values[first:end, column], dtype=np.float64))
+            onset, offset = float(table.boundaries[first]), float(table.boundaries[end])
+            events.append((onset, offset, label, score))
+    return sorted(events)
