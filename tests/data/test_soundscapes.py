@@ -16,9 +16,10 @@ from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import read_durations, read_strong, read_weak
 from earmark.data.soundbank import Soundbank
-from earmark.data.soundscapes import LAYOUT, make_soundscape, write_dataset
+from earmark.data.soundscapes import make_soundscape, write_dataset
 from earmark.data.supplier import SPLITS
 from earmark.data.synth_settings import (
+    LAYOUT,
     SUBSETS,
     SynthSettings,
     load_synth_settings,
@@ -396,3 +397,19 @@ def test_a_subset_without_clips_is_left_out(bank: Soundbank, tmp_path: Path) -> 
     files = sorted(path.name for path in out.rglob("*") if path.is_file())
     expected = ["durations.tsv", "soundscapes.tsv", "strong_00000.flac", "strong_00001.flac"]
     assert files == [*expected, "synth.yaml"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_the_supplier_lacks_is_told(workers: int, tmp_path: Path) -> None:
+    rows = ["event_label,file,split"]
+    for label in ("Dog", "background"):
+        (tmp_path / "bank" / label).mkdir(parents=True)
+        for split in ("train-synthetic", "train-real"):
+            name = f"{label}/{label}-{split}.wav"
+            samples = np.random.default_rng(0).uniform(-0.3, 0.3, 9000).astype(np.float32)
+            write_audio(tmp_path / "bank" / name, samples)
+            rows.append(f"{label},{name},{split}")
+    (tmp_path / "bank" / "manifest.csv").write_text("\n".join(rows))
+    with pytest.raises(DataError, match=r"no recording of 'background' .* 'validation'") as caught:
+        write_dataset(tmp_path / "out", Soundbank(tmp_path / "bank"), small(), 0, workers=workers)
+    assert caught.value.mend is not None

@@ -11,8 +11,10 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
@@ -30,33 +32,12 @@ from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.data.activity import FRAME, frame_power, runs
 from earmark.data.domain import apply_domain
 from earmark.data.supplier import Supplier
-from earmark.data.synth_settings import SPLIT_OF, SUBSETS, Subset, SynthSettings
+from earmark.data.synth_settings import LAYOUT, SPLIT_OF, SUBSETS, Subset, SynthSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Samples = NDArray[np.float32]
-#: Where DESED keeps the audio, the labels and the durations of each subset.
-LAYOUT: Mapping[Subset, tuple[str, str | None, str | None]] = {
-    "strong": (
-        "audio/train/synthetic21_train/soundscapes",
-        "metadata/train/synthetic21_train/soundscapes.tsv",
-        "metadata/train/synthetic21_train/durations.tsv",
-    ),
-    "weak": ("audio/train/weak", "metadata/train/weak.tsv", None),
-    "unlabelled": ("audio/train/unlabel_in_domain", None, None),
-    "validation": (
-        "audio/validation/validation",
-        "metadata/validation/validation.tsv",
-        "metadata/validation/validation_durations.tsv",
-    ),
-    "test": (
-        "audio/eval/public",
-        "metadata/eval/public.tsv",
-        "metadata/eval/public_durations.tsv",
-    ),
-}
-
 #: The file in a dataset that says how it was made.
 RECORD = "synth.yaml"
 
@@ -357,12 +338,23 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[_Job]:
             _write_block(job)
             yield job
         return
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(_write_block, job): job for job in jobs}
+    pool = ProcessPoolExecutor(
+        min(workers, len(jobs)),
+        mp_context=get_context("spawn"),
+        initializer=signal.signal,  # Ctrl-C is for the process that waits; it stops the others
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    with pool:
         try:
+            futures = {pool.submit(_write_block, job): job for job in jobs}
             for future in as_completed(futures):
                 future.result()
                 yield futures[future]
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that makes clips was killed, perhaps for want of memory",
+                mend="Run again with fewer workers; finished clips are kept.",
+            ) from None
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -28,6 +28,27 @@ SPLIT_OF: Mapping[Subset, str] = {
     "test": "test",
 }
 
+#: Where DESED keeps the audio, the labels and the durations of each subset.
+LAYOUT: Mapping[Subset, tuple[str, str | None, str | None]] = {
+    "strong": (
+        "audio/train/synthetic21_train/soundscapes",
+        "metadata/train/synthetic21_train/soundscapes.tsv",
+        "metadata/train/synthetic21_train/durations.tsv",
+    ),
+    "weak": ("audio/train/weak", "metadata/train/weak.tsv", None),
+    "unlabelled": ("audio/train/unlabel_in_domain", None, None),
+    "validation": (
+        "audio/validation/validation",
+        "metadata/validation/validation.tsv",
+        "metadata/validation/validation_durations.tsv",
+    ),
+    "test": (
+        "audio/eval/public",
+        "metadata/eval/public.tsv",
+        "metadata/eval/public_durations.tsv",
+    ),
+}
+
 
 class SubsetSettings(Settings):
     """One subset of a dataset.
