@@ -18,7 +18,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from earmark.core.containers import check_whole
+from earmark.core.containers import announces_frames, check_whole
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
 
@@ -34,6 +34,7 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
 _KINDS = "Earmark reads WAV, FLAC, OGG and MP3"
 _UNKNOWN_LENGTH = 2**62  # headers of streamed files promise about this much
 _MP3_SLACK = 2 * 1152  # an MP3 encoder's own count may be off by its delay
+_MOST_AT_ONCE = 2**22  # values; libsndfile fails above 2^24
 _MOST_CHANNELS = 64
 _COPY_AGAIN = "Copy or download the file again"
 
@@ -76,7 +77,7 @@ def load_audio(source: AudioSource, sample_rate: int = SAMPLE_RATE) -> NDArray[n
 
 
 def audio_info(source: AudioSource) -> AudioInfo:
-    """Length, rate and channels of a recording, from its header.
+    """Length, rate and channels of a recording, from its header where that knows the length.
 
     Raises:
         AudioError: If the recording is missing, empty, no audio, or the file is shorter than its
@@ -86,13 +87,10 @@ def audio_info(source: AudioSource) -> AudioInfo:
         samples, rate = _checked_array(source)
         count, channels = samples.shape
         return AudioInfo(count, rate, channels, samples_to_seconds(count, rate))
-    with _opened(source) as (file, name):
-        count = file.frames
-        if count >= _UNKNOWN_LENGTH:
-            count = sum(len(block) for block in _decoded(file, name, file.samplerate * 60))
-        return AudioInfo(
-            count, file.samplerate, file.channels, samples_to_seconds(count, file.samplerate)
-        )
+    with _opened(source) as recording:
+        rate, known = int(recording.file.samplerate), recording.announced
+        count = sum(map(len, _decoded(recording, rate * 60))) if known is None else known
+        return AudioInfo(count, rate, int(recording.file.channels), samples_to_seconds(count, rate))
 
 
 def read_blocks(
@@ -124,10 +122,11 @@ def read_blocks(
         mono = (_mono(samples[i : i + size], "audio") for i in range(0, len(samples), size))
         yield from _resampled(mono, rate, sample_rate)
         return
-    with _opened(source) as (file, name):
-        size = max(1, int(block_seconds * file.samplerate))
-        mono = (_mono(block, name) for block in _decoded(file, name, size))
-        yield from _resampled(mono, file.samplerate, sample_rate)
+    with _opened(source) as recording:
+        rate = int(recording.file.samplerate)
+        size = max(1, int(block_seconds * rate))
+        mono = (_mono(block, recording.name) for block in _decoded(recording, size))
+        yield from _resampled(mono, rate, sample_rate)
 
 
 def write_audio(
@@ -251,15 +250,27 @@ def _resampled(
         held = following
 
 
+@dataclass(frozen=True)
+class _Recording:
+    """A file that is being decoded.
+
+    Attributes:
+        file: The decoder.
+        name: For messages.
+        announced: Samples per channel that the header promises; None where it does not know.
+    """
+
+    file: soundfile.SoundFile
+    name: str
+    announced: int | None
+
+
 @contextmanager
-def _opened(
-    source: str | os.PathLike[str] | BinaryIO,
-) -> Iterator[tuple[soundfile.SoundFile, str]]:
-    """A sound file that was checked to be whole as far as its container tells, and its name."""
+def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[_Recording]:
+    """A sound file that was checked to be whole as far as its container tells."""
     if isinstance(source, str | os.PathLike):
-        name = os.fspath(source)
-        with _opened_path(Path(source)) as raw, _decoder(raw, name) as file:
-            yield file, name
+        with _opened_path(Path(source)) as raw, _decoder(raw, os.fspath(source)) as recording:
+            yield recording
         return
     name = str(getattr(source, "name", "the file object"))
     if not (hasattr(source, "read") and hasattr(source, "seekable")):
@@ -271,8 +282,8 @@ def _opened(
         raise AudioError(
             "the file object cannot be read twice", where=name, mend="Read it into io.BytesIO first"
         )
-    with _decoder(source, name) as file:
-        yield file, name
+    with _decoder(source, name) as recording:
+        yield recording
 
 
 def _opened_path(path: Path) -> BinaryIO:
@@ -287,7 +298,7 @@ def _opened_path(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def _decoder(raw: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
+def _decoder(raw: BinaryIO, name: str) -> Iterator[_Recording]:
     """The decoder of a file, read from its start."""
     if raw.seek(0, os.SEEK_END) == 0:
         raise AudioError("the file is empty (0 bytes)", where=name, mend=_COPY_AGAIN)
@@ -302,33 +313,50 @@ def _decoder(raw: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
             raise AudioError(
                 "the recording has no samples", where=name, mend="Record it again, or leave it out"
             )
-        yield file
+        yield _Recording(file, name, _announced(raw, file))
 
 
-def _decoded(file: soundfile.SoundFile, name: str, size: int) -> Iterator[NDArray[np.float32]]:
+def _announced(raw: BinaryIO, file: soundfile.SoundFile) -> int | None:
+    if file.frames >= _UNKNOWN_LENGTH:
+        return None
+    if _is_mp3(file):
+        position = raw.tell()
+        known = announces_frames(raw)
+        raw.seek(position)
+        return int(file.frames) if known else None
+    return int(file.frames)
+
+
+def _is_mp3(file: soundfile.SoundFile) -> bool:
+    return file.format in ("MP3", "MPEG")
+
+
+def _decoded(recording: _Recording, size: int) -> Iterator[NDArray[np.float32]]:
     """Blocks [s, channels] of a file, up to the end that its header promises."""
-    count = 0
+    file, count = recording.file, 0
+    size = min(size, _MOST_AT_ONCE // file.channels)
     while True:
         try:
             block = file.read(size, dtype="float32", always_2d=True)
         except (RuntimeError, ValueError) as error:
-            raise _broken(name, count, file, _reason(error)) from None
+            raise _broken(recording, count, _reason(error)) from None
         if len(block) == 0:
             break
         count += len(block)
         yield block
-    slack = _MP3_SLACK if file.format in ("MP3", "MPEG") else 0
-    if file.frames < _UNKNOWN_LENGTH and count < file.frames - slack:
-        raise _broken(name, count, file, f"{file.frames / file.samplerate:.3f} s were announced")
+    slack = _MP3_SLACK if _is_mp3(file) else 0
+    if recording.announced is not None and count < recording.announced - slack:
+        announced = recording.announced / file.samplerate
+        raise _broken(recording, count, f"its header says {announced:.3f} s")
     if count == 0:
-        raise AudioError("the recording has no samples", where=name, mend=_COPY_AGAIN)
+        raise AudioError("the recording has no samples", where=recording.name, mend=_COPY_AGAIN)
 
 
-def _broken(name: str, count: int, file: soundfile.SoundFile, reason: str) -> AudioError:
+def _broken(recording: _Recording, count: int, reason: str) -> AudioError:
     return AudioError(
         f"the file is truncated or damaged: it breaks off after "
-        f"{count / file.samplerate:.3f} s ({reason})",
-        where=name,
+        f"{count / recording.file.samplerate:.3f} s ({reason})",
+        where=recording.name,
         mend=_COPY_AGAIN,
     )
 

@@ -83,3 +83,23 @@ def _ogg_ends(file: BinaryIO, size: int) -> bool:
         if header[4] == 0 and len(table) == header[26] and end == len(tail):
             return bool(header[5] & _LAST_PAGE)
     return False
+
+
+def announces_frames(file: BinaryIO) -> bool:
+    """Whether an MP3 file begins with the frame that says how long it is.
+
+    Without that frame (marked ``Xing`` or ``Info``) decoders only estimate the length.
+
+    Args:
+        file: Seekable; its position is changed.
+    """
+    file.seek(0)
+    head = file.read(10)
+    start = 0
+    if head[:3] == b"ID3" and len(head) == 10:  # its length is four times seven bits
+        start = 10 + sum(
+            byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+    file.seek(start)
+    frame = file.read(256)
+    return b"Xing" in frame or b"Info" in frame
