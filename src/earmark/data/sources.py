@@ -105,6 +105,9 @@ class SynthesisedSources:
 
         Returns:
             The background [samples], peak 0.9.
+
+        Raises:
+            ValueError: If ``samples`` is below one.
         """
         if samples < 1:
             raise ValueError("a background needs at least one sample")
@@ -144,14 +147,14 @@ def _record(rng: np.random.Generator, signal: Array, narrow: float) -> Array:
 
 
 def _on_tape(rng: np.random.Generator, signal: Array) -> Array:
-    """Leave a recording's own noise under some events, 30–60 dB below their level: [S].
+    """Leave a recording's own noise under some events, 14–60 dB below their level: [S].
 
     An event cut out of a recording brings that along, in its pauses too.
     """
-    if rng.random() < 0.5 or len(signal) < SAMPLE_RATE // 8:
+    if rng.random() < 0.4 or len(signal) < SAMPLE_RATE // 8:
         return signal
     floor = tilted_noise(rng, len(signal), rng.uniform(-8, 0), 3.0) * swell(len(signal), 0.01, 0.01)
-    return signal + floor * level(signal) * decibels(rng.uniform(-60.0, -30.0))
+    return signal + floor * level(signal) * decibels(rng.uniform(-60.0, -14.0))
 
 
 def _normalised(signal: Array) -> NDArray[np.float32]:

@@ -98,8 +98,8 @@ def _siren(rng: np.random.Generator) -> Array:
 def _bell_modes(rng: np.random.Generator, base: float, decay: float, length: int) -> Array:
     """Strike a bell of a drawn family: inharmonic partials, higher ones dying sooner."""
     families = (
-        [0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0],  # church bell: A. Lehr's partials, rounded
-        [1.0, 2.76, 5.40, 8.93],  # free bar: Fletcher and Rossing, section 2.15
+        [0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0],  # church bell: hum, prime, tierce, …
+        [1.0, 2.76, 5.40, 8.93],  # bar with free ends
         [1.0, 2.0, 3.0, 4.2, 5.4, 6.8],
         [1.0, 1.59, 2.14, 2.30, 2.65, 2.92, 3.5],  # disc, membrane-like
     )

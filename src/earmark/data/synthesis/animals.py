@@ -29,7 +29,7 @@ from earmark.data.synthesis.shaping import (
 
 def cat(rng: np.random.Generator) -> Array:
     """Meow (mostly), trill, yowl, hiss or purr: [S]."""
-    kind = rng.choice(5, p=[0.66, 0.1, 0.1, 0.06, 0.08])
+    kind = rng.choice(5, p=[0.64, 0.08, 0.14, 0.08, 0.06])
     if kind == 0:
         return meows(rng)
     if kind == 1:
@@ -95,13 +95,13 @@ def _sequence(rng: np.random.Generator, calls: list[Array], gap: tuple[float, fl
 
 def meows(rng: np.random.Generator, pitch: float | None = None) -> Array:
     """Meow one to five times with one voice of fundamental ``pitch`` Hz (drawn when None): [S]."""
-    pitch = log_uniform(rng, 380.0, 950.0) if pitch is None else pitch
+    pitch = log_uniform(rng, 340.0, 1_150.0) if pitch is None else pitch
     size = rng.uniform(0.8, 1.3)
-    tilt, noise = rng.uniform(0.1, 1.1), log_uniform(rng, 0.02, 0.8)
+    tilt, noise = rng.uniform(0.1, 1.1), log_uniform(rng, 0.03, 1.0)
     typical = log_uniform(rng, 0.2, 1.4)
     unsteady = rng.uniform(0.0, 0.05)
     calls = []
-    for _ in range(rng.choice([1, 2, 3, 4, 5], p=[0.45, 0.25, 0.15, 0.1, 0.05])):
+    for _ in range(rng.choice([1, 2, 3, 4, 5], p=[0.35, 0.25, 0.2, 0.12, 0.08])):
         samples = seconds(typical * float(np.exp(rng.normal(0, 0.2))))
         high = rng.uniform(0.2, 0.7)
         top = pitch * rng.uniform(1.0, 1.15)
@@ -152,7 +152,7 @@ def _trill(rng: np.random.Generator) -> Array:
 def _yowl(rng: np.random.Generator) -> Array:
     samples = seconds(log_uniform(rng, 0.8, 3.5))
     line = log_uniform(rng, 250, 650) * wander(rng, samples, rng.uniform(1, 3), 0.8, 1.35)
-    line = line * (1 + wander(rng, samples, 60, -1, 1) * rng.uniform(0.01, 0.06))
+    line = line * (1 + wander(rng, samples, 90, -1, 1) * log_uniform(rng, 0.005, 0.15))
     opened = wander(rng, samples, 2.5, 0, 1)
     mouth = [500 + 900 * opened, 1400 + 900 * opened, np.full(samples, 3300.0)]
     envelope = swell(samples, 0.15, 0.3) * wander(rng, samples, 4, 0.5, 1.0)

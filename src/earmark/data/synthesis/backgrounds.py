@@ -26,8 +26,8 @@ from earmark.data.synthesis.shaping import (
 def background(rng: np.random.Generator, samples: int) -> Array:
     """Mix a room's background of unit level: [samples].
 
-    There is always room tone; hum, a machine, traffic and small ticks come and go. Nothing in it
-    is loud or sudden against the rest, so none can pass for an event.
+    There is always room tone; hum, a machine, traffic, faint ticks and dull thumps come and go.
+    All that is sudden is faint or below some 300 Hz, so none can pass for an event.
     """
     out = tilted_noise(rng, samples, rng.uniform(-8.5, -1.0), 3.0)
     out *= decibels(wander(rng, samples, 0.5, -rng.uniform(0, 3), 0.0))

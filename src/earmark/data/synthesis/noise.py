@@ -79,8 +79,8 @@ def _crackle(rng: np.random.Generator, samples: int) -> Array:
 def running_water(rng: np.random.Generator) -> Array:
     """Run a tap: a rush of noise, bubbles, and the ring of the basin or the vessel filling: [S]."""
     samples = seconds(log_uniform(rng, 2.0, 9.9))
-    gain = random_spectrum(rng, BINS, rng.uniform(-5, 2.5), 3.5)
-    gain = gain * band(BINS, log_uniform(rng, 60, 900), rng.uniform(5_000, 8_500), 1.0)
+    gain = random_spectrum(rng, BINS, rng.uniform(-3.5, 3.0), 3.5)
+    gain = gain * band(BINS, log_uniform(rng, 60, 900), rng.uniform(6_000, 12_000), 1.0)
     for _ in range(rng.integers(0, 4)):
         centre = log_uniform(rng, 250, 6_000)
         gain = gain * peak(BINS, centre, rng.uniform(0.08, 0.6), rng.uniform(3, 12))
@@ -140,7 +140,7 @@ def _bubbles(rng: np.random.Generator, samples: int) -> Array:
     """Ring bubbles: damped tones that rise as each nears the surface.
 
     Source: K. van den Doel, "Physically based models for liquid sounds" (2005): a bubble of
-    frequency f decays at 0.13 f + 0.0072 f^1.5 per second and rises in proportion to that rate.
+    frequency f decays at 0.043 f + 0.0014 f^1.5 per second and rises in proportion to that rate.
     """
     per_second = log_uniform(rng, 8, 160)
     count = max(4, min(700, int(rng.poisson(per_second * samples / SAMPLE_RATE))))
@@ -148,9 +148,9 @@ def _bubbles(rng: np.random.Generator, samples: int) -> Array:
     frequencies = np.clip(centre * np.exp(rng.normal(0, spread, count)), 200, 5_500)
     loudness = np.exp(rng.normal(0, 0.9, count)) * (centre / frequencies)
     rising = rng.uniform(0.0, 0.12) * rng.random(count)
-    length = 640
+    length = 960
     time = np.arange(length, dtype=np.float32) / np.float32(SAMPLE_RATE)
-    rate = (0.13 * frequencies + 0.0072 * frequencies**1.5) * rng.uniform(0.5, 1.2)
+    rate = (0.043 * frequencies + 0.0014 * frequencies**1.5) * rng.uniform(0.8, 3.0)
     slope = rising * rate
     # the top of the rise stays under the ceiling
     slope = np.minimum(slope, (CEILING / frequencies - 1) / float(time[-1]))

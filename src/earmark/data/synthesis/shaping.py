@@ -211,8 +211,8 @@ def overlap_add(frames: NDArray[np.complex128], samples: int) -> Array:
 def formants(centres: Array, bandwidths: Array) -> Array:
     """Magnitude of resonances in cascade, as of a vocal tract.
 
-    Source: D. H. Klatt, "Software for a cascade/parallel formant synthesizer" (1980), eq. 1–3,
-    here as the continuous-time magnitude, one at 0 Hz.
+    Source: D. H. Klatt, "Software for a cascade/parallel formant synthesizer" (1980),
+    here as the magnitude of the analogue resonators, one at 0 Hz.
 
     Args:
         centres: Hz of each resonance at each control point [F, K].
@@ -236,7 +236,7 @@ def higher_poles(strength: float) -> Array:
 
     Without it the cascade falls too steeply.
 
-    Source: G. Fant, "Acoustic theory of speech production" (1960), section 1.3: to the first
+    Source: G. Fant, "Acoustic theory of speech production" (1960): to the first
     order the correction is exp(f² Σ 1/F_k²) over the missing resonances F_k.
 
     Args:
