@@ -68,7 +68,7 @@ def train(
 def recipes(
     name: Annotated[str | None, typer.Argument(help="Print this recipe in full.")] = None,
 ) -> None:
-    """List the shipped recipes, or print one in full with every setting it leaves at its default."""
+    """List the shipped recipes, or print one in full, defaults included."""
     from earmark.core.config import dump_yaml
     from earmark.train.recipe import load_recipe, recipe_names
 

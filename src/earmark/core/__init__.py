@@ -1,1 +1,1 @@
-"""core"""
+"""Time, sound, events, scores and settings: what every room stands on."""

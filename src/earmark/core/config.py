@@ -251,7 +251,9 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError("no such file", where=path) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not readable as YAML ({error})".replace("\n", " "), where=path) from None
+        raise ConfigError(
+            f"not readable as YAML ({error})".replace("\n", " "), where=path
+        ) from None
     if not isinstance(content, dict):
         raise ConfigError("expected a mapping of settings", where=path)
     return content
@@ -299,9 +301,7 @@ def _deep_copy(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def parse_settings(
-    kind: type[S], content: Mapping[str, Any], where: str | Path | None = None
-) -> S:
+def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path | None = None) -> S:
     """Validate a mapping as settings of a kind.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,16 +76,22 @@ class ScoreTable:
                 not valid.
         """
         columns = [str(name) for name in frame.columns]
-        if columns[:2] != ["onset", "offset"]:
+        try:
+            numbers = frame.to_numpy(dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ScoreError(f"a cell is not a number ({error})", where=where) from None
+        return cls._from_columns(columns, numbers, where)
+
+    @classmethod
+    def _from_columns(
+        cls, columns: Sequence[str], numbers: NDArray[np.float64], where: str | Path | None
+    ) -> ScoreTable:
+        if list(columns[:2]) != ["onset", "offset"]:
             raise ScoreError(
                 "a score table starts with the columns onset and offset",
                 where=where,
                 mend=f"Its columns are: {', '.join(columns) or 'none'}.",
             )
-        try:
-            numbers = frame.to_numpy(dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ScoreError("a cell is not a number", where=where, mend=f"({error})") from None
         onsets, offsets = numbers[:, 0], numbers[:, 1]
         gaps = np.flatnonzero(~(np.abs(onsets[1:] - offsets[:-1]) <= TIME_TOLERANCE))
         if len(gaps):
@@ -108,30 +114,36 @@ class ScoreTable:
         Raises:
             ScoreError: If the file is missing, not a table of numbers, or not a valid table.
         """
-        import pandas as pd
-
+        columns: list[str] = []
+        rows = []
         try:
             with Path(path).open(encoding="utf-8", newline="") as file:
-                header = next(csv.reader(file, delimiter="\t"), [])
-            # pandas would quietly rename a repeated column, so the names come from the file.
-            frame = pd.read_csv(
-                path,
-                sep="\t",
-                float_precision="round_trip",
-                header=0,
-                names=list(range(len(header))),
-                index_col=False,
-            )
-        except (OSError, ValueError, csv.Error) as error:
+                for number, row in enumerate(csv.reader(file, delimiter="\t"), start=1):
+                    if not columns:
+                        columns = row
+                    elif row:
+                        rows.append(_numbers(row, len(columns), f"{path}:{number}"))
+        except (OSError, UnicodeError, csv.Error) as error:
             raise ScoreError(f"cannot read the score table ({error})", where=path) from None
-        frame.columns = pd.Index(header)
-        return cls.from_frame(frame, where=path)
+        if not rows:
+            raise ScoreError("the score table has no frames", where=path)
+        return cls._from_columns(columns, np.stack(rows), path)
 
     def write(self, path: str | Path) -> None:
         """Write the table as tab-separated text; reading it gives the same numbers back."""
         frame = self.to_frame()
         frame[list(self.labels)] = frame[list(self.labels)].astype(np.float64)
         frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
+
+
+def _numbers(row: Sequence[str], size: int, where: str) -> NDArray[np.float64]:
+    """The cells of one line, each rounded correctly from its decimal text."""
+    if len(row) != size:
+        raise ScoreError(f"{len(row)} cells for {size} columns", where=where)
+    try:
+        return np.array([float(cell) for cell in row])
+    except ValueError as error:
+        raise ScoreError(f"a cell is not a number ({error})", where=where) from None
 
 
 def _check(boundaries: NDArray[np.float64], values: NDArray[Any], labels: tuple[str, ...]) -> None:

@@ -1,1 +1,1 @@
-"""data"""
+"""Datasets: what there is, batches of it, and synthesised ones."""

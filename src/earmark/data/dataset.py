@@ -6,9 +6,10 @@ uninterrupted one would have read, and nothing about the sampler needs to be sav
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,6 +107,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
         if index in self._cache:
             return self._cache[index]
         samples = load_audio(self.clips[index].path, SAMPLE_RATE)[: self.window]
+        audio: NDArray[np.int16]
         audio = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
         if audio.nbytes <= self._room:
             self._room -= audio.nbytes
@@ -213,8 +215,8 @@ def compose(
     """
     groups: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
     for source in manifest.train:
-        name = source.kind if source.kind != "strong" else "synthetic"
-        groups["real" if source.name == "real" else name].extend(labelled_clips(source))
+        strong = "real" if source.name == "real" else "synthetic"
+        groups[strong if source.kind == "strong" else source.kind] += labelled_clips(source)
     take = _fill_places(batch, {name for name, clips in groups.items() if clips})
     clips: list[LabelledClip] = []
     shares: list[Share] = []
@@ -256,12 +258,9 @@ def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch
     )
 
 
-def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> DataLoader[Batch]:
+def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:
     """Batches of consecutive steps."""
-    return DataLoader(
-        dataset,
-        batch_sampler=sampler,  # type: ignore[arg-type]
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=False,
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers
     )
+    return loader

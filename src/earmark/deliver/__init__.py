@@ -1,1 +1,1 @@
-"""deliver"""
+"""What people look at: pictures and the demo."""

@@ -1,1 +1,1 @@
-"""detect"""
+"""From a network to events: sliding windows, post-processing, evaluation."""

@@ -1,1 +1,1 @@
-"""features"""
+"""Log-mel front-ends and augmentations."""

@@ -8,7 +8,6 @@ ATST-Frame's (1024-point Hann power, 64 bands); both are settings of the same mo
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,4 +112,4 @@ class LogMel(nn.Module):
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Scaled log-mel of waveforms [B, S] at 16 kHz: [B, n_mels, frames]."""
-        return cast(Tensor, self.scale(self.linear(waveforms)))
+        return self.scale(self.linear(waveforms))

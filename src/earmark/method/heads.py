@@ -66,5 +66,5 @@ class RunningCentre(nn.Module):
             self.mean.lerp_(z[valid].float().mean(dim=0), self.momentum)
 
     def forward(self, z: Tensor) -> Tensor:
-        """z − mean."""
+        """Subtract the mean from z [B, T, d]."""
         return z - self.mean

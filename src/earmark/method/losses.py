@@ -84,7 +84,7 @@ def frame_weights(
 
 
 def compose_embeddings(z: Tensor, partner: Tensor, weights: Tensor) -> Tensor:
-    """m = w·ẑ_i + (1 − w)·ẑ_j of vectors z [B, T, d] with frame weights [B, T]; hats are unit."""
+    """Targets m = w·ẑ_i + (1 − w)·ẑ_j of z [B, T, d], weights [B, T]; hats are unit."""
     unit = F.normalize(z, dim=-1)
     w = weights.unsqueeze(-1)
     return w * unit + (1.0 - w) * unit[partner]

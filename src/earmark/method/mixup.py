@@ -51,7 +51,7 @@ def draw_mix(kinds: Tensor, settings: MixupSettings, generator: torch.Generator)
     if torch.rand((), generator=generator) < settings.probability:
         draws = _beta(settings.alpha, batch, generator)
         coefficient = torch.maximum(draws, 1.0 - draws)
-        for kind in kinds.unique():
+        for kind in set(kinds.tolist()):
             rows = torch.nonzero(kinds == kind).squeeze(1)
             partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
     alone = partner == torch.arange(batch)

@@ -240,9 +240,7 @@ def embedding_term(
         teacher.centre.update(z, batch.valid)
         prediction, z = teacher.centre(prediction), teacher.centre(z)
     activity = scores.strong.amax(dim=-1)  # [B, T]
-    weights = frame_weights(
-        options.weights, mix.coefficient, mix.partner, activity, views.energy
-    )
+    weights = frame_weights(options.weights, mix.coefficient, mix.partner, activity, views.energy)
     weights = torch.where(mix.composed[:, None], weights, 1.0)
     # A padded frame of the partner has no vector: there the clip's own is the whole target.
     weights = torch.where(batch.valid[mix.partner], weights, 1.0)

@@ -13,7 +13,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def ramp(step: int, steps: int) -> float:
-    """r = exp(−5(1 − min(step/steps, 1))²), the DCASE baseline's ramp; 1 when ``steps`` is 0."""
+    """Return exp(−5(1 − min(step/steps, 1))²), the DCASE baseline's ramp; 1 when ``steps`` is 0."""
     if steps <= 0:
         return 1.0
     return math.exp(-5.0 * (1.0 - min(step / steps, 1.0)) ** 2)

@@ -1,1 +1,1 @@
-"""model"""
+"""Networks and the bundles they are kept in."""

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,8 +76,10 @@ def save_bundle(
         (draft / "labels.txt").write_text("\n".join(network.spec.labels) + "\n", encoding="utf-8")
         (draft / "postprocess.yaml").write_text(dump_yaml(postprocess), encoding="utf-8")
         (draft / "README.md").write_text(card, encoding="utf-8")
+        mode = (draft / "config.yaml").stat().st_mode
         for name in FILES:
-            os.replace(draft / name, folder / name)
+            (draft / name).chmod(mode)  # safetensors writes files only their owner may read
+            (draft / name).replace(folder / name)
     return folder
 
 
@@ -146,9 +147,7 @@ def load_bundle(name: str | Path) -> Bundle:
             where=folder / "config.yaml",
             mend="Use the version of earmark named in the file",
         )
-    settings = parse_settings(
-        NetworkSettings, config.get("network") or {}, folder / "config.yaml"
-    )
+    settings = parse_settings(NetworkSettings, config.get("network") or {}, folder / "config.yaml")
     labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split("\n"))
     network = SedNetwork(settings, tuple(label for label in labels if label))
     _load_weights(network, folder / "model.safetensors")

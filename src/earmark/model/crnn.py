@@ -16,7 +16,7 @@ from earmark.core.config import NetworkSettings
 
 
 class Gate(nn.Module):
-    """Context gating x·σ(Wx), or the gated linear unit Wx·σ(x) of DCASE 2023; W acts on channels."""
+    """Context gating x·σ(Wx), or DCASE 2023's gated linear unit Wx·σ(x); W acts on channels."""
 
     def __init__(self, channels: int, linear_path: bool) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, channels, T, F] → the same shape."""
-        mapped = self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        mapped: Tensor = self.linear(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         if self.linear_path:
             return mapped * torch.sigmoid(x)
         return x * torch.sigmoid(mapped)

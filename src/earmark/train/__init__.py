@@ -1,1 +1,1 @@
-"""train"""
+"""The training loop, its optimiser, journal and recipes."""

@@ -7,7 +7,6 @@ an uninterrupted one; a checkpoint holds weights, optimiser and counters, and no
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
 from torch.nn.utils import clip_grad_norm_
 
 from earmark.core.config import Recipe, dump_yaml, load_yaml, parse_settings
@@ -131,8 +131,13 @@ def train(
         began = time.monotonic()
         losses = run_epoch(fabric, wrapped, run, recipe, dataset, shares, reporter)
         run.epoch = epoch + 1
-        record = {"epoch": run.epoch, "step": run.step, "lr": learning_rate(run.step, settings)}
-        record |= {"losses": losses, "seconds": round(time.monotonic() - began, 3)}
+        record: dict[str, Any] = {
+            "epoch": run.epoch,
+            "step": run.step,
+            "lr": learning_rate(run.step, settings),
+            "losses": losses,
+            "seconds": round(time.monotonic() - began, 3),
+        }
         last = run.epoch == settings.epochs
         if last or run.epoch % settings.validate_every == 0:
             record["validation"] = validate(run, manifest, settings.median_seconds)
@@ -150,7 +155,7 @@ def train(
 
 def run_epoch(
     fabric: Fabric,
-    student: torch.nn.Module,
+    student: _FabricModule,
     run: Run,
     recipe: Recipe,
     dataset: ClipDataset,
@@ -161,9 +166,7 @@ def run_epoch(
     settings, sums = recipe.train, dict[str, float]()
     first = run.step * settings.accumulate
     stop = first + settings.steps_per_epoch * settings.accumulate
-    sampler = StepSampler(
-        shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size
-    )
+    sampler = StepSampler(shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size)
     batches = iter(step_loader(dataset, sampler, settings.workers))
     student.train()
     for _ in range(settings.steps_per_epoch):
@@ -177,7 +180,7 @@ def run_epoch(
 
 def optimizer_step(
     fabric: Fabric,
-    student: torch.nn.Module,
+    student: _FabricModule,
     run: Run,
     recipe: Recipe,
     batches: Iterator[Batch],
@@ -260,9 +263,7 @@ def keep_best(
             save(out / name, name)
 
 
-def _open_run(
-    out: Path, recipe: Recipe, fingerprint: str, resume: bool
-) -> dict[str, Any] | None:
+def _open_run(out: Path, recipe: Recipe, fingerprint: str, resume: bool) -> dict[str, Any] | None:
     """The state to resume from, or None for a new run; refuses to overwrite another run."""
     path = out / STATE
     if not resume:
@@ -280,9 +281,7 @@ def _open_run(
     return state
 
 
-def _refuse_other_run(
-    state: dict[str, Any], recipe: Recipe, fingerprint: str, out: Path
-) -> None:
+def _refuse_other_run(state: dict[str, Any], recipe: Recipe, fingerprint: str, out: Path) -> None:
     stored = parse_settings(Recipe, state["recipe"], out / STATE)
     if stored != recipe:
         raise ConfigError(
@@ -301,7 +300,7 @@ def _refuse_other_run(
 def _save(state: dict[str, Any], path: Path) -> None:
     draft = path.with_suffix(".part")
     torch.save(state, draft)
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def read_recipe(path: str | Path) -> Recipe:

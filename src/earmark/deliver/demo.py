@@ -1,0 +1,136 @@
+"""The main job from end to end on synthesised sounds: data, training, scores, detection.
+
+Nothing is chosen to make a row win: every run has the same number of steps, the last networks
+are scored, and the test soundscapes belong to another domain than the strong labels.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earmark.core.audio import write_audio
+from earmark.core.config import Recipe
+from earmark.core.events import write_events
+from earmark.data.manifest import Evaluation, Manifest, load_manifest
+from earmark.data.soundscapes import make_soundscape, write_dataset
+from earmark.data.sources import SynthesisedSources
+from earmark.data.synth_settings import SynthSettings, load_synth_settings
+from earmark.deliver.view import plot_detection
+from earmark.detect.detector import Detector, Result
+from earmark.detect.evaluate import evaluate_network
+from earmark.detect.postprocess import PostProcess
+from earmark.model.bundle import FILES, load_bundle
+from earmark.train.engine import Reporter, train
+from earmark.train.recipe import load_recipe
+
+SUPERVISED_ONLY = (
+    "method.mixup.probability=0",
+    "method.mean_teacher=0",
+    "method.pseudo_label=0",
+    "method.embedding.weight=0",
+    "train.batch.unlabelled=0",
+)
+SHIPPED = "mini"
+CLIPS_IN_RECORDING = 6
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int, int], None]]]
+Training = Callable[[str, Recipe], AbstractContextManager[Reporter]]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo leaves: metrics by row of the table, the detection, the true events."""
+
+    metrics: dict[str, dict[str, Any]]
+    detection: Result
+    truth: list[tuple[float, float, str]]
+    bundle: Path
+
+
+def run_demo(
+    out: Path, *, seed: int, workers: int, overrides: list[str], bar: Bar, training: Training
+) -> DemoResult:
+    """Synthesise, train twice, score, detect.
+
+    Args:
+        out: Folder for everything; earlier runs of the demo in it are replaced.
+        seed: Of the dataset, the runs and the recording.
+        workers: Processes that synthesise.
+        overrides: ``a.b=c`` settings for both training runs.
+        bar: Progress of a named piece of work with a known length.
+        training: Progress of a training run.
+    """
+    settings = load_synth_settings("demo")
+    sources = SynthesisedSources()
+    data = out / f"data-{seed}"
+    with bar("synthesising soundscapes", 1) as progress:
+        write_dataset(data, sources, settings, seed, workers=workers, progress=progress)
+    manifest = load_manifest(data)
+    recipes = {
+        "supervised": load_recipe("mini", [*overrides, f"train.seed={seed}", *SUPERVISED_ONLY]),
+        "semi-supervised": load_recipe("mini", [*overrides, f"train.seed={seed}"]),
+    }
+    for name, recipe in recipes.items():
+        shutil.rmtree(out / name, ignore_errors=True)
+        with training(name, recipe) as reporter:
+            train(recipe, manifest, out / name, reporter=reporter, command="make demo")
+    bundle = _copy_bundle(out / "semi-supervised" / "teacher", out / "bundle")
+    metrics = _score_rows(out, manifest, bar)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    detection, truth = _detect_recording(out, bundle, sources, settings, seed)
+    return DemoResult(metrics, detection, truth, bundle)
+
+
+def _copy_bundle(source: Path, target: Path) -> Path:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        shutil.copyfile(source / name, target / name)
+    return target
+
+
+def _score_rows(out: Path, manifest: Manifest, bar: Bar) -> dict[str, dict[str, Any]]:
+    """Metrics of the table's four rows on the test split, each with its own post-processing."""
+    evaluation: Evaluation = manifest.splits["test"]
+    rows: dict[str, str | Path] = {
+        "supervised": out / "supervised" / "student",
+        "student": out / "semi-supervised" / "student",
+        "teacher": out / "semi-supervised" / "teacher",
+        "shipped": SHIPPED,
+    }
+    metrics = {}
+    for name, path in rows.items():
+        bundle = load_bundle(path)
+        postprocess = PostProcess.from_dict(bundle.postprocess)
+        with bar(f"scoring {name}", len(evaluation.clips)) as progress:
+            metrics[name] = evaluate_network(
+                bundle.network, evaluation, postprocess, progress=progress
+            )
+    return metrics
+
+
+def _detect_recording(
+    out: Path, bundle: Path, sources: SynthesisedSources, settings: SynthSettings, seed: int
+) -> tuple[Result, list[tuple[float, float, str]]]:
+    """A minute of test soundscapes no run has seen, one after the other, and what is found."""
+    samples, truth, begin = [], [], 0.0
+    for number in range(CLIPS_IN_RECORDING):
+        rng = np.random.default_rng([seed, 99, number])
+        scene = make_soundscape(sources, "test", settings, rng, subset="test")
+        samples.append(scene.audio)
+        truth += [(begin + on, begin + off, label) for on, off, label in scene.events]
+        begin += settings.seconds
+    recording = out / "recording.wav"
+    write_audio(recording, np.concatenate(samples))
+    result = Detector.from_pretrained(bundle).detect(recording)
+    for name, format_name in (("events.tsv", "tsv"), ("events.txt", "audacity")):
+        write_events(out / name, result.events, format_name)
+    plot_detection(out / "events.png", recording, result, truth=truth)
+    return result, truth

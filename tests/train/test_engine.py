@@ -1,0 +1,122 @@
+"""Training runs: resume, learning, refusals, what a run leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from earmark.core.audio import load_audio
+from earmark.core.config import Recipe
+from earmark.core.errors import ConfigError
+from earmark.data.manifest import load_manifest
+from earmark.model.bundle import FILES, load_bundle
+from earmark.train.engine import Run, run_record, train
+
+
+def _train(recipe: Recipe, data: Path, out: Path, **options: object) -> Run:
+    fabric = Fabric(accelerator="cpu", devices=1, precision=recipe.train.precision)
+    return train(recipe, load_manifest(data), out, fabric=fabric, **options)  # type: ignore[arg-type]
+
+
+def _set(recipe: Recipe, **train_settings: object) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update=train_settings)})
+
+
+def test_resume_equals_uninterrupted_bit_for_bit(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = _set(tiny_recipe, epochs=3)
+    whole = _train(recipe, tiny_data, tmp_path / "whole")
+    _train(recipe, tiny_data, tmp_path / "parts", stop_after_epochs=1)
+    torch.manual_seed(999)  # whatever happened to the global generator meanwhile
+    parts = _train(recipe, tiny_data, tmp_path / "parts", resume=True)
+    assert (whole.step, whole.epoch, whole.best) == (parts.step, parts.epoch, parts.best)
+    for ours, theirs in ((whole.student, parts.student), (whole.teacher, parts.teacher)):
+        for name, value in ours.state_dict().items():
+            assert torch.equal(value, theirs.state_dict()[name]), name
+    losses = [
+        [record["losses"] for record in run_record(tmp_path / name)] for name in ("whole", "parts")
+    ]
+    assert losses[0] == losses[1]
+    for name in FILES:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_checkpoint_older_than_the_journal_wins(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    """Killed between a journal line and its checkpoint: the epoch is done again, once."""
+    _train(tiny_recipe, tiny_data, tmp_path, stop_after_epochs=1)
+    journal = tmp_path / "journal.jsonl"
+    line = journal.read_text()
+    journal.write_text(line + line.replace('"epoch": 1', '"epoch": 2') + '{"epo')
+    _train(tiny_recipe, tiny_data, tmp_path, resume=True)
+    assert [record["epoch"] for record in run_record(tmp_path)] == [1, 2]
+
+
+def test_twenty_steps_lower_the_loss(tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = _set(tiny_recipe, epochs=5, steps_per_epoch=4, warmup_steps=2, validate_every=9)
+    _train(recipe, tiny_data, tmp_path)
+    losses = [record["losses"]["strong"] for record in run_record(tmp_path)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_leaves_bundles_that_score_as_the_run_did(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = _train(tiny_recipe, tiny_data, tmp_path)
+    clip = load_manifest(tiny_data).splits["test"].clips[0]
+    waveform = torch.from_numpy(load_audio(clip))[None]
+    for name, network in (("student", run.student.network), ("teacher", run.teacher.network)):
+        bundle = load_bundle(tmp_path / name)
+        assert bundle.spec.labels == ("Alarm_bell_ringing", "Dog", "Speech")
+        with torch.no_grad():
+            expected, found = network.eval()(waveform), bundle.network(waveform)
+        assert torch.equal(expected.strong, found.strong)
+        assert not [key for key in bundle.network.state_dict() if "projector" in key]
+    assert {"student", "teacher"} == set(run_record(tmp_path)[-1]["validation"])
+    card = (tmp_path / "README.md").read_text()
+    assert load_manifest(tiny_data).fingerprint in card
+
+
+def test_refuses_to_overwrite_or_to_mix_runs(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    _train(tiny_recipe, tiny_data, tmp_path, stop_after_epochs=1)
+    before = (tmp_path / "state.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        _train(tiny_recipe, tiny_data, tmp_path)
+    with pytest.raises(ConfigError, match="other settings"):
+        _train(_set(tiny_recipe, lr=0.5), tiny_data, tmp_path, resume=True)
+    assert (tmp_path / "state.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize("keep", [{"strong"}, {"strong", "unlabelled"}, {"weak"}])
+def test_every_kind_of_label_is_optional(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path, keep: set[str]
+) -> None:
+    manifest = load_manifest(tiny_data)
+    sources = tuple(source for source in manifest.train if source.kind in keep)
+    part = type(manifest)(manifest.root, manifest.labels, sources, manifest.splits)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    recipe = _set(tiny_recipe, epochs=1)
+    run = train(recipe, part, tmp_path, fabric=fabric)
+    assert run.step == recipe.train.steps
+    assert np.isfinite(list(run_record(tmp_path)[0]["losses"].values())).all()
+
+
+def test_accumulation_takes_the_same_number_of_steps(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = _set(tiny_recipe, accumulate=2, epochs=1, gradient_clip=None, optimizer="adamw")
+    assert _train(recipe, tiny_data, tmp_path).step == 2
+
+
+def test_bf16(tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = _set(tiny_recipe, precision="bf16-mixed", epochs=1)
+    _train(recipe, tiny_data, tmp_path)
+    assert np.isfinite(run_record(tmp_path)[0]["losses"]["loss"])
