@@ -1,0 +1,103 @@
+"""What the tests of scores share: the seeded cases and the golden data."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.core.scores import ScoreTable
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def cases() -> ModuleType:
+    """The generator of cases, loaded from its file as the oracle does."""
+    spec = importlib.util.spec_from_file_location("score_cases", HERE / "cases.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tables() -> Callable[[Any], dict[str, ScoreTable]]:
+    """A case's scores as tables."""
+
+    def of(case: Any) -> dict[str, ScoreTable]:
+        return {
+            clip: ScoreTable(case.boundaries[clip], values, case.labels)
+            for clip, values in case.values.items()
+        }
+
+    return of
+
+
+class Golden:
+    """Reader of the golden evaluation data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+
+    def rows(self, name: str, delimiter: str = "\t") -> list[dict[str, str]]:
+        path = self.folder / name
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file, delimiter=delimiter))
+
+    def events(self, name: str, delimiter: str = "\t") -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {}
+        for row in self.rows(name, delimiter):
+            clip = found.setdefault(stem(row["filename"]), [])
+            if row["onset"]:
+                clip.append((float(row["onset"]), float(row["offset"]), row["event_label"]))
+        return found
+
+    def durations(self, name: str) -> dict[str, float]:
+        return {stem(row["filename"]): float(row["duration"]) for row in self.rows(name)}
+
+    def levels(self, system: str) -> dict[str, ScoreTable]:
+        with np.load(self.folder / system / "levels.npz") as data:
+            scores = np.concatenate([[0.0], data["thresholds"] + 0.005])[data["level"]]
+            files, classes = data["files"].tolist(), tuple(data["classes"].tolist())
+        edges = np.round(np.arange(scores.shape[1] + 1) * 0.064, 6)
+        return {
+            stem(name): ScoreTable(edges, values, classes)
+            for name, values in zip(files, scores, strict=True)
+        }
+
+    def smooth(self) -> dict[str, ScoreTable]:
+        with np.load(self.folder / "smooth_scores_120" / "scores.npz") as data:
+            scores = data["scores"].astype(np.float64)
+            files, classes = data["clips"].tolist(), tuple(data["classes"].tolist())
+        edges = np.round(np.arange(scores.shape[1] + 1) * 0.064, 6)
+        return {
+            name: ScoreTable(edges, values, classes)
+            for name, values in zip(files, scores, strict=True)
+        }
+
+    def raw(self) -> dict[str, ScoreTable]:
+        paths = sorted((self.folder / "raw_scores_10" / "scores").glob("*.tsv"))
+        return {path.name.removesuffix(".tsv"): ScoreTable.read(path) for path in paths}
+
+
+def stem(name: str) -> str:
+    return name.rsplit(".", 1)[0]
+
+
+@pytest.fixture(scope="session")
+def golden(shared_dir: Path) -> Golden:
+    return Golden(shared_dir / "golden" / "evaluation")
