@@ -192,7 +192,7 @@ def spectrogram_columns(
         AudioError: If the recording cannot be read.
     """
     samples = max(1, seconds_to_samples(span))
-    hop = int(np.clip(samples // (2 * columns), 64, _FFT))
+    hop = int(np.clip(samples // (2 * columns), 64, _FFT // 2))  # no sample at a taper's zeros
     count = -(-samples // hop)
     columns = min(columns, count)
     weights, taper = mel_bands(_BANDS, _FFT, SAMPLE_RATE), np.hanning(_FFT)

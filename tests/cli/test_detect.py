@@ -1,0 +1,241 @@
+"""`earmark detect` on files, folders and failures, through a bundle on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from earmark.cli.detect import detect, file_names, shown_names
+from earmark.core.config import NetworkSettings
+from earmark.core.errors import EarmarkError
+from earmark.core.events import read_events
+from earmark.detect.detector import Detector
+from earmark.model.bundle import save_bundle
+from earmark.model.sed import SedNetwork
+
+RATE = 16_000
+SMALL = {
+    "channels": (4, 4, 4),
+    "kernels": (3, 3, 3),
+    "strides": ((1, 1),) * 3,
+    "pools": ((2, 4), (2, 4), (1, 8)),
+    "rnn_hidden": 4,
+    "rnn_layers": 1,
+    "activation": "relu",
+}
+
+app = typer.Typer()
+app.command()(detect)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained network: its events mean nothing, but they depend on the sound."""
+    torch.manual_seed(1)
+    network = SedNetwork(NetworkSettings.model_validate(SMALL), ("Cat", "Dog"))
+    example = sound(tmp_path_factory.mktemp("example") / "a.wav", 9)
+    values = torch.tensor(Detector(network.eval()).score(example).values).logit()  # [T, C]
+    head = network.get_parameter("crnn.heads.strong.weight")
+    bias = network.get_parameter("crnn.heads.strong.bias")
+    gain = 2.0 / values.std(0)
+    with torch.no_grad():  # scores then pass 0.5 up and down as the sound does
+        bias.copy_((bias - values.mean(0)) * gain)
+        head.mul_(gain[:, None])
+    labels = {"Cat": 0.192, "Dog": 0.0}
+    settings = {"median_seconds": labels, "threshold": {"Cat": 0.5, "Dog": 0.5}}
+    return save_bundle(tmp_path_factory.mktemp("bundle"), network.eval(), settings, "# card\n")
+
+
+def sound(path: Path, seconds: float = 3.0, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    envelope = np.repeat(rng.random(int(seconds * 4) + 1) ** 3, RATE // 4)[: int(seconds * RATE)]
+    soundfile.write(path, 0.3 * rng.normal(size=len(envelope)).clip(-3, 3) * envelope, RATE)
+    return path
+
+
+def run(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def test_one_recording_in_all_formats(bundle: Path, tmp_path: Path) -> None:
+    path = sound(tmp_path / "in" / "my kitchen.wav", 12.97)
+    done = run(bundle, path, "--out", tmp_path / "out", "--threshold", "0.4")
+    assert done.exit_code == 0, done.output
+    stem = "my kitchen"
+    expected = {f"{stem}.tsv", f"{stem}.json", f"{stem}.txt", f"{stem}.png"}
+    assert files(tmp_path / "out") == expected | {"events.tsv", "detect.jsonl"}
+    detector = Detector.from_pretrained(bundle)
+    detector.postprocess = detector.postprocess.with_threshold(0.4)
+    events = detector.detect(path).events
+    assert len(events) > 0
+    for name in ("my kitchen.tsv", "my kitchen.json", "events.tsv"):
+        pd.testing.assert_frame_equal(read_events(tmp_path / "out" / name), events)
+    track = read_events(tmp_path / "out" / "my kitchen.txt", "audacity")
+    np.testing.assert_allclose(track.onset, events.onset, atol=1e-6)
+    assert "my kitchen.wav" in done.output
+    assert f"{events.onset.iloc[0]:.3f}" in done.output
+
+
+def test_a_corrupt_file_stops_nothing(bundle: Path, tmp_path: Path) -> None:
+    good = [sound(tmp_path / "in" / f"{n}.wav", seed=n) for n in range(3)]
+    bad = tmp_path / "in" / "1a.wav"
+    bad.write_bytes(b"RIFF and nothing more")
+    done = run(bundle, tmp_path / "in", "--out", tmp_path / "out", "--format", "json")
+    assert done.exit_code == 1
+    assert "1a.wav" in done.stderr
+    assert "1 failed" in done.output
+    expected = {f"{p.stem}.json" for p in good} | {"events.tsv", "detect.jsonl"}
+    assert files(tmp_path / "out") == expected
+    sound(bad, seed=9)
+    again = run(bundle, tmp_path / "in", "--out", tmp_path / "out", "--format", "json")
+    assert again.exit_code == 0
+    assert "3 of them done before" in again.output
+    names = set(read_events(tmp_path / "out" / "events.tsv").filename)
+    assert names <= {"0.wav", "1.wav", "1a.wav", "2.wav"}
+
+
+def test_what_is_done_is_not_done_again(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [sound(tmp_path / "in" / f"{n}.wav", seed=n) for n in range(3)]
+    worked: list[str] = []
+    original = Detector.detect
+
+    def watched(self: Detector, source: Any, **options: Any) -> Any:
+        worked.append(Path(source).name)
+        return original(self, source, **options)
+
+    monkeypatch.setattr(Detector, "detect", watched)
+    out = tmp_path / "out"
+
+    def work(*options: Any) -> list[str]:
+        worked.clear()
+        assert run(bundle, tmp_path / "in", "--out", out, *options).exit_code == 0
+        return list(worked)
+
+    assert work() == ["0.wav", "1.wav", "2.wav"]
+    combined = (out / "events.tsv").read_bytes()
+    assert work() == []
+    assert (out / "events.tsv").read_bytes() == combined
+    (out / "1.json").unlink()
+    assert work() == ["1.wav"]
+    os.utime(paths[2], ns=(1, 1))
+    assert work() == ["2.wav"]
+    assert work("--batch-size", 3) == []
+    assert work("--threshold", "0.45") == ["0.wav", "1.wav", "2.wav"]
+    assert work("--threshold", "0.45", "--hop-seconds", "2") == ["0.wav", "1.wav", "2.wav"]
+    assert work() == ["0.wav", "1.wav", "2.wav"]
+    assert (out / "events.tsv").read_bytes() == combined
+
+
+def test_a_torn_journal_costs_one_recording(bundle: Path, tmp_path: Path) -> None:
+    for n in range(3):
+        sound(tmp_path / "in" / f"{n}.wav", seed=n)
+    out = tmp_path / "out"
+    assert run(bundle, tmp_path / "in", "--out", out).exit_code == 0
+    combined, journal = (out / "events.tsv").read_bytes(), out / "detect.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-40])
+    again = run(bundle, tmp_path / "in", "--out", out)
+    assert again.exit_code == 0
+    assert "2 of them done before" in again.output
+    assert (out / "events.tsv").read_bytes() == combined
+    assert "3 of them done before" in run(bundle, tmp_path / "in", "--out", out).output
+    lines = journal.read_text().splitlines()
+    assert sum(line.startswith("{") and line.endswith("}") for line in lines) == 3
+    assert json.loads(lines[-1])["name"] == "2"
+
+
+def test_equal_names_do_not_overwrite_one_another(bundle: Path, tmp_path: Path) -> None:
+    first = sound(tmp_path / "monday" / "x.wav", 3, seed=1)
+    second = sound(tmp_path / "sunday" / "x.wav", 9, seed=2)
+    third = sound(tmp_path / "sunday" / "x.flac", 4, seed=3)
+    out = tmp_path / "out"
+    arguments = (first, second.parent, "--out", out, "--format", "tsv", "--threshold", "0.3")
+    assert run(bundle, *arguments).exit_code == 0
+    made = files(out) - {"events.tsv", "detect.jsonl"}
+    assert made == {"monday__x.wav.tsv", "sunday__x.wav.tsv", "x.flac.tsv"}
+    combined = pd.read_csv(out / "events.tsv", sep="\t")
+    assert set(combined.filename) == {"monday/x.wav", "sunday/x.wav", "x.flac"}
+    detector = Detector.from_pretrained(bundle)
+    detector.postprocess = detector.postprocess.with_threshold(0.3)
+    for path, name in ((first, "monday__x.wav.tsv"), (third, "x.flac.tsv")):
+        pd.testing.assert_frame_equal(read_events(out / name), detector.detect(path).events)
+
+
+def test_a_later_run_does_not_overwrite_another_recording(bundle: Path, tmp_path: Path) -> None:
+    first = sound(tmp_path / "a" / "x.wav", seed=1)
+    second = sound(tmp_path / "b" / "x.wav", seed=2)
+    out = tmp_path / "out"
+    assert run(bundle, first, "--out", out, "--format", "tsv", "--no-plot").exit_code == 0
+    before = (out / "x.tsv").read_bytes()
+    assert run(bundle, second, "--out", out, "--format", "tsv", "--no-plot").exit_code == 0
+    assert (out / "x.tsv").read_bytes() == before
+    assert (out / "x.wav.tsv").is_file()
+
+
+def test_names_are_unique_and_kept() -> None:
+    paths = [Path(p) for p in ("/a/x.wav", "/b/X.wav", "/b/y.wav", "/b/events.wav", "/c/b/y.wav")]
+    names = file_names(paths, {"y": Path("/b/y.wav")})
+    assert names[Path("/b/y.wav")] == "y"
+    assert names[Path("/b/events.wav")] == "events.wav"
+    assert len({name.casefold() for name in names.values()}) == 5
+    assert shown_names([Path("/a/x.wav"), Path("/b/x.wav"), Path("/b/y.wav")]) == {
+        Path("/a/x.wav"): "a/x.wav",
+        Path("/b/x.wav"): "b/x.wav",
+        Path("/b/y.wav"): "y.wav",
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.wav"], "no such file"),
+        (["empty"], "no recordings"),
+        (["a.wav", "--format", "tsv,docx"], "docx"),
+        (["a.wav", "--format", ","], "format"),
+        (["a.wav", "--threshold", "1.5"], "threshold"),
+        (["a.wav", "--hop-seconds", "30"], "hop"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(
+    bundle: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    sound(tmp_path / "a.wav")
+    (tmp_path / "empty").mkdir()
+    done = run(bundle, tmp_path / arguments[0], *arguments[1:], "--out", tmp_path / "out")
+    assert isinstance(done.exception, EarmarkError)
+    assert message in str(done.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_for_results(bundle: Path, tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.wav")
+    done = run(bundle, path, "--out", path)
+    assert isinstance(done.exception, EarmarkError)
+
+
+def test_a_long_table_is_trimmed(bundle: Path, tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.wav", 3.0)
+    out = tmp_path / "out"
+    assert run(bundle, path, "--out", out, "--no-plot").exit_code == 0
+    record = json.loads((out / "detect.jsonl").read_text())
+    record["events"] = [[n, n + 0.5, "Cat", 0.75] for n in range(500)]
+    (out / "detect.jsonl").write_text(json.dumps(record) + "\n")
+    done = run(bundle, path, "--out", out, "--no-plot")
+    assert "500 events" in done.output
+    assert done.output.count("Cat") == 40

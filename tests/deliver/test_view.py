@@ -1,0 +1,156 @@
+"""Pictures of detections, judged by their pixels and the numbers behind them."""
+
+from __future__ import annotations
+
+import builtins
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from earmark.core.errors import EarmarkError
+from earmark.core.scores import ScoreTable
+from earmark.deliver.view import mel_bands, peaks_by_column, plot_detection, spectrogram_columns
+from earmark.detect.detector import Result
+
+matplotlib = pytest.importorskip("matplotlib")
+
+RATE = 16_000
+
+
+def result(seconds: float, labels: tuple[str, ...], found: list[Any]) -> Result:
+    frames = int(np.ceil(seconds * RATE / 1024))
+    edges = np.minimum(np.arange(frames + 1) * 0.064, seconds)
+    values = np.random.default_rng(0).random((frames, len(labels))).astype(np.float32)
+    return Result("kitchen.wav", seconds, ScoreTable(edges, values, labels), tuple(found))
+
+
+def tone(seconds: float, hertz: float, onset: float, offset: float) -> np.ndarray[Any, Any]:
+    time = np.arange(round(seconds * RATE)) / RATE
+    inside = (time >= onset) & (time < offset)
+    return (np.sin(2 * np.pi * hertz * time) * inside).astype(np.float32)
+
+
+def pixels(path: Path) -> np.ndarray[Any, Any]:
+    from matplotlib.image import imread
+
+    return np.asarray(imread(path))
+
+
+def test_picture_has_its_size_and_shows_events(tmp_path: Path) -> None:
+    labels = ("Cat", "Dog")
+    audio = (tone(10, 1000, 2, 4), RATE)
+    empty = plot_detection(tmp_path / "a.png", audio, result(10, labels, []))
+    full = plot_detection(
+        tmp_path / "b.png", audio, result(10, labels, [(2.0, 4.0, "Cat", 0.9), (1, 9, "Dog", 0.6)])
+    )
+    before, after = pixels(empty), pixels(full)
+    assert before.shape[:2] == after.shape[:2] == (900, 1600)
+    assert (before != after).any(-1).sum() > 10_000
+
+
+def test_truth_is_drawn_and_only_of_this_recording(tmp_path: Path) -> None:
+    found = result(10, ("Cat",), [])
+    audio = (tone(10, 1000, 2, 4), RATE)
+    rows = [("kitchen.wav", 1.0, 5.0, "Cat"), ("garden.wav", 0.0, 9.0, "Cat")]
+    table = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+    by_table = pixels(plot_detection(tmp_path / "a.png", audio, found, table))
+    by_list = pixels(plot_detection(tmp_path / "b.png", audio, found, [(1.0, 5.0, "Cat")]))
+    without = pixels(plot_detection(tmp_path / "c.png", audio, found))
+    np.testing.assert_array_equal(by_table, by_list)
+    assert (by_table != without).any()
+
+
+def test_path_file_object_and_array_give_one_picture(tmp_path: Path) -> None:
+    path = tmp_path / "kitchen.wav"
+    soundfile.write(path, 0.5 * tone(3, 500, 1, 2), RATE, subtype="FLOAT")
+    found = result(3, ("Cat",), [(1.0, 2.0, "Cat", 0.7)])
+    stored = io.BytesIO(path.read_bytes())
+    stored.seek(0, io.SEEK_END)  # as detection leaves it
+    pictures = [
+        pixels(plot_detection(tmp_path / f"{number}.png", source, found))
+        for number, source in enumerate([path, stored, (soundfile.read(path)[0], RATE)])
+    ]
+    np.testing.assert_array_equal(pictures[0], pictures[1])
+    np.testing.assert_array_equal(pictures[0], pictures[2])
+
+
+def test_only_the_start_can_be_shown(tmp_path: Path) -> None:
+    audio = (tone(20, 1000, 15, 16), RATE)
+    whole = plot_detection(tmp_path / "a.png", audio, result(20, ("Cat",), []))
+    start = plot_detection(tmp_path / "b.png", audio, result(20, ("Cat",), []), max_seconds=5)
+    assert (pixels(whole) != pixels(start)).any()
+    with pytest.raises(EarmarkError, match="shows nothing"):
+        plot_detection(tmp_path / "c.png", audio, result(20, ("Cat",), []), max_seconds=0)
+
+
+def test_many_classes_stay_legible(tmp_path: Path) -> None:
+    labels = tuple(f"class number {n} with quite a long name" for n in range(400))
+    path = plot_detection(
+        tmp_path / "a.png", (tone(2, 900, 0, 1), RATE), result(2, labels, [(0, 1, labels[7], 0.9)])
+    )
+    assert pixels(path).shape[:2] == (900, 1600)
+
+
+def test_very_short_recording(tmp_path: Path) -> None:
+    found = result(0.001, ("Cat",), [])
+    assert plot_detection(tmp_path / "a.png", (tone(0.001, 900, 0, 1), RATE), found).is_file()
+
+
+@pytest.mark.parametrize("seconds", [2.0, 65.0, 400.0])
+def test_spectrogram_puts_sound_where_it_is(seconds: float) -> None:
+    onset = 0.75 * seconds
+    power = spectrogram_columns(
+        (tone(seconds, 2000, onset, onset + 0.1), RATE), seconds, columns=200
+    )
+    assert power.shape == (80, 200)
+    band, column = np.unravel_index(power.argmax(), power.shape)
+    assert (onset - 0.05) / seconds * 200 - 1 <= column <= (onset + 0.15) / seconds * 200 + 1
+    mel = 2595 * np.log10(1 + 2000 / 700)
+    assert abs(mel / (2595 * np.log10(1 + 8000 / 700)) * 81 - (band + 1)) < 1
+    assert power[:, :140].max() < 1e-6 * power.max()
+
+
+def test_a_click_survives_the_width_of_the_picture() -> None:
+    audio = np.zeros(600 * RATE, dtype=np.float32)
+    audio[444 * RATE] = 1.0
+    power = spectrogram_columns((audio, RATE), 600.0, columns=300)
+    assert abs(power.sum(axis=0).argmax() - 444 / 2) <= 1
+
+
+def test_bands_cover_every_frequency() -> None:
+    weights = mel_bands(80, 1024, RATE)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    assert (weights >= 0).all()
+    centres = weights @ np.arange(513)
+    assert (np.diff(centres) >= 0).all()
+    assert (weights[:, 20:512].sum(axis=0) > 0).all()
+
+
+def test_peaks_survive_the_width_of_the_picture() -> None:
+    values = np.zeros((10_000, 2), dtype=np.float32)
+    values[7_777, 1] = 1.0
+    peaks = peaks_by_column(values, 10_000, 100)
+    assert peaks.shape == (100, 2)
+    assert peaks[77, 1] == 1.0
+    assert peaks.sum() == 1.0
+    np.testing.assert_array_equal(peaks_by_column(values, 50, 100), values[:50])
+
+
+def test_missing_matplotlib_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(EarmarkError, match=r"earmark\[plot\]"):
+        plot_detection(tmp_path / "a.png", (tone(1, 1, 0, 1), RATE), result(1, ("Cat",), []))
