@@ -141,6 +141,15 @@ def test_truncated_files_are_refused(
         assert caught.value.mend
 
 
+def test_ogg_cut_between_two_pages_is_refused() -> None:
+    noise = np.random.default_rng(2).normal(0, 0.1, 220_500)
+    data = encoded("ogg", noise, 44_100)
+    cut = data[: data.rindex(b"OggS")]
+    assert len(soundfile.read(io.BytesIO(cut))[0]) < 220_500  # the decoder takes it for whole
+    with pytest.raises(AudioError, match="truncated"):
+        load_audio(io.BytesIO(cut))
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("kind", ["WAV", "RF64"])
 def test_odd_and_large_wav_files_are_whole(subtype: str, kind: str) -> None:
