@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -184,6 +185,32 @@ def test_toy(golden: Any, name: str) -> None:
             [found], truth, durations, expected["class_order"], parameters
         )
         assert result.value == pytest.approx(expected[key], abs=1e-9)
+
+
+def test_psds_of_edge_cases(golden: Any) -> None:
+    cases = json.loads((golden.folder / "edge_cases.json").read_text(encoding="utf-8"))
+    checked = 0
+    for case in cases:
+        truth, found = (
+            {clip: [tuple(event) for event in events] for clip, events in case[kind].items()}
+            for kind in ("ground_truth", "detections")
+        )
+        parameters = PsdsParameters(**case["params"])
+        for library, decimals in (("psds_eval", None), ("sed_scores_eval", 6)):
+            expected = case["reference_results"][library]
+            if "error" in expected:
+                continue
+            result = psds_from_detections(
+                [found],
+                truth,
+                case["durations"],
+                case["classes"],
+                parameters,
+                decimals=decimals,
+            )
+            assert result.value == pytest.approx(expected["psds"], abs=1e-9), case["name"]
+            checked += 1
+    assert checked >= 18
 
 
 def same(result: F1Result, expected: dict[str, Any]) -> None:

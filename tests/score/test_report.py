@@ -1,0 +1,152 @@
+"""The metrics report and its intervals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.core.errors import ScoreError
+from earmark.core.scores import ScoreTable
+from earmark.score.bootstrap import bootstrap
+from earmark.score.f1 import collar_f1, collar_statistics, detections_from_scores
+from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
+from earmark.score.report import metrics_dict
+
+METRICS = {"psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1"}
+KEYS = METRICS | {"per_class", "intervals", "clips", "of", "fingerprint", "parameters"}
+Tables = Callable[[Any], dict[str, ScoreTable]]
+
+
+@pytest.fixture(scope="module")
+def case(cases: ModuleType) -> Any:
+    return cases.make_case(9)
+
+
+def report(case: Any, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
+    given = {
+        "scores": scores,
+        "detections": detections_from_scores(scores, case.threshold),
+        "truth": case.truth,
+        "durations": case.durations,
+        "labels": case.labels,
+        "of": len(scores) + 2,
+        "fingerprint": "abc",
+    }
+    return metrics_dict(**given | changed)
+
+
+def test_the_report_has_the_keys_and_numbers_it_should(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    found = report(case, scores)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert set(found) == KEYS
+    assert set(found["per_class"]) == METRICS
+    assert found["psds1"] == psds(scores, case.truth, case.durations, PSDS1).value
+    assert found["psds2"] == psds(scores, case.truth, case.durations, PSDS2).value
+    collar = collar_f1(detections_from_scores(scores, case.threshold), case.truth, case.labels)
+    assert found["collar_f1"] == collar.macro
+    assert found["per_class"]["collar_f1"] == collar.per_class
+    assert (found["clips"], found["of"], found["fingerprint"]) == (
+        *(len(scores), len(scores) + 2, "abc"),
+    )
+    assert found["intervals"] == {}
+    assert found["parameters"]["psds2"]["alpha_ct"] == 0.5
+
+
+def test_only_scored_clips_count(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    some = dict(list(scores.items())[:-3])
+    found = report(case, some)
+    assert found["clips"] == len(some)
+    kept = {clip: case.truth[clip] for clip in some}
+    seconds = {clip: case.durations[clip] for clip in some}
+    assert found["psds1"] == psds(some, kept, seconds, PSDS1).value
+    with pytest.raises(ScoreError, match="detections are not in the clips that count"):
+        report(case, some, detections=detections_from_scores(scores, 0.5))
+
+
+def test_classes_without_truth_are_told(case: Any, tables: Tables) -> None:
+    labels = (*case.labels, "never")
+    scores = {
+        clip: ScoreTable(t.boundaries, np.pad(t.values, ((0, 0), (0, 1))), labels)
+        for clip, t in tables(case).items()
+    }
+    found = report(case, scores, labels=labels)
+    assert all("never" not in numbers for numbers in found["per_class"].values())
+    assert found["parameters"]["warnings"] == ["classes without truth left out of the mean: never"]
+
+
+def test_other_classes_or_unknown_durations_are_refused(case: Any, tables: Tables) -> None:
+    with pytest.raises(ScoreError, match="the score tables have the classes"):
+        report(case, tables(case), labels=case.labels[1:])
+    with pytest.raises(ScoreError, match="are not in the durations"):
+        report(case, tables(case), durations={})
+
+
+def test_intervals_hold_the_value_and_come_from_the_seed(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    first = report(case, scores, resamples=40, seed=1)
+    assert set(first["intervals"]) == METRICS
+    for name, (low, high) in first["intervals"].items():
+        assert 0 <= low <= high <= 1, name
+    low, high = first["intervals"]["segment_f1"]
+    assert low < first["segment_f1"] < high
+    assert report(case, scores, resamples=40, seed=1) == first
+    assert report(case, scores, resamples=40, seed=2)["intervals"] != first["intervals"]
+    assert json.loads(json.dumps(first, allow_nan=False)) == first
+
+
+def test_resampled_scores_are_those_of_the_drawn_clips(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    found = detections_from_scores(scores, case.threshold)
+    statistics = collar_statistics(found, case.truth, case.labels, clips=tuple(scores))
+    ends = bootstrap({"f1": statistics}, resamples=1, rng=np.random.default_rng(5))
+    size = len(scores)
+    drawn = np.random.default_rng(5).multinomial(size, np.full(size, 1 / size))
+    copies = [
+        (f"{clip}#{k}", clip)
+        for clip, count in zip(scores, drawn, strict=True)
+        for k in range(count)
+    ]
+    whole = collar_f1(
+        {name: found[clip] for name, clip in copies},
+        {name: case.truth[clip] for name, clip in copies},
+        case.labels,
+    )
+    assert ends["f1"] == (whole.macro, whole.macro)
+
+
+def test_draws_without_any_event_are_drawn_again() -> None:
+    table = ScoreTable(np.arange(3.0), np.array([[1.0], [0.0]]), ("x",))
+    scores = {f"c{k}": table for k in range(3)}
+    truth = {"c0": [(0.0, 1.0, "x")]}
+    statistics = psds_statistics(scores, truth, dict.fromkeys(scores, 2.0), PSDS1)
+    steps: list[tuple[int, int]] = []
+    ends = bootstrap(
+        {"psds1": statistics},
+        resamples=30,
+        rng=np.random.default_rng(0),
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    low, high = ends["psds1"]
+    assert 0 <= low <= high <= 1
+    assert steps[-1] == (30, 30)
+    assert len(steps) == 30
+
+
+def test_intervals_need_sense(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    statistics = psds_statistics(scores, case.truth, case.durations, PSDS1)
+    rng = np.random.default_rng(0)
+    with pytest.raises(ScoreError, match="0 resamples"):
+        bootstrap({"a": statistics}, resamples=0, rng=rng)
+    with pytest.raises(ScoreError, match="at level 1"):
+        bootstrap({"a": statistics}, resamples=5, rng=rng, level=1.0)
+    other = collar_statistics({}, {"q": [(0.0, 1.0, "x")]}, ["x"])
+    with pytest.raises(ScoreError, match="same clips"):
+        bootstrap({"a": statistics, "b": other}, resamples=5, rng=rng)
