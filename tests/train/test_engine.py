@@ -59,7 +59,9 @@ def test_a_checkpoint_older_than_the_journal_wins(
 
 
 def test_twenty_steps_lower_the_loss(tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
-    recipe = _set(tiny_recipe, epochs=5, steps_per_epoch=4, warmup_steps=2, validate_every=9)
+    recipe = _set(
+        tiny_recipe, epochs=5, steps_per_epoch=4, warmup_steps=2, validate_every=9, lr=0.01
+    )
     _train(recipe, tiny_data, tmp_path)
     losses = [record["losses"]["strong"] for record in run_record(tmp_path)]
     assert losses[-1] < 0.7 * losses[0]

@@ -22,8 +22,7 @@ class Journal:
         self.path = folder / "journal.jsonl"
         kept = []
         if keep_epochs and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["epoch"] <= keep_epochs]
+            kept = list(_until(keep_epochs, self.path.read_text(encoding="utf-8").splitlines()))
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
@@ -43,6 +42,13 @@ class Journal:
         """Flush the curves."""
         if self._board is not None:
             self._board.close()
+
+
+def _until(epoch: int, lines: list[str]) -> Iterator[str]:
+    """Lines up to an epoch; a run killed while writing leaves a broken line after them."""
+    for line in lines[:epoch]:
+        if json.loads(line)["epoch"] <= epoch:
+            yield line
 
 
 def _scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
