@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,11 @@ def test_a_long_table_is_trimmed(bundle: Path, tmp_path: Path) -> None:
     done = run(bundle, path, "--out", out, "--no-plot")
     assert "500 events" in done.output
     assert done.output.count("Cat") == 40
+
+
+def test_post_processing_of_a_bundle_is_blamed_on_its_file(bundle: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "bundle"
+    shutil.copytree(bundle, broken)
+    (broken / "postprocess.yaml").write_text("threshold: 7\n")
+    with pytest.raises(EarmarkError, match=r"postprocess\.yaml: threshold is 7"):
+        Detector.from_pretrained(broken)

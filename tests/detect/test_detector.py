@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -189,3 +190,8 @@ def test_scores_of_other_classes_are_refused(detector: Detector) -> None:
 
 def test_labels_are_the_network_s(detector: Detector) -> None:
     assert detector.labels == ("low", "mid", "high")
+
+
+def test_a_network_must_say_what_it_listens_for() -> None:
+    with pytest.raises(ConfigError, match="spec"):
+        Detector(torch.nn.Linear(1, 1))

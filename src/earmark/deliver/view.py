@@ -76,7 +76,7 @@ def plot_detection(
     rows = max(4, len(labels))
     grid = figure.add_gridspec(
         3, 2, height_ratios=[8, 2 + 0.5 * rows, 2 + 0.5 * rows], width_ratios=[70, 1],
-        left=0.118, right=0.955, top=0.935, bottom=0.07, hspace=0.11, wspace=0.02,
+        left=0.13, right=0.955, top=0.935, bottom=0.07, hspace=0.11, wspace=0.02,
     )  # fmt: skip
     top = figure.add_subplot(grid[0, 0])
     middle = figure.add_subplot(grid[1, 0], sharex=top)
