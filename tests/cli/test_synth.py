@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from earmark.core.events import read_strong
 from typer.testing import CliRunner, Result
 
 from earmark.cli.synth import synth
 from earmark.core.audio import write_audio
 from earmark.core.errors import ConfigError, DataError
+from earmark.core.events import read_strong
 
 
 def run(*arguments: object) -> Result:

@@ -77,8 +77,18 @@ def evaluate_scores(
     evaluation: Evaluation,
     labels: Iterable[str],
     postprocess: PostProcess,
+    *,
+    resamples: int = 0,
 ) -> dict[str, Any]:
-    """Metrics of unfiltered score tables after post-processing, with the keys used everywhere."""
+    """Metrics of unfiltered score tables after post-processing, with the keys used everywhere.
+
+    Args:
+        tables: By clip id.
+        evaluation: The split they were made on.
+        labels: Classes of the tables.
+        postprocess: Median lengths and thresholds.
+        resamples: Draws for 95 % intervals over clips; 0 makes none.
+    """
     filtered = {clip: filter_table(table, postprocess) for clip, table in tables.items()}
     detections = {
         clip: [event[:3] for event in scores_to_events(table, postprocess)]
@@ -94,6 +104,7 @@ def evaluate_scores(
         tuple(labels),
         of=evaluation.listed,
         fingerprint=evaluation.fingerprint,
+        resamples=resamples,
     )
 
 

@@ -131,10 +131,12 @@ def _mechanical_bell(rng: np.random.Generator) -> Array:
     if len(places) == 0:
         places = np.zeros(1, dtype=np.intp)
     strengths = rng.uniform(0.6, 1.0, len(places))
-    out = convolve(np.bincount(places, strengths, samples + seconds(0.9)), response)
+    strikes = np.bincount(places, strengths, samples + seconds(0.9)).astype(np.float64)
+    out = convolve(strikes, response)
     if rng.random() < 0.5:  # the second gong of a pair
         second = _bell_modes(rng, base * rng.uniform(1.02, 1.4), 0.5, seconds(0.5))
-        out = out + convolve(np.bincount(places[::2], strengths[::2], len(out)), second)
+        strikes = np.bincount(places[::2], strengths[::2], len(out)).astype(np.float64)
+        out = out + convolve(strikes, second)
     return out
 
 
@@ -182,7 +184,7 @@ def _melody(rng: np.random.Generator) -> Array:
     if rng.random() < 0.4:  # a second voice
         interval = 2.0 ** (rng.choice([-12, -5, 3, 4, 7, 12]) / 12)
         tone = tone + rng.uniform(0.3, 1.0) * harmonic_tone(rng, line * interval, timbre)
-    return tone * envelope
+    return np.asarray(tone * envelope)
 
 
 def _telephone(rng: np.random.Generator) -> Array:

@@ -81,7 +81,7 @@ def _voice(
     widths = width * (1 + 0.6 * np.arange(len(mouth), dtype=float))
     gains = formants(centres, widths) * higher_poles(rng.uniform(0.0, 0.2))
     out = overlap_add(spectra(source) * gains, samples)
-    return out / (np.abs(out).max() + 1e-12)
+    return np.asarray(out / (np.abs(out).max() + 1e-12))
 
 
 def _sequence(rng: np.random.Generator, calls: list[Array], gap: tuple[float, float]) -> Array:

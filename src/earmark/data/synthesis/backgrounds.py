@@ -80,7 +80,7 @@ def _switch(rng: np.random.Generator, samples: int) -> Array:
     """Move by 3–12 dB over half a second or more, up or down, somewhere: [S]."""
     time = np.arange(samples) / SAMPLE_RATE - rng.uniform(0, samples / SAMPLE_RATE)
     depth = rng.uniform(3, 12) * rng.choice([-1.0, 1.0])
-    return depth * (np.tanh(time / rng.uniform(0.2, 1.0)) / 2)
+    return np.asarray(depth * (np.tanh(time / rng.uniform(0.2, 1.0)) / 2))
 
 
 def _swish(rng: np.random.Generator, samples: int) -> Array:

@@ -83,7 +83,7 @@ def _hits(
     places = (moments * SAMPLE_RATE).astype(np.intp)
     inside = places < active
     inside[0] = True
-    return np.minimum(places, active - 1)[inside], strengths[inside]
+    return np.minimum(places, active - 1)[inside], np.asarray(strengths[inside], dtype=np.float64)
 
 
 def _object(rng: np.random.Generator) -> list[Array]:
@@ -131,7 +131,7 @@ def _thud(rng: np.random.Generator, samples: int, active: int) -> Array:
         place = int(rng.integers(active))
         span = min(len(knock), samples - place)
         out[place : place + span] += knock[:span]
-    return out / (np.abs(out).max() + 1e-12)
+    return np.asarray(out / (np.abs(out).max() + 1e-12))
 
 
 def _scrape(rng: np.random.Generator, samples: int, active: int) -> Array:

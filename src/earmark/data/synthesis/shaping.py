@@ -19,7 +19,7 @@ CEILING = 7_800.0  # Hz, the highest partial of any tone
 HOP = 128  # samples between control points of the time-varying filter (8 ms)
 _FRAME = 256
 _SIZE = 512  # a frame is zero-padded on both sides, room for the filter's zero-phase response
-BINS: Array = np.fft.rfftfreq(_SIZE, 1 / SAMPLE_RATE)
+BINS: Array = np.asarray(np.fft.rfftfreq(_SIZE, 1 / SAMPLE_RATE), dtype=np.float64)
 _TABLE = 4_096
 _LEVELS_PER_OCTAVE = 3
 
@@ -49,7 +49,7 @@ def stretch(control: Array, samples: int) -> Array:
 def contour(samples: int, points: Sequence[tuple[float, float]]) -> Array:
     """Draw straight lines through (place in 0…1, value) points: one value per sample [S]."""
     places, values = zip(*points, strict=True)
-    return np.interp(np.linspace(0, 1, samples), places, values)
+    return np.asarray(np.interp(np.linspace(0, 1, samples), places, values))
 
 
 def wander(
@@ -153,7 +153,7 @@ def peak(frequencies: Array, centre: float, width: float, gain_db: float) -> Arr
 def spectrum_bins(samples: int) -> tuple[int, Array]:
     """Give a fast transform length that holds ``samples``, and the Hz of its bins."""
     size = int(fft.next_fast_len(samples, real=True))
-    return size, np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    return size, np.asarray(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), dtype=np.float64)
 
 
 def shaped_noise(
