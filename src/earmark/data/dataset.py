@@ -7,7 +7,7 @@ uninterrupted one would have read, and nothing about the sampler needs to be sav
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,7 @@ class StepSampler:
     ) -> None:
         self.shares, self.seed, self.start, self.stop = tuple(shares), seed, start, stop
         self.rank, self.world = rank, world
+        self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -194,12 +195,12 @@ class StepSampler:
         return rows
 
     def _permutation(self, number: int, turn: int) -> NDArray[np.int64]:
-        cache: dict[int, tuple[int, NDArray[np.int64]]] = self.__dict__.setdefault("_last", {})
-        if number not in cache or cache[number][0] != turn:
-            size = self.shares[number].size
-            order = np.random.default_rng([self.seed, number, turn]).permutation(size)
-            cache[number] = (turn, order)
-        return cache[number][1]
+        known = self._orders.get(number)
+        if known is None or known[0] != turn:
+            rng = np.random.default_rng([self.seed, number, turn])
+            known = turn, rng.permutation(self.shares[number].size)
+            self._orders[number] = known
+        return known[1]
 
 
 def compose(
@@ -239,11 +240,6 @@ def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
         if absent not in present and other in present:
             take[other] += take[absent]
     return {name: count if name in present else 0 for name, count in take.items()}
-
-
-def without_kind(shares: Sequence[Share], kind: str) -> list[Share]:
-    """The shares with none taken of one kind."""
-    return [replace(share, take=0) if share.name == kind else share for share in shares]
 
 
 def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch:

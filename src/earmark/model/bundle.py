@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -151,11 +150,7 @@ def load_bundle(name: str | Path) -> Bundle:
     labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split("\n"))
     network = SedNetwork(settings, tuple(label for label in labels if label))
     _load_weights(network, folder / "model.safetensors")
-    try:
-        postprocess = yaml.safe_load((folder / "postprocess.yaml").read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise BundleError(f"not readable ({error})", where=folder / "postprocess.yaml") from None
-    return Bundle(network.eval(), dict(postprocess or {}), folder)
+    return Bundle(network.eval(), load_yaml(folder / "postprocess.yaml"), folder)
 
 
 def _load_weights(network: SedNetwork, path: Path) -> None:

@@ -1,0 +1,175 @@
+"""Frame targets, batches by kind, and the stateless sampler."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from earmark.core.audio import write_audio
+from earmark.core.config import BatchSettings
+from earmark.core.errors import DataError
+from earmark.core.events import LabelSet
+from earmark.core.timeline import FrameGrid
+from earmark.data.dataset import (
+    KINDS,
+    Batch,
+    ClipDataset,
+    LabelledClip,
+    Share,
+    StepSampler,
+    compose,
+    frame_targets,
+    step_loader,
+)
+from earmark.data.manifest import load_manifest
+
+GRID = FrameGrid(1024)
+LABELS = LabelSet(("a", "b"))
+WINDOW = 160_000
+
+
+@settings(max_examples=100, deadline=None)
+@given(onset=st.floats(0, 9.9), length=st.floats(0.07, 5.0), hop=st.sampled_from([256, 640, 1024]))
+def test_event_to_frames_and_back_within_a_frame(onset: float, length: float, hop: int) -> None:
+    grid, offset = FrameGrid(hop), min(onset + length, 9.98)
+    frames = grid.frames_in(WINDOW)
+    targets = frame_targets([(onset, offset, "b")], LABELS, grid, frames)
+    assert not targets[:, 0].any()
+    active = np.flatnonzero(targets[:, 1])
+    if len(active) == 0:  # begins in the part-frame after the last whole one
+        assert onset >= grid.time(frames)
+        return
+    assert (np.diff(active) == 1).all()
+    assert abs(grid.time(int(active[0])) - onset) <= grid.seconds + 1e-9
+    end = min(offset, grid.time(frames))
+    assert abs(grid.time(int(active[-1]) + 1) - end) <= grid.seconds + 1e-9
+
+
+def test_overlapping_classes_and_several_events() -> None:
+    events = [(0.0, 0.128, "a"), (0.064, 0.256, "b"), (0.3, 0.301, "a")]
+    targets = frame_targets(events, LABELS, GRID, 6)
+    np.testing.assert_array_equal(targets.T, [[1, 1, 0, 0, 1, 0], [0, 1, 1, 1, 0, 0]])
+
+
+def _clip(folder: Path, name: str, seconds: float) -> Path:
+    path = folder / name
+    samples = np.full(int(seconds * 16_000), 0.25, dtype=np.float32)
+    write_audio(path, samples)
+    return path
+
+
+def test_short_clips_are_padded_and_long_ones_cut(tmp_path: Path) -> None:
+    clips = [
+        LabelledClip(_clip(tmp_path, "short.wav", 4.0), "strong", events=((3.0, 4.0, "a"),)),
+        LabelledClip(_clip(tmp_path, "long.wav", 12.0), "weak", tags=("b",)),
+    ]
+    dataset = ClipDataset(clips, LABELS, GRID, WINDOW, cache_gib=0.0)
+    waveform, strong, weak, valid, kind = dataset[0]
+    assert len(waveform) == WINDOW
+    assert torch.all(waveform[:64_000] == 0.25)
+    assert not waveform[64_000:].any()
+    assert valid.sum() == 63  # 62.5 frames of sound
+    assert strong[:, 0].sum() == 17
+    assert (weak.tolist(), KINDS[kind]) == ([1.0, 0.0], "strong")
+    waveform, strong, weak, valid, kind = dataset[1]
+    assert len(waveform) == WINDOW
+    assert valid.all()
+    assert not strong.any()
+    assert (weak.tolist(), KINDS[kind]) == ([0.0, 1.0], "weak")
+
+
+def test_cache_gives_the_same_clip(tmp_path: Path) -> None:
+    path = _clip(tmp_path, "clip.wav", 2.0)
+    dataset = ClipDataset([LabelledClip(path, "unlabelled")], LABELS, GRID, WINDOW)
+    first = dataset[0][0]
+    path.unlink()
+    assert torch.equal(dataset[0][0], first)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=3),
+    take=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_sampler_walks_each_share_without_repeats(sizes: list[int], take: int, seed: int) -> None:
+    first, shares = 0, []
+    for size in sizes:
+        shares.append(Share("x", first, size, take))
+        first += size
+    steps = 12
+    rows = [row for step in StepSampler(shares, seed, 0, steps) for row in step]
+    for share in shares:
+        own = [row for row in rows if share.first <= row < share.first + share.size]
+        counts = Counter(own)
+        assert len(own) == steps * take
+        assert (
+            max(counts.values()) - min(counts.get(share.first + i, 0) for i in range(share.size))
+            <= 1
+        )
+
+
+def test_sampler_resumes_where_it_was_and_splits_over_processes() -> None:
+    shares = [Share("a", 0, 7, 2), Share("b", 7, 5, 4)]
+    whole = list(StepSampler(shares, 3, 0, 10))
+    assert [*StepSampler(shares, 3, 0, 4), *StepSampler(shares, 3, 4, 10)] == whole
+    halves = [Share("a", 0, 7, 1), Share("b", 7, 5, 2)]
+    parts = zip(*(StepSampler(halves, 3, 0, 10, rank, 2) for rank in (0, 1)), strict=True)
+    for together, (one, two) in zip(whole, parts, strict=True):
+        assert sorted(together) == sorted(one + two)
+
+
+def _tree(root: Path, strong: str | None, weak: bool, unlabelled: bool) -> Path:
+    audio, tables = root / "audio/train", root / "metadata/train"
+    tables.mkdir(parents=True)
+    if strong:
+        (audio / strong).mkdir(parents=True)
+        table = {
+            "strong_label_real": tables / "audioset_strong.tsv",
+            "synthetic21_train/soundscapes": tables / "synthetic21_train/soundscapes.tsv",
+        }[strong]
+        table.parent.mkdir(parents=True, exist_ok=True)
+        table.write_text("filename\tonset\toffset\tevent_label\ns.wav\t0.5\t1.0\ta\n")
+        _clip(audio / strong, "s.wav", 2.0)
+    if weak:
+        (audio / "weak").mkdir(parents=True)
+        (tables / "weak.tsv").write_text("filename\tevent_labels\nw.wav\ta,b\n")
+        _clip(audio / "weak", "w.wav", 2.0)
+    if unlabelled:
+        (audio / "unlabel_in_domain").mkdir(parents=True)
+        _clip(audio / "unlabel_in_domain", "u.wav", 2.0)
+    return root
+
+
+BATCH = BatchSettings(real=1, synthetic=2, weak=3, unlabelled=4)
+
+
+@pytest.mark.parametrize("strong", ["strong_label_real", "synthetic21_train/soundscapes"])
+def test_one_strong_source_fills_both_places(tmp_path: Path, strong: str) -> None:
+    manifest = load_manifest(_tree(tmp_path, strong, weak=True, unlabelled=True))
+    dataset, shares = compose(manifest, BATCH, GRID, WINDOW)
+    sampler = StepSampler(shares, 0, 0, 1)
+    (batch,) = step_loader(dataset, sampler, workers=0)
+    assert isinstance(batch, Batch)
+    assert [int(batch.of_kind(kind).sum()) for kind in KINDS] == [3, 3, 4]
+    assert batch.weak[batch.of_kind("weak")].all()
+
+
+@pytest.mark.parametrize(("weak", "unlabelled"), [(False, False), (False, True), (True, False)])
+def test_absent_kinds_are_left_out(tmp_path: Path, weak: bool, unlabelled: bool) -> None:
+    manifest = load_manifest(_tree(tmp_path, "strong_label_real", weak, unlabelled))
+    _, shares = compose(manifest, BATCH, GRID, WINDOW)
+    names = {share.name for share in shares}
+    assert names == {"real", *(["weak"] if weak else []), *(["unlabelled"] if unlabelled else [])}
+
+
+def test_a_batch_without_labels_is_refused(tmp_path: Path) -> None:
+    manifest = load_manifest(_tree(tmp_path, "strong_label_real", weak=False, unlabelled=True))
+    with pytest.raises(DataError, match="no labelled clip"):
+        compose(manifest, BatchSettings(real=0, synthetic=0, weak=2, unlabelled=4), GRID, WINDOW)
