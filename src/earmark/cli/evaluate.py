@@ -25,6 +25,7 @@ def evaluate(
     import json
 
     from rich.console import Console
+    from rich.progress import Progress
 
     from earmark.core.errors import DataError
     from earmark.data.manifest import load_manifest
@@ -32,18 +33,20 @@ def evaluate(
     from earmark.detect.postprocess import PostProcess
     from earmark.model.bundle import load_bundle
 
+    console = Console()
     loaded = load_bundle(bundle)
     manifest = load_manifest(data)
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
         raise DataError(f"has no split {split!r}", where=data, mend=f"It has: {known}")
     evaluation = manifest.splits[split]
-    with _progress() as (bar, task):
+    with Progress(console=console) as bar:
+        task = bar.add_task("scoring", total=len(evaluation.clips))
         tables = score_clips(
             loaded.network,
             evaluation.clips,
             batch_size=batch_size,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, _: bar.update(task, completed=done),
         )
     postprocess = PostProcess.from_dict(loaded.postprocess)
     metrics = evaluate_scores(tables, evaluation, loaded.spec.labels, postprocess)
@@ -53,20 +56,7 @@ def evaluate(
         table.write(folder / f"{clip}.tsv")
     text = json.dumps(metrics, indent=2) + "\n"
     (out / "metrics.json").write_text(text, encoding="utf-8")
-    Console().print(metrics_view(metrics, f"{bundle} on {split}"))
-
-
-def _progress() -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import Progress
-
-    @contextmanager
-    def context() -> Any:
-        with Progress() as bar:
-            yield bar, bar.add_task("scoring", total=None)
-
-    return context()
+    console.print(metrics_view(metrics, f"{bundle} on {split}"))
 
 
 def metrics_view(metrics: dict[str, Any], title: str) -> Any:

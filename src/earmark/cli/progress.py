@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Column
 
-SHOWN = ("loss", "strong", "weak", "mean_teacher", "pseudo_label", "embedding")
+SHOWN = {"loss": "loss", "mean_teacher": "mt", "pseudo_label": "pl", "embedding": "emb"}
 
 
 class TrainingProgress:
@@ -25,14 +32,13 @@ class TrainingProgress:
         self.title = title
         self._means: dict[str, float] = {}
         self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[losses]}", table_column=Column(no_wrap=True)),
             console=console,
+            expand=True,
         )
         self._task = self._bar.add_task(title, total=steps, completed=done, losses="")
 
@@ -49,7 +55,7 @@ class TrainingProgress:
             if name in figures:
                 old = self._means.get(name, figures[name])
                 self._means[name] = 0.95 * old + 0.05 * figures[name]
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in self._means.items())
+        losses = " ".join(f"{SHOWN[name]} {value:.3f}" for name, value in self._means.items())
         self._bar.update(self._task, completed=step, losses=losses)
 
     def on_epoch(self, record: dict[str, Any]) -> None:

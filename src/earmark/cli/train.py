@@ -47,8 +47,9 @@ def train(
     settings = load_recipe(recipe, set_ or [])
     manifest = load_manifest(data)
     for source in manifest.train:
-        missing = f", {len(source.missing)} listed but missing" if source.missing else ""
-        console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips{missing}")
+        console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips")
+    for note in manifest.notes:
+        console.print(f"[yellow]note:[/] {note}")
     console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
     fabric = Fabric(accelerator=device, devices=devices, precision=settings.train.precision)
     command = shlex.join(["earmark", *sys.argv[1:]])

@@ -63,11 +63,14 @@ def _score_batch(
     with torch.inference_mode():
         strong = network(waveforms.to(device)).strong.float().cpu().numpy()  # [B, T, C]
     for (clip, samples), scores in zip(members, strong, strict=True):
-        yield clip, _table(scores[: spec.grid.frames_covering(len(samples))], len(samples), spec)
+        frames = spec.grid.frames_covering(len(samples))
+        # As in detection, a last incomplete frame, heard but not reported, repeats the one before.
+        whole = np.pad(scores, ((0, max(0, frames - len(scores))), (0, 0)), mode="edge")
+        yield clip, _table(whole[:frames], len(samples), spec)
 
 
 def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreTable:
-    """Frames of scores as a gapless table that ends with the recording or its last whole frame."""
+    """Frames of scores as a gapless table that ends with the recording."""
     boundaries = spec.grid.boundaries(len(scores), samples / spec.sample_rate)
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
 

@@ -1,0 +1,144 @@
+"""The command line from end to end on tiny data, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import earmark.cli
+from earmark.cli import app, main
+
+RUNNER = CliRunner()
+SMALL = [
+    "network.channels=[4,4,4,4,4]",
+    "network.rnn_hidden=4",
+    "method.embedding.hidden=8",
+    "method.embedding.out=4",
+    "train.epochs=1",
+    "train.steps_per_epoch=2",
+    "train.batch={real: 0, synthetic: 2, weak: 2, unlabelled: 2}",
+]
+SET = [part for override in SMALL for part in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "data"
+    clips = "strong=3,weak=2,unlabelled=2,validation=2,test=2"
+    arguments = ["synth", str(out), "--recipe", "demo", "--clips", clips, "--workers", "1"]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli-run") / "run"
+    arguments = ["train", "mini", "--data", str(data), "--out", str(out), "--device", "cpu", *SET]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "fingerprint" in result.output
+    return out
+
+
+def test_train_evaluate_detect(data: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "test"
+    arguments = ["evaluate", str(run), "--data", str(data), "--split", "test", "--out", str(out)]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["clips"] == metrics["of"] == 2
+    assert len(list((out / "scores").glob("*.tsv"))) == 2
+    clip = next((data / "audio/eval/public").iterdir())
+    result = RUNNER.invoke(app, ["detect", str(run), str(clip), "--out", str(tmp_path / "found")])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "found/events.tsv").exists()
+
+
+def test_resume_of_a_finished_run_is_harmless(data: Path, run: Path) -> None:
+    before = (run / "model.safetensors").read_bytes()
+    arguments = ["train", "mini", "--data", str(data), "--out", str(run), "--device", "cpu", *SET]
+    assert RUNNER.invoke(app, [*arguments, "--resume"]).exit_code == 0
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_recipes_are_listed_and_printed() -> None:
+    listed = RUNNER.invoke(app, ["recipes"]).output
+    assert all(name in listed for name in ("mini", "crnn-baseline", "crnn-v2"))
+    assert "tau: 0.85" in RUNNER.invoke(app, ["recipes", "mini"]).output
+
+
+def test_every_command_teaches() -> None:
+    for command in ("synth", "train", "evaluate", "detect", "demo", "recipes"):
+        result = RUNNER.invoke(app, [command, "--help"])
+        assert result.exit_code == 0
+        assert len(result.output) > 300, command
+    assert "earmark" in RUNNER.invoke(app, ["--version"]).output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "minni", "--data", "x", "--out", "y"], "no recipe called 'minni'"),
+        (["train", "mini", "--data", "missing", "--out", "y"], "missing"),
+        (["train", "mini", "--data", "x", "--out", "y", "--set", "train.lrr=1"], "lrr"),
+        (["evaluate", "nothing", "--data", "x", "--out", "y"], "no such bundle"),
+        (["recipes", "nothing"], "Shipped are"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_two(
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["earmark", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert "Traceback" not in told
+    assert len(told.strip().splitlines()) == 1
+
+
+def test_interruption_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(earmark.cli, "app", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import earmark.deliver.demo as module
+    from earmark.data.synth_settings import load_synth_settings
+
+    settings = load_synth_settings("demo")
+    sizes = {"strong": 3, "weak": 2, "unlabelled": 3, "validation": 2, "test": 3}
+    tiny = settings.model_copy(
+        update={n: settings.subset(n).model_copy(update={"clips": c}) for n, c in sizes.items()}
+    )
+    monkeypatch.setattr(module, "load_synth_settings", lambda _: tiny)
+    out = tmp_path / "demo"
+    result = RUNNER.invoke(app, ["demo", "--out", str(out), "--workers", "1", *SET])
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert list(metrics) == ["supervised", "student", "teacher", "shipped"]
+    assert all(row["clips"] == 3 for row in metrics.values())
+    for name in ("events.tsv", "events.txt", "events.png", "recording.wav", "bundle/README.md"):
+        assert (out / name).stat().st_size > 0
+    assert "semi-supervised, teacher" in result.output
+    again = RUNNER.invoke(app, ["demo", "--out", str(out), "--workers", "1", *SET])
+    assert again.exit_code == 0, again.output

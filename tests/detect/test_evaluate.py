@@ -1,0 +1,67 @@
+"""Scoring clips in batches is what detection does one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from earmark.core.audio import write_audio
+from earmark.data.manifest import Evaluation
+from earmark.detect.detector import Detector
+from earmark.detect.evaluate import evaluate_network, score_clips
+from earmark.detect.postprocess import PostProcess
+from earmark.model.sed import SedNetwork
+from earmark.train.recipe import load_recipe
+
+SECONDS = (10.0, 9.3, 0.4, 12.97, 10.03)
+
+
+@pytest.fixture(scope="module")
+def network() -> SedNetwork:
+    torch.manual_seed(0)
+    return SedNetwork(load_recipe("mini").network, ("a", "b")).eval()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+    paths = []
+    for number, seconds in enumerate(SECONDS):
+        path = folder / f"Y{number}_{seconds}.wav"
+        write_audio(path, 0.1 * rng.standard_normal(int(seconds * 16_000)).astype(np.float32))
+        paths.append(path)
+    return paths
+
+
+def test_equals_detection(network: SedNetwork, clips: list[Path]) -> None:
+    seen = []
+    tables = score_clips(network, clips, batch_size=2, progress=lambda *done: seen.append(done))
+    assert list(tables) == [path.stem for path in clips]
+    assert seen[-1] == (len(clips), len(clips))
+    detector = Detector(network)
+    for path, seconds in zip(clips, SECONDS, strict=True):
+        expected = detector.score(path)
+        table = tables[path.stem]
+        np.testing.assert_allclose(table.boundaries, expected.boundaries)
+        np.testing.assert_allclose(table.values, expected.values, atol=1e-5)
+        assert table.boundaries[-1] == pytest.approx(seconds)
+
+
+def test_metrics_keys_and_mode_is_restored(network: SedNetwork, clips: list[Path]) -> None:
+    rows = [(path.name, 0.1, 0.3, "a") for path in clips]
+    events = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+    durations = {path.name: s for path, s in zip(clips, SECONDS, strict=True)}
+    evaluation = Evaluation("test", tuple(clips), events, durations, ("gone.wav",))
+    network.train()
+    metrics = evaluate_network(network, evaluation, PostProcess(median_seconds=0.3))
+    assert network.training
+    network.eval()
+    assert (metrics["clips"], metrics["of"]) == (5, 6)
+    assert metrics["fingerprint"] == evaluation.fingerprint
+    for name in ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1"):
+        assert 0.0 <= metrics[name] <= 1.0
+        assert set(metrics["per_class"][name]) == {"a"}
