@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
-from torch.nn.utils import clip_grad_norm_
 
 from earmark.core.config import Recipe, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
@@ -202,7 +201,7 @@ def optimizer_step(
         for name, value in result.figures.items():
             figures[name] = figures.get(name, 0.0) + value / settings.accumulate
     if settings.gradient_clip is not None:
-        clip_grad_norm_(student.parameters(), settings.gradient_clip)
+        fabric.clip_gradients(student, run.optimizer, max_norm=settings.gradient_clip)
     run.optimizer.step()
     run.step += 1
     run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
