@@ -14,7 +14,7 @@ import soundfile
 
 from earmark.core.errors import EarmarkError
 from earmark.core.scores import ScoreTable
-from earmark.deliver.view import mel_bands, peaks_by_column, plot_detection, spectrogram_columns
+from earmark.deliver.view import peaks_by_column, plot_detection, spectrogram_columns
 from earmark.detect.detector import Result
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -110,8 +110,8 @@ def test_spectrogram_puts_sound_where_it_is(seconds: float) -> None:
     assert power.shape == (80, 200)
     band, column = np.unravel_index(power.argmax(), power.shape)
     assert (onset - 0.05) / seconds * 200 - 1 <= column <= (onset + 0.15) / seconds * 200 + 1
-    mel = 2595 * np.log10(1 + 2000 / 700)
-    assert abs(mel / (2595 * np.log10(1 + 8000 / 700)) * 81 - (band + 1)) < 1
+    low, mel, high = (2595 * np.log10(1 + hertz / 700) for hertz in (50, 2000, 8000))
+    assert abs((mel - low) / (high - low) * 81 - (band + 1)) < 1
     assert power[:, :140].max() < 1e-6 * power.max()
 
 
@@ -120,15 +120,6 @@ def test_a_click_survives_the_width_of_the_picture() -> None:
     audio[444 * RATE] = 1.0
     power = spectrogram_columns((audio, RATE), 600.0, columns=300)
     assert abs(power.sum(axis=0).argmax() - 444 / 2) <= 1
-
-
-def test_bands_cover_every_frequency() -> None:
-    weights = mel_bands(80, 1024, RATE)
-    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
-    assert (weights >= 0).all()
-    centres = weights @ np.arange(513)
-    assert (np.diff(centres) >= 0).all()
-    assert (weights[:, 20:512].sum(axis=0) > 0).all()
 
 
 def test_peaks_survive_the_width_of_the_picture() -> None:

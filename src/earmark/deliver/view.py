@@ -20,6 +20,7 @@ from earmark.core.audio import AudioSource, read_blocks
 from earmark.core.errors import EarmarkError
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
 from earmark.detect.detector import Result
+from earmark.features.frontend import hertz_to_mel, mel_filterbank
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,7 @@ TrueEvent = tuple[float, float, str]
 _WIDTH, _HEIGHT, _DPI = 1600, 900, 100  # pixels
 _COLUMNS = 1400  # of them the time axis has about this many
 _BANDS = 80
+_LOWEST = 50.0  # Hz
 _FFT = 1024
 _RANGE_DB = 70.0
 _CLASSES = 16  # rows that stay legible
@@ -147,32 +149,11 @@ def _title(result: Result, span: float, labels: Sequence[str]) -> str:
     return "   ·   ".join(parts)
 
 
-def mel_bands(bands: int, fft: int, sample_rate: int) -> NDArray[np.float64]:
-    """Triangular filters evenly spaced on the mel scale of O'Shaughnessy (1987).
-
-    Args:
-        bands: Number of filters M.
-        fft: Length of the transform in samples.
-        sample_rate: In Hz.
-
-    Returns:
-        Weights [M, fft // 2 + 1], each filter summing to 1.
-    """
-    top = _hz_to_mel(sample_rate / 2)
-    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, bands + 2) / 2595.0) - 1.0)  # Hz
-    bins = np.arange(fft // 2 + 1) * sample_rate / fft
-    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    weights = np.clip(np.minimum(rising, falling), 0.0, None)
-    # The lowest filters may be narrower than a bin and fall between two: they take the nearest.
-    for band in np.flatnonzero(weights.sum(axis=1) == 0.0):
-        weights[band, np.abs(bins - edges[band + 1]).argmin()] = 1.0
-    normalised: NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-    return normalised
-
-
-def _hz_to_mel(hz: float) -> float:
-    return float(2595.0 * np.log10(1.0 + hz / 700.0))
+def _mel_weights() -> NDArray[np.float64]:
+    """The picture's mel bands [M, bins], each summing to 1."""
+    filters = mel_filterbank(_FFT // 2 + 1, _BANDS, _LOWEST, SAMPLE_RATE / 2)
+    weights = filters.double().numpy().T
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def spectrogram_columns(
@@ -195,7 +176,7 @@ def spectrogram_columns(
     hop = int(np.clip(samples // (2 * columns), 64, _FFT // 2))  # no sample at a taper's zeros
     count = -(-samples // hop)
     columns = min(columns, count)
-    weights, taper = mel_bands(_BANDS, _FFT, SAMPLE_RATE), np.hanning(_FFT)
+    weights, taper = _mel_weights(), np.hanning(_FFT)
     power = np.zeros((_BANDS, columns))
     held = np.zeros(_FFT // 2, dtype=np.float32)  # so that spectrum i is centred on sample i·hop
     done = 0
@@ -240,10 +221,11 @@ def _draw_spectrogram(axes: Axes, bar: Axes, source: AudioSource, span: float) -
     level -= level.max()
     image = axes.imshow(
         level, origin="lower", aspect="auto", cmap="magma", vmin=-_RANGE_DB, vmax=0.0,
-        extent=(0.0, span, 0.0, _hz_to_mel(SAMPLE_RATE / 2)), interpolation="nearest",
+        extent=(0.0, span, hertz_to_mel(_LOWEST), hertz_to_mel(SAMPLE_RATE / 2)),
+        interpolation="nearest",
     )  # fmt: skip
     ticks = [250, 500, 1000, 2000, 4000, 8000]
-    axes.set_yticks([_hz_to_mel(hz) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
+    axes.set_yticks([hertz_to_mel(hz) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
     axes.set_ylabel("frequency (kHz)", fontsize=12)
     bar.figure.colorbar(image, cax=bar).set_label("level (dB)", fontsize=11)
 

@@ -40,7 +40,7 @@ def mel_filterbank(
     Returns:
         [n_freqs, n_mels] weights for a one-sided spectrum.
     """
-    edges = torch.linspace(_mel(f_min), _mel(f_max), n_mels + 2)
+    edges = torch.linspace(hertz_to_mel(f_min), hertz_to_mel(f_max), n_mels + 2)
     hertz = 700.0 * (10.0 ** (edges / 2595.0) - 1.0)  # [n_mels + 2]
     bins = torch.linspace(0, sample_rate // 2, n_freqs)
     distance = hertz[None, :] - bins[:, None]  # [n_freqs, n_mels + 2]
@@ -50,7 +50,8 @@ def mel_filterbank(
     return torch.minimum(rising, falling).clamp(min=0.0)
 
 
-def _mel(hertz: float) -> float:
+def hertz_to_mel(hertz: float) -> float:
+    """The HTK mel scale."""
     return 2595.0 * math.log10(1.0 + hertz / 700.0)
 
 
