@@ -14,7 +14,8 @@ from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
 from earmark.data.manifest import load_manifest
 from earmark.model.bundle import FILES, load_bundle
-from earmark.train.engine import Run, run_record, train
+from earmark.train.engine import Run, run_record, train, warn_of_collapse
+from earmark.train.recipe import load_recipe
 
 
 def _train(recipe: Recipe, data: Path, out: Path, **options: object) -> Run:
@@ -124,3 +125,26 @@ def test_bf16(tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = _set(tiny_recipe, precision="bf16-mixed", epochs=1)
     _train(recipe, tiny_data, tmp_path)
     assert np.isfinite(run_record(tmp_path)[0]["losses"]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("figures", "warned"),
+    [
+        ({"embedding_std": 0.12, "embedding_cosine": 0.2}, False),
+        ({"embedding_std": 0.01, "embedding_cosine": 0.2}, True),
+        ({"embedding_std": 0.12, "embedding_cosine": 0.9}, True),
+        ({"loss": 1.0}, False),
+    ],
+)
+def test_collapse_is_told(
+    figures: dict[str, float], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_collapse(figures)
+    assert bool(caplog.records) == warned
+
+
+def test_the_run_folder_remembers_its_recipe(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    _train(tiny_recipe, tiny_data, tmp_path, stop_after_epochs=1)
+    assert load_recipe(tmp_path / "recipe.yaml") == tiny_recipe

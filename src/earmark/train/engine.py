@@ -7,6 +7,7 @@ an uninterrupted one; a checkpoint holds weights, optimiser and counters, and no
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 
-from earmark.core.config import Recipe, dump_yaml, load_yaml, parse_settings
+from earmark.core.config import Recipe, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
@@ -31,6 +32,7 @@ from earmark.train.card import model_card
 from earmark.train.journal import Journal
 from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
 
+_log = logging.getLogger(__name__)
 NETWORKS = ("student", "teacher")
 STATE = "state.ckpt"
 
@@ -129,6 +131,8 @@ def train(
     for epoch in range(run.epoch, stop):
         began = time.monotonic()
         losses = run_epoch(fabric, wrapped, run, recipe, dataset, shares, reporter)
+        if run.step > recipe.method.embedding.detach_steps + settings.steps_per_epoch:
+            warn_of_collapse(losses)
         run.epoch = epoch + 1
         record: dict[str, Any] = {
             "epoch": run.epoch,
@@ -216,6 +220,22 @@ def _step_generator(seed: int, step: int, part: int, rank: int) -> torch.Generat
     return generator
 
 
+def warn_of_collapse(figures: dict[str, float]) -> None:
+    """Say so when the embeddings of an epoch grew alike (bounds are our choice).
+
+    The heads' output is at rest near a mean standard deviation of 1/√d; a collapsed one is
+    constant, and the loss is then zero for no good reason.
+    """
+    spread, alike = figures.get("embedding_std", 1.0), figures.get("embedding_cosine", 0.0)
+    if spread < 0.02 or alike > 0.7:
+        _log.warning(
+            "embeddings collapse (std %.3f, mean cosine between clips %.2f): try "
+            "method.embedding.center=true or a smaller method.embedding.weight",
+            spread,
+            alike,
+        )
+
+
 def validate(run: Run, manifest: Manifest, median_seconds: float) -> dict[str, Any]:
     """Metrics of both networks on the validation split; empty without one."""
     evaluation = manifest.splits.get("validation")
@@ -300,12 +320,6 @@ def _save(state: dict[str, Any], path: Path) -> None:
     draft = path.with_suffix(".part")
     torch.save(state, draft)
     draft.replace(path)
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """The recipe a run folder was trained with."""
-    path = Path(path)
-    return parse_settings(Recipe, load_yaml(path), path)
 
 
 def run_record(out: str | Path) -> list[dict[str, Any]]:
