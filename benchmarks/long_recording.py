@@ -88,6 +88,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "rows": rows,
     }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
