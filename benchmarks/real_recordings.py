@@ -73,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--soundbank", type=Path, required=True)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/real")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
     data, run = str(options.work / "data"), str(options.work / "run")
     workers = str(os.cpu_count() or 1)
