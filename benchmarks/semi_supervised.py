@@ -94,10 +94,9 @@ def one_run(
     manifest = load_manifest(data)
     run = train(recipe, manifest, out, resume=True, fabric=Fabric(accelerator="cpu", devices=1))
     postprocess = PostProcess(median_seconds=recipe.train.median_seconds)
-    networks = {"student": run.student.network, "teacher": run.teacher.network}
     metrics = {
         name: evaluate_network(network, manifest.splits["test"], postprocess)
-        for name, network in networks.items()
+        for name, network in run.networks.items()
     }
     records = run_record(out)
     curve = [

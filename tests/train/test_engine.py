@@ -74,7 +74,7 @@ def test_leaves_bundles_that_score_as_the_run_did(
     run = _train(tiny_recipe, tiny_data, tmp_path)
     clip = load_manifest(tiny_data).splits["test"].clips[0]
     waveform = torch.from_numpy(load_audio(clip))[None]
-    for name, network in (("student", run.student.network), ("teacher", run.teacher.network)):
+    for name, network in run.networks.items():
         bundle = load_bundle(tmp_path / name)
         assert bundle.spec.labels == ("Alarm_bell_ringing", "Dog", "Speech")
         with torch.no_grad():

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from earmark.core.config import EmbeddingSettings, MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
@@ -101,6 +102,13 @@ class Views:
     energy: Tensor
 
 
+class Taught(NamedTuple):
+    """What the teacher says of clean clips: scores q, and vectors z [B, T, d] if asked for."""
+
+    scores: SedOutput
+    vectors: Tensor | None
+
+
 class StepResult(NamedTuple):
     """The loss to minimise, and the figures worth watching."""
 
@@ -157,14 +165,13 @@ def training_step(
 
     loss, figures = supervised_loss(output, batch, views.valid, mix, settings)
     if taught is not None:
-        scores, z = taught
-        consistency, parts = consistency_loss(output, scores, views.valid, mix, settings)
+        consistency, parts = consistency_loss(output, taught.scores, views.valid, mix, settings)
         r = ramp(step, settings.ramp_steps)
         loss = loss + r * consistency
         figures |= {name: value.item() for name, value in parts.items()} | {"ramp": r}
-        if prediction is not None and z is not None:
+        if prediction is not None:
             embedded = embedding_term(
-                student, teacher, prediction, scores, z, views, batch, mix, settings
+                student, teacher, prediction, taught, views, batch.valid, mix, settings.embedding
             )
             r_e = ramp(step - settings.embedding.detach_steps, settings.embedding.ramp_steps)
             r_e = 1.0 if detach else r_e
@@ -180,16 +187,13 @@ def _teach(
     batch: Batch,
     settings: MethodSettings,
     generator: torch.Generator,
-) -> tuple[SedOutput, Tensor | None] | None:
+) -> Taught | None:
     """The teacher on clean clips; None where no loss asks for it."""
     if not (settings.mean_teacher or settings.pseudo_label or settings.embedding.weight):
         return None
     warp = settings.warp_probability
     clean = frequency_warp(views.clean, generator, warp, settings.warp_range) if warp else None
-    taught: tuple[SedOutput, Tensor | None] = teacher(
-        views.clean if clean is None else clean, batch.valid
-    )
-    return taught
+    return Taught(*teacher(views.clean if clean is None else clean, batch.valid))
 
 
 def supervised_loss(
@@ -227,34 +231,37 @@ def embedding_term(
     student: nn.Module,
     teacher: Teacher,
     prediction: Tensor,
-    scores: SedOutput,
-    z: Tensor,
+    taught: Taught,
     views: Views,
-    batch: Batch,
+    valid: Tensor,
     mix: Mix,
-    settings: MethodSettings,
+    options: EmbeddingSettings,
 ) -> Tensor:
-    """L_emb: composed clips against m = w ẑ_i + (1 − w) ẑ_j, the others against ẑ_i."""
-    options = settings.embedding
+    """L_emb: composed clips against m = w ẑ_i + (1 − w) ẑ_j, the others against ẑ_i.
+
+    ``valid`` [B, T] are the frames in which the clips themselves, not their partners, have sound.
+    """
+    z = taught.vectors
+    if z is None:
+        raise ValueError("the teacher was made without a projector")
     if options.center and teacher.centre is not None:
-        teacher.centre.update(z, batch.valid)
+        teacher.centre.update(z, valid)
         prediction, z = teacher.centre(prediction), teacher.centre(z)
-    activity = scores.strong.amax(dim=-1)  # [B, T]
+    activity = taught.scores.strong.amax(dim=-1)  # [B, T]
     weights = frame_weights(options.weights, mix.coefficient, mix.partner, activity, views.energy)
     weights = torch.where(mix.composed[:, None], weights, 1.0)
     # A padded frame of the partner has no vector: there the clip's own is the whole target.
-    weights = torch.where(batch.valid[mix.partner], weights, 1.0)
+    weights = torch.where(valid[mix.partner], weights, 1.0)
     target = compose_embeddings(z, mix.partner, weights)
-    valid = batch.valid
     loss = embedding_loss(prediction, target, valid, options.gain)
     if not options.symmetric:
         return loss
     # The other direction: the student's clean vectors, composed alike, against the teacher's
     # view of the mixture (ATST-Frame's second term, carried over to compositions; our choice).
-    _, clean = student(views.clean, batch.valid, False)
+    _, clean = student(views.clean, valid, False)
     _, mixed = teacher(views.mixed, views.valid)
     if options.center and teacher.centre is not None:
         clean, mixed = teacher.centre(clean), teacher.centre(mixed)
     composed = compose_embeddings(clean, mix.partner, weights)
-    other = embedding_loss(composed, torch.nn.functional.normalize(mixed, dim=-1), valid)
+    other = embedding_loss(composed, functional.normalize(mixed, dim=-1), valid)
     return 0.5 * (loss + other)

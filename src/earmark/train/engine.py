@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +33,6 @@ from earmark.train.journal import Journal
 from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
 
 _log = logging.getLogger(__name__)
-NETWORKS = ("student", "teacher")
 STATE = "state.ckpt"
 
 
@@ -58,7 +57,11 @@ class Run:
     epoch: int = 0
     best: float = -1.0
     best_epoch: int = -1
-    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def networks(self) -> dict[str, SedNetwork]:
+        """Both networks by name."""
+        return {"student": self.student.network, "teacher": self.teacher.network}
 
     def state(self, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
@@ -81,6 +84,21 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch = state["step"], state["epoch"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What stays the same while training; ``student`` is the network as Fabric wrapped it."""
+
+    recipe: Recipe
+    manifest: Manifest
+    out: Path
+    fabric: Fabric
+    student: _FabricModule
+    dataset: ClipDataset
+    shares: list[Share]
+    reporter: Reporter | None
+    command: str
 
 
 def train(
@@ -110,10 +128,10 @@ def train(
     Raises:
         ConfigError: The folder holds another run, or resuming with another recipe or data.
     """
-    out, settings = Path(out), recipe.train
+    settings = recipe.train
     fabric = fabric or Fabric(accelerator="auto", devices=1, precision=settings.precision)
     fabric.launch()
-    state = _open_run(out, recipe, manifest.fingerprint, resume)
+    state = _open_run(Path(out), recipe, manifest.fingerprint, resume)
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     student = Student(network, recipe.method.embedding)
@@ -124,16 +142,24 @@ def train(
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
     grid, window = network.spec.grid, network.spec.window
     dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
-    journal = Journal(out, keep_epochs=run.epoch)
+    loop = Loop(recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command)
     stop = settings.epochs
     if stop_after_epochs is not None:
         stop = min(stop, run.epoch + stop_after_epochs)
-    for epoch in range(run.epoch, stop):
+    run_epochs(loop, run, stop)
+    return run
+
+
+def run_epochs(loop: Loop, run: Run, stop: int) -> None:
+    """Epochs up to ``stop``, each with its checkpoint, its line in the journal, its validation."""
+    settings, main = loop.recipe.train, loop.fabric.is_global_zero
+    journal = Journal(loop.out, keep_epochs=run.epoch) if main else None
+    while run.epoch < stop:
         began = time.monotonic()
-        losses = run_epoch(fabric, wrapped, run, recipe, dataset, shares, reporter)
-        if run.step > recipe.method.embedding.detach_steps + settings.steps_per_epoch:
+        losses = run_epoch(loop, run)
+        if run.step > loop.recipe.method.embedding.detach_steps + settings.steps_per_epoch:
             warn_of_collapse(losses)
-        run.epoch = epoch + 1
+        run.epoch += 1
         record: dict[str, Any] = {
             "epoch": run.epoch,
             "step": run.step,
@@ -141,71 +167,56 @@ def train(
             "losses": losses,
             "seconds": round(time.monotonic() - began, 3),
         }
-        last = run.epoch == settings.epochs
-        if last or run.epoch % settings.validate_every == 0:
-            record["validation"] = validate(run, manifest, settings.median_seconds)
-            if fabric.is_global_zero:
-                keep_best(run, recipe, manifest, out, last, record["validation"], command)
-        if fabric.is_global_zero:
+        if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
+            record["validation"] = validate(run, loop.manifest, settings.median_seconds)
+            if main:
+                keep_bundles(loop, run, record["validation"])
+        if journal is not None:
             journal.write(record)
-            _save(run.state(recipe, manifest.fingerprint), out / STATE)
-        fabric.barrier()
-        if reporter is not None:
-            reporter.on_epoch(record)
-    journal.close()
-    return run
+            _save(run.state(loop.recipe, loop.manifest.fingerprint), loop.out / STATE)
+        loop.fabric.barrier()
+        if loop.reporter is not None:
+            loop.reporter.on_epoch(record)
+    if journal is not None:
+        journal.close()
 
 
-def run_epoch(
-    fabric: Fabric,
-    student: _FabricModule,
-    run: Run,
-    recipe: Recipe,
-    dataset: ClipDataset,
-    shares: list[Share],
-    reporter: Reporter | None,
-) -> dict[str, float]:
+def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
-    settings, sums = recipe.train, dict[str, float]()
+    settings, fabric, sums = loop.recipe.train, loop.fabric, dict[str, float]()
     first = run.step * settings.accumulate
     stop = first + settings.steps_per_epoch * settings.accumulate
-    sampler = StepSampler(shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size)
-    batches = iter(step_loader(dataset, sampler, settings.workers))
-    student.train()
+    sampler = StepSampler(
+        loop.shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size
+    )
+    batches = iter(step_loader(loop.dataset, sampler, settings.workers))
+    loop.student.train()
     for _ in range(settings.steps_per_epoch):
-        figures = optimizer_step(fabric, student, run, recipe, batches)
+        figures = optimizer_step(loop, run, batches)
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value
-        if reporter is not None:
-            reporter.on_step(run.step, settings.steps, figures)
+        if loop.reporter is not None:
+            loop.reporter.on_step(run.step, settings.steps, figures)
     return {name: total / settings.steps_per_epoch for name, total in sums.items()}
 
 
-def optimizer_step(
-    fabric: Fabric,
-    student: _FabricModule,
-    run: Run,
-    recipe: Recipe,
-    batches: Iterator[Batch],
-) -> dict[str, float]:
+def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, float]:
     """Gradients of ``accumulate`` batches, one step, one move of the teacher."""
-    settings, method = recipe.train, recipe.method
+    settings, method, fabric = loop.recipe.train, loop.recipe.method, loop.fabric
     set_learning_rate(run.optimizer, run.step, settings)
     run.optimizer.zero_grad(set_to_none=True)
     figures: dict[str, float] = {}
     for part in range(settings.accumulate):
         generator = _step_generator(settings.seed, run.step, part, fabric.global_rank)
         batch = next(batches).to(fabric.device)
-        with (
-            fabric.no_backward_sync(student, enabled=part < settings.accumulate - 1),
-            fabric.autocast(),
-        ):
-            result = training_step(student, run.teacher, batch, run.step, method, generator)
+        waiting = part < settings.accumulate - 1
+        with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
+            result = training_step(loop.student, run.teacher, batch, run.step, method, generator)
             fabric.backward(result.loss / settings.accumulate)
         for name, value in result.figures.items():
             figures[name] = figures.get(name, 0.0) + value / settings.accumulate
     if settings.gradient_clip is not None:
-        fabric.clip_gradients(student, run.optimizer, max_norm=settings.gradient_clip)
+        fabric.clip_gradients(loop.student, run.optimizer, max_norm=settings.gradient_clip)
     run.optimizer.step()
     run.step += 1
     run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
@@ -242,44 +253,34 @@ def validate(run: Run, manifest: Manifest, median_seconds: float) -> dict[str, A
     if evaluation is None:
         return {}
     postprocess = PostProcess(median_seconds=median_seconds)
-    networks = {"student": run.student.network, "teacher": run.teacher.network}
     return {
         name: evaluate_network(network, evaluation, postprocess)
-        for name, network in networks.items()
+        for name, network in run.networks.items()
     }
 
 
-def keep_best(
-    run: Run,
-    recipe: Recipe,
-    manifest: Manifest,
-    out: Path,
-    last: bool,
-    validation: dict[str, Any],
-    command: str,
-) -> None:
+def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
     """Write the bundle of this epoch where it is the best so far, and both at the end."""
-    networks = {"student": run.student.network, "teacher": run.teacher.network}
-    select = recipe.train.select
-    chosen = "student" if select == "student_psds" else "teacher"
-    run.metrics = validation
-    postprocess = {"median_seconds": recipe.train.median_seconds, "threshold": 0.5}
+    train_settings, networks = loop.recipe.train, run.networks
+    chosen = "student" if train_settings.select == "student_psds" else "teacher"
+    postprocess = {"median_seconds": train_settings.median_seconds, "threshold": 0.5}
 
     def save(folder: Path, name: str) -> None:
         metrics = validation.get(name, {})
-        card = model_card(recipe, manifest, name, run.epoch, metrics, command)
+        card = model_card(loop.recipe, loop.manifest, name, run.epoch, metrics, loop.command)
         save_bundle(folder, networks[name], postprocess, card)
 
     figure = float(run.epoch)
-    if select != "last" and validation:
+    if train_settings.select != "last" and validation:
         metrics = validation[chosen]
-        figure = metrics["psds1"] + (0.0 if select == "teacher_psds1" else metrics["psds2"])
+        tagging = 0.0 if train_settings.select == "teacher_psds1" else metrics["psds2"]
+        figure = metrics["psds1"] + tagging
     if figure > run.best:
         run.best, run.best_epoch = figure, run.epoch
-        save(out, chosen)
-    if last:
-        for name in NETWORKS:
-            save(out / name, name)
+        save(loop.out, chosen)
+    if run.epoch == train_settings.epochs:
+        for name in networks:
+            save(loop.out / name, name)
 
 
 def _open_run(out: Path, recipe: Recipe, fingerprint: str, resume: bool) -> dict[str, Any] | None:
