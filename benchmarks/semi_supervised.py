@@ -36,6 +36,15 @@ METHODS: dict[str, tuple[str, list[str]]] = {
             "train.batch.unlabelled=0",
         ],
     ),
+    "supervised_mixup": (
+        "supervised only, with conditional mixup",
+        [
+            "method.mean_teacher=0",
+            "method.pseudo_label=0",
+            "method.embedding.weight=0",
+            "train.batch.unlabelled=0",
+        ],
+    ),
     "mean_teacher": (
         "mean teacher",
         ["method.mixup.probability=0", "method.embedding.weight=0"],
@@ -177,38 +186,51 @@ def report(results: dict[str, Any]) -> None:
     PAGE.write_text(f"{before}{begin}\n{command}\n\n{table}\n{end}{after}", encoding="utf-8")
 
 
-def main() -> None:
-    """Parse, run what is missing, report after each run."""
+def collect(options: argparse.Namespace) -> dict[str, Any]:
+    """All finished runs, by data, method and seed."""
+    runs: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in ("synthesised", "soundbank"):
+        for method in METHODS:
+            for seed in sorted(options.seeds):
+                done = options.work / f"{name}-{method}-{seed}" / "result.json"
+                if done.exists():
+                    result = json.loads(done.read_text(encoding="utf-8"))
+                    runs.setdefault(name, {}).setdefault(method, {})[str(seed)] = result
+    bank = " --soundbank FOLDER" if "soundbank" in runs else ""
+    return {
+        "command": f"python benchmarks/semi_supervised.py{bank}",
+        "steps": options.epochs * options.steps,
+        "clips": CLIPS,
+        "runs": runs,
+    }
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--soundbank", type=Path, help="also run on soundscapes of this soundbank")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/semi_supervised")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS)[:3])
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS)[:4])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--steps", type=int, default=150, help="steps an epoch")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
+    parser.add_argument("--report", action="store_true", help="only report the finished runs")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run what is missing, then report all that is finished."""
+    options = parse()
+    if options.report:
+        report(collect(options))
+        return
     banks: dict[str, Path | None] = {"synthesised": None}
     if options.soundbank:
         banks["soundbank"] = options.soundbank
     data = {
         name: make_data(options.work / f"data-{name}", bank, options.jobs)
         for name, bank in banks.items()
-    }
-    plan = [
-        (name, method, seed)
-        for seed in options.seeds
-        for name in banks
-        for method in options.methods
-    ]
-    shown = " ".join(
-        ["python benchmarks/semi_supervised.py", *(["--soundbank FOLDER"] * (len(banks) > 1))]
-    )
-    results: dict[str, Any] = {
-        "command": shown,
-        "steps": options.epochs * options.steps,
-        "clips": CLIPS,
-        "runs": {name: {method: {} for method in options.methods} for name in banks},
     }
     began = time.monotonic()
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
@@ -221,26 +243,16 @@ def main() -> None:
                 seed,
                 options.epochs,
                 options.steps,
-            ): (name, method, seed)
-            for name, method, seed in plan
+            ): f"{name} {method} seed {seed}"
+            for seed in options.seeds
+            for name in banks
+            for method in options.methods
         }
         for job in as_completed(jobs):
-            name, method, seed = jobs[job]
-            result = job.result()
-            results["runs"][name][method][str(seed)] = result
-            (options.work / "results.json").write_text(json.dumps(results), encoding="utf-8")
-            teacher = result["test"]["teacher"]
-            print(
-                f"{time.monotonic() - began:7.0f} s  {name} {method} seed {seed}: teacher "
-                + "  ".join(f"{figure} {teacher[figure]:.3f}" for figure in FIGURES),
-                flush=True,
-            )
-    for methods in results["runs"].values():
-        for seeds in methods.values():
-            ordered = sorted(seeds.items(), key=lambda pair: int(pair[0]))
-            seeds.clear()
-            seeds.update(ordered)
-    report(results)
+            teacher = job.result()["test"]["teacher"]
+            figures = "  ".join(f"{figure} {teacher[figure]:.3f}" for figure in FIGURES)
+            print(f"{time.monotonic() - began:7.0f} s  {jobs[job]}: teacher {figures}", flush=True)
+    report(collect(options))
 
 
 if __name__ == "__main__":
