@@ -84,8 +84,9 @@ NOTES = """## Know its limits
 
 It learned from synthesised sounds only: no recording entered its training, its selection or its
 thresholds. The ranges of the synthesis were set by hand while looking at spectrograms of real
-recordings of the soundbank's training splits. On real recordings it is modest, and some classes
-are hardly heard at all, as the tables say. Train on sounds of your own for real work."""
+recordings of the soundbank's training splits. On real recordings it hears much less
+than on sounds of its own kind, as the two tables say; of vacuum cleaners and shavers no recordings
+were at hand. Train on sounds of your own for real work."""
 
 
 def main() -> None:
