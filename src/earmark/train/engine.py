@@ -157,7 +157,9 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
     while run.epoch < stop:
         began = time.monotonic()
         losses = run_epoch(loop, run)
-        if run.step > loop.recipe.method.embedding.detach_steps + settings.steps_per_epoch:
+        embedding = loop.recipe.method.embedding
+        # Before its ramp is over the loss has done too little to be blamed for anything.
+        if run.step > embedding.detach_steps + embedding.ramp_steps:
             warn_of_collapse(losses)
         run.epoch += 1
         record: dict[str, Any] = {
