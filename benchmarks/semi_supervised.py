@@ -174,7 +174,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 def report(results: dict[str, Any]) -> None:
     """Write the JSON, and the measured part of the page."""
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    for folder in (RESULTS.parent, PAGE.parent):
+        folder.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     plot(results, PAGE.with_name("semi_supervised.png"))
     begin, end = "<!-- measured -->", "<!-- /measured -->"
