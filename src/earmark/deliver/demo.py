@@ -38,6 +38,8 @@ SUPERVISED_ONLY = (
     "method.embedding.weight=0",
     "train.batch.unlabelled=0",
 )
+# Of both runs: what two cores do in some minutes.
+LENGTH = ("train.epochs=5", "train.steps_per_epoch=100", "train.validate_every=5")
 SHIPPED = "mini"
 CLIPS_IN_RECORDING = 6
 
@@ -74,9 +76,10 @@ def run_demo(
     with bar("synthesising soundscapes", 1) as progress:
         write_dataset(data, sources, settings, seed, workers=workers, progress=progress)
     manifest = load_manifest(data)
+    common = [*LENGTH, f"train.seed={seed}", *overrides]
     recipes = {
-        "supervised": load_recipe("mini", [*overrides, f"train.seed={seed}", *SUPERVISED_ONLY]),
-        "semi-supervised": load_recipe("mini", [*overrides, f"train.seed={seed}"]),
+        "supervised": load_recipe("mini", [*common, *SUPERVISED_ONLY]),
+        "semi-supervised": load_recipe("mini", common),
     }
     for name, recipe in recipes.items():
         shutil.rmtree(out / name, ignore_errors=True)
