@@ -55,8 +55,68 @@ class FrontendSettings(Settings):
     high: float = 50.6842
 
 
+ATST_FRONTEND = FrontendSettings(
+    n_fft=1024,
+    hop=160,
+    window="hann",
+    periodic=True,
+    power=2,
+    n_mels=64,
+    f_min=60.0,
+    f_max=7800.0,
+    floor=1e-10,
+    top_db=80.0,
+    db_clamp=(-50.0, 80.0),
+    scaling="fixed",
+)
+
+
+class EncoderSettings(Settings):
+    """ATST-Frame, the pretrained transformer beside the CNN (arXiv 2306.04186).
+
+    Attributes:
+        frontend: Its own log-mel; self-supervised weights were made without ``db_clamp``.
+        width: Of a token; 768 is base, 384 small (6 heads), 96 tiny (depth 4, 3 heads).
+        patch_frames: Mel frames of one token.
+        max_tokens: Rows of the position table that are used.
+        positions: ``cut`` gives token t row t + 1 and refuses more tokens than rows;
+            ``interpolate`` resizes the table to the input's length.
+        drop_path: Largest rate of stochastic depth, growing linearly over the blocks.
+        mask_padding: Padded tokens are no keys of the attention. False attends to the silence
+            of padding, as ATST-SED v1 did.
+        align: How tokens become frames: ``adaptive`` is v1's adaptive average pooling, which
+            stretches 10.0 s over 9.984 s; ``exact`` weighs tokens by their overlap in time.
+        merge: Width of the layer that joins tokens and CNN before the recurrent net.
+        checkpointing: Recompute each block in the backward pass: less memory, more time.
+    """
+
+    frontend: FrontendSettings = ATST_FRONTEND
+    width: Positive = 768
+    depth: Positive = 12
+    heads: Positive = 12
+    patch_frames: Positive = 4
+    max_tokens: Positive = 250
+    positions: Literal["cut", "interpolate"] = "cut"
+    drop_path: Share = 0.0
+    mask_padding: bool = True
+    align: Literal["adaptive", "exact"] = "exact"
+    merge: Positive = 128
+    checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> EncoderSettings:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+    @property
+    def token_hop(self) -> int:
+        """Samples of one token."""
+        return self.frontend.hop * self.patch_frames
+
+
 class NetworkSettings(Settings):
-    """A convolutional recurrent network over one log-mel front-end.
+    """A convolutional recurrent network over one log-mel front-end, or beside an encoder.
 
     The lists describe the convolution blocks in order; ``pools`` and ``strides`` are
     (time, frequency).
@@ -67,6 +127,8 @@ class NetworkSettings(Settings):
         norm_momentum: Of batch normalisation, in PyTorch's meaning.
         conv_dropout: After every convolution block; ``dropout`` is the one before the heads.
         window_seconds: Length of audio the network sees in one call.
+        encoder: ATST-Frame, whose tokens join the CNN's frames before the recurrent net; null
+            is the light network.
     """
 
     frontend: FrontendSettings = FrontendSettings()
@@ -81,6 +143,7 @@ class NetworkSettings(Settings):
     rnn_hidden: Positive = 128
     rnn_layers: Positive = 2
     window_seconds: Annotated[float, Field(gt=0)] = 10.0
+    encoder: EncoderSettings | None = None
 
     @model_validator(mode="after")
     def _lists_agree(self) -> NetworkSettings:
@@ -115,6 +178,10 @@ class MixupSettings(Settings):
         level: ``rms`` scales the partner to the clip's level before mixing.
         domain: ``waveform`` mixes before every front-end, ``mel`` mixes linear mels.
         labels: How composed labels and pseudo-labels join: ``soft`` or ``max``.
+        per: Whose λ: each ``clip`` draws its own, or all clips of a ``kind`` share one.
+        fold: λ = max(l, 1 − l). False keeps l itself, as ATST-SED v1 does, and needs τ ≥ 1.
+        encoder: The encoder's input is mixed too. False mixes the CNN's alone while labels are
+            mixed all the same: ATST-SED v1's first stage.
     """
 
     probability: Share = 1.0
@@ -123,6 +190,15 @@ class MixupSettings(Settings):
     level: Literal["none", "rms"] = "none"
     domain: Literal["waveform", "mel"] = "waveform"
     labels: Literal["soft", "max"] = "soft"
+    per: Literal["clip", "kind"] = "clip"
+    fold: bool = True
+    encoder: bool = True
+
+    @model_validator(mode="after")
+    def _unfolded_only_composes(self) -> MixupSettings:
+        if not self.fold and self.tau < 1.0:
+            raise ValueError("fold: false needs tau >= 1, for the partner may be the louder one")
+        return self
 
 
 class EmbeddingSettings(Settings):
@@ -130,7 +206,8 @@ class EmbeddingSettings(Settings):
 
     Attributes:
         weight: w_e; 0 switches the loss and its heads off.
-        tap: Where the embedding is read: before the recurrent net (``cnn``) or after (``rnn``).
+        tap: Where the embedding is read: before the recurrent net (``cnn``), after it (``rnn``),
+            or the tokens of the ``encoder``.
         hidden: Width of the heads' hidden layer.
         out: Width of the compared vectors.
         weights: Per-frame share w of the clip in a composed target.
@@ -142,7 +219,7 @@ class EmbeddingSettings(Settings):
     """
 
     weight: NonNegative = 0.3
-    tap: Literal["rnn", "cnn"] = "rnn"
+    tap: Literal["rnn", "cnn", "encoder"] = "rnn"
     hidden: Positive = 1024
     out: Positive = 256
     weights: Literal["lambda", "activity", "energy", "hard"] = "lambda"
@@ -166,6 +243,10 @@ class MethodSettings(Settings):
             the run; null uses ``ema`` from the first step.
         warp_probability: Of a frequency warp, drawn per clip and network.
         warp_range: Smallest and largest share of bands kept by a warp.
+        teacher_sees: ``clean`` clips, whose scores are then mixed as the labels are, or the
+            student's own ``mixture`` (ATST-SED v1's first stage): plain mean teacher.
+        consistency: Mean of the consistency losses over all clips (``clip``) or first within,
+            then over the kinds of label (``kind``; v1's interpolation consistency).
     """
 
     mixup: MixupSettings = MixupSettings()
@@ -178,6 +259,8 @@ class MethodSettings(Settings):
     ema_horizon: Annotated[float, Field(gt=0)] | None = None
     warp_probability: Share = 0.0
     warp_range: tuple[float, float] = (0.6, 1.0)
+    teacher_sees: Literal["clean", "mixture"] = "clean"
+    consistency: Literal["clip", "kind"] = "clip"
 
 
 class BatchSettings(Settings):
@@ -194,6 +277,9 @@ class TrainSettings(Settings):
 
     Attributes:
         lr: Peak learning rate; ``lr_groups`` maps a parameter-name prefix to another one.
+        encoder_lr: Peak rate of the encoder's last norm, or null for ``lr``; every block below
+            has ``encoder_lr_decay`` times the rate of the one above it.
+        frozen: Prefixes of the network's parameter names that do not learn (``encoder.``).
         warmup_steps: Of the exponential ramp exp(-5(1-s)²).
         lr_final: Share of the peak rate that the cosine ends at.
         accumulate: Batches whose gradients make one optimiser step.
@@ -210,6 +296,9 @@ class TrainSettings(Settings):
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 1e-3
     lr_groups: dict[str, float] = {}
+    encoder_lr: Annotated[float, Field(gt=0)] | None = None
+    encoder_lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    frozen: tuple[str, ...] = ()
     weight_decay: NonNegative = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 290
     lr_final: Share = 0.1

@@ -12,24 +12,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from earmark.core.config import FrontendSettings
+from earmark.core.config import ATST_FRONTEND, FrontendSettings
 from earmark.core.timeline import SAMPLE_RATE
 
 CRNN_FRONTEND = FrontendSettings()
-ATST_FRONTEND = FrontendSettings(
-    n_fft=1024,
-    hop=160,
-    window="hann",
-    periodic=True,
-    power=2,
-    n_mels=64,
-    f_min=60.0,
-    f_max=7800.0,
-    floor=1e-10,
-    top_db=80.0,
-    db_clamp=(-50.0, 80.0),
-    scaling="fixed",
-)
+__all__ = ["ATST_FRONTEND", "CRNN_FRONTEND", "LogMel", "hertz_to_mel", "mel_filterbank"]
 
 
 def mel_filterbank(
