@@ -1,0 +1,451 @@
+"""cSEBB: sound event bounding boxes by change detection.
+
+Ebbers, Germain, Wichern, Le Roux, "Sound Event Bounding Boxes", Interspeech 2024
+(arXiv:2406.04212). A frame-wise threshold decides presence and extent of an event together: a
+lower threshold finds more events and makes each of them longer. Here the extent is found first,
+from where the scores change, and each box has one confidence, so that a threshold decides
+presence alone. Written from the paper; nothing here is from its implementation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.scores import ScoreTable
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ScoredEvent = tuple[float, float, str, float]
+"""Onset and offset in seconds, label, score."""
+
+POINT_DECIMALS = 8
+"""Break points are rounded to so many decimals of a second, …"""
+POINT_SECONDS = 1e-7
+"""… and one nearer than this to the one before is the same point."""
+SOFTENING = 1e-3
+"""Added to both scores of a ratio, so that quiet noise does not count as a large relative drop."""
+CONFIDENCE_DECIMALS = 12
+"""Confidences differ by float noise in their last places; equal ones must stay equal."""
+TIE = 1e-12
+"""Slopes of this share of the scores they are made of are float noise: level ground."""
+CELLS = 1_000_000
+"""Rows × break points handled together: keeps the working arrays in tens of MB."""
+PLAN_FRAMES = 4096
+"""Break points of tables up to this length are remembered for the next clip."""
+
+
+@dataclass(frozen=True)
+class CsebbSettings:
+    """How boxes are found; two neighbours become one if both criteria allow it.
+
+    Args:
+        step_seconds: Length L of the step filter: the mean of the scores over half of it after a
+            moment minus that before.
+        absolute: A gap is closed only if the scores fall in it by less than this, below the peak of
+            either neighbour; infinite to leave this criterion out.
+        relative: A gap is closed only if either neighbour's peak is less than this many times the
+            lowest score in the gap; infinite to leave this criterion out.
+
+    Raises:
+        ConfigError: If a value is not a positive number.
+    """
+
+    step_seconds: float = 0.48
+    absolute: float = 0.2
+    relative: float = math.inf
+
+    def __post_init__(self) -> None:
+        for name in ("step_seconds", "absolute", "relative"):
+            object.__setattr__(self, name, _positive(name, getattr(self, name)))
+        if math.isinf(self.step_seconds):
+            raise ConfigError("step_seconds of cSEBB is infinite", mend="0.3 to 0.7 s is usual")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> CsebbSettings:
+        """Reads the settings of one class; what is absent keeps its default, null is infinite.
+
+        Raises:
+            ConfigError: For an unknown setting or an unusable value.
+        """
+        known = ("step_seconds", "absolute", "relative")
+        unknown = sorted(set(map(str, settings)) - set(known))
+        if unknown:
+            raise ConfigError(
+                f"unknown cSEBB setting: {', '.join(unknown)}", mend=f"Known are {', '.join(known)}"
+            )
+        # In a file, null stands for infinity: YAML and JSON have no common word for it.
+        return cls(**{key: math.inf if value is None else value for key, value in settings.items()})
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Returns the settings for `from_dict`, infinity as None."""
+        return {
+            "step_seconds": self.step_seconds,
+            "absolute": None if math.isinf(self.absolute) else self.absolute,
+            "relative": None if math.isinf(self.relative) else self.relative,
+        }
+
+
+ByLabel = CsebbSettings | Mapping[str, CsebbSettings]
+"""Settings for all classes, or for each by its label."""
+
+GRID = tuple(
+    CsebbSettings(step, absolute, relative)
+    for step in (0.32, 0.48, 0.64)
+    for absolute, relative in (
+        *((absolute, math.inf) for absolute in (0.15, 0.2, 0.3)),
+        *((math.inf, relative) for relative in (1.5, 2.0, 3.0)),
+    )
+)
+"""The paper's 18 settings in its order; where several are equally good, the first is taken."""
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ConfigError(f"{name} of cSEBB is {value!r}, not a number")
+    if not float(value) > 0:
+        raise ConfigError(f"{name} of cSEBB is {float(value):g}", mend="It must be more than 0")
+    return float(value)
+
+
+def settings_of(label: str, settings: ByLabel) -> CsebbSettings:
+    """Returns the settings of one class.
+
+    Raises:
+        ConfigError: If they are given by class, but not for this one.
+    """
+    if isinstance(settings, CsebbSettings):
+        return settings
+    if label in settings:
+        return settings[label]
+    raise ConfigError(
+        f"post-processing has no csebb for class {label!r}",
+        mend=f"It has {', '.join(map(repr, settings)) or 'none'}; add the class, or give one "
+        "setting for all",
+    )
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """N boxes of several rows of scores, row by row and in time.
+
+    Args:
+        row: Which row each box is of ``[N]``.
+        onset: Start in seconds ``[N]``.
+        offset: End in seconds ``[N]``; the boxes of a row do not touch.
+        confidence: Mean score over the box ``[N]``.
+    """
+
+    row: Ints
+    onset: Floats
+    offset: Floats
+    confidence: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Boxes]) -> Boxes:
+        """All boxes of the parts, one part after the other."""
+        return cls(
+            np.concatenate([np.zeros(0, dtype=np.int64), *(part.row for part in parts)]),
+            *(
+                np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
+                for name in ("onset", "offset", "confidence")
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the break points of T frames are, whatever the scores.
+
+    Args:
+        points: The M times at which the step filter's slope can change.
+        now: Frame of each piece between two points ``[M - 1]``; T stands for silence.
+        later: Frame half a step later ``[M - 1]``.
+        earlier: Frame half a step earlier ``[M - 1]``.
+        first: First frame of what starts at a point ``[M]``.
+        last: One past the last frame of what ends at a point ``[M]``.
+        into: Seconds from the start of frame ``first`` to the point ``[M]``.
+    """
+
+    points: Floats
+    now: Ints
+    later: Ints
+    earlier: Ints
+    first: Ints
+    last: Ints
+    into: Floats
+
+    @classmethod
+    def build(cls, edges: Floats, step: float) -> _Plan:
+        half, frames = step / 2, len(edges) - 1
+        points = np.concatenate([edges, edges + half, edges - half])
+        points = np.unique(points.round(POINT_DECIMALS))
+        start, end = edges[[0, -1]]
+        points = points[(points > start + POINT_SECONDS) & (points < end - POINT_SECONDS)]
+        points = np.concatenate([[start], points, [end]])
+        # The ends stand for themselves, to the last bit; of near points inside, the first stays.
+        points = points[np.append(True, np.diff(points) >= POINT_SECONDS)]
+        middles = (points[1:] + points[:-1]) / 2
+
+        def frame(times: Floats) -> Ints:
+            found = np.searchsorted(edges, times, side="right") - 1
+            return np.where((found < 0) | (found >= frames), frames, found)
+
+        first = np.searchsorted(edges, points + POINT_SECONDS, side="right") - 1
+        first = np.minimum(first, frames - 1)
+        last = np.searchsorted(edges, points - POINT_SECONDS, side="left")
+        shifted = frame(middles + half), frame(middles - half)
+        return cls(points, frame(middles), *shifted, first, last, points - edges[first])
+
+
+@lru_cache(maxsize=32)
+def _remembered_plan(edges: bytes, step: float) -> _Plan:
+    return _Plan.build(np.frombuffer(edges), step)
+
+
+def _plan(edges: Floats, step: float) -> _Plan:
+    if len(edges) > PLAN_FRAMES:  # one recording: nothing to remember it for
+        return _Plan.build(edges, step)
+    return _remembered_plan(edges.tobytes(), step)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The boxes of several rows before any are merged, for one length of the step filter.
+
+    Args:
+        row: Which row each of the K candidates is of ``[K]``.
+        onset: Start in seconds ``[K]``.
+        offset: End in seconds ``[K]``.
+        highest: Highest score in it ``[K]``.
+        lowest: Lowest score in the gap before the next candidate of its row ``[K - 1]``; -inf
+            where the next one is of another row.
+        before: Integral of the row's scores up to the onset ``[K]``.
+        upto: Integral of the row's scores up to the offset ``[K]``.
+    """
+
+    row: Ints
+    onset: Floats
+    offset: Floats
+    highest: Floats
+    lowest: Floats
+    before: Floats
+    upto: Floats
+
+    @classmethod
+    def find(cls, edges: Floats, rows: Floats, step: float) -> Candidates:
+        """Finds where scores rise and fall.
+
+        The step filter δ(t) = (2/L)(P(t + L/2) − 2 P(t) + P(t − L/2)), P the integral of the
+        scores, is linear between its break points, so only the signs of its slopes are needed:
+        2 s(t) against s(t + L/2) + s(t − L/2). An onset is a local maximum of δ, the offset that
+        belongs to it the next local minimum, or the end.
+
+        Args:
+            edges: Edges of the frames in seconds ``[T + 1]``.
+            rows: Scores ``[R, T]``, finite and 0 or more; before and after them all is 0.
+            step: Length of the step filter in seconds.
+        """
+        plan = _plan(edges, step)
+        frames = rows.shape[1]
+        padded = np.concatenate([rows, np.zeros((len(rows), 1))], axis=1)  # [R, T + 1]
+        turns = _turns(padded, plan)
+        row, point = np.nonzero(turns)
+        row, onset, offset = row[::2], point[::2], point[1::2]
+        start = row * (frames + 1)
+        flat = padded.ravel()
+        highest = _over(np.maximum, flat, start + plan.first[onset], start + plan.last[offset])
+        lowest = np.full(max(len(row) - 1, 0), -np.inf)
+        inner = np.flatnonzero(row[1:] == row[:-1])
+        lowest[inner] = _over(
+            np.minimum,
+            flat,
+            start[inner] + plan.first[offset[inner]],
+            start[inner] + plan.last[onset[inner + 1]],
+        )
+        integral = np.zeros((len(rows), frames + 1))
+        np.cumsum(rows * np.diff(edges), axis=1, out=integral[:, 1:])
+        area = integral.ravel()
+
+        def upto(point: Ints) -> Floats:
+            place = start + plan.first[point]
+            return np.asarray(area[place] + flat[place] * plan.into[point])
+
+        times = plan.points[onset], plan.points[offset]
+        return cls(row, *times, highest, lowest, upto(onset), upto(offset))
+
+    def merged(self, absolute: float | Floats, relative: float | Floats) -> Boxes:
+        """Joins neighbours across shallow gaps; all gaps are judged before any is closed.
+
+        Args:
+            absolute: Largest fall of the scores, one number or one for each row ``[R]``.
+            relative: Largest ratio of the scores, likewise.
+        """
+        if not len(self.row):
+            return Boxes(self.row, self.onset, self.offset, self.highest)
+        peak = np.maximum(self.highest[1:], self.highest[:-1])
+        inner = self.row[1:] == self.row[:-1]
+        fall, times = (
+            limit[self.row[1:]] if isinstance(limit, np.ndarray) else limit
+            for limit in (absolute, relative)
+        )
+        low = np.where(inner, self.lowest, 0.0)
+        joined = inner & (peak - low < fall)
+        joined &= (peak + SOFTENING) / (low + SOFTENING) < times
+        first, last = np.append(True, ~joined), np.append(~joined, True)
+        onset, offset = self.onset[first], self.offset[last]
+        confidence = (self.upto[last] - self.before[first]) / (offset - onset)
+        return Boxes(self.row[first], onset, offset, confidence.round(CONFIDENCE_DECIMALS))
+
+
+def _turns(padded: Floats, plan: _Plan) -> Bools:
+    """Where each row's candidates start and end by turns: an even number in ``[R, M]``."""
+    now, beside = padded[:, plan.now], padded[:, plan.later]
+    beside += padded[:, plan.earlier]
+    now *= 2
+    rising = beside - now > TIE * (beside + now)
+    turns = np.empty((len(padded), len(plan.points)), dtype=np.bool_)
+    # δ counts as rising before its first point: if it falls from there, that is a maximum.
+    turns[:, 0] = ~rising[:, 0]
+    np.not_equal(rising[:, 1:], rising[:, :-1], out=turns[:, 1:-1])
+    turns[:, -1] = np.count_nonzero(turns[:, :-1], axis=1) % 2 == 1
+    return turns
+
+
+def _over(what: np.ufunc, flat: Floats, start: Ints, end: Ints) -> Floats:
+    """The maximum or minimum of each stretch ``flat[start:end]``, none of them empty."""
+    if not len(start):
+        return np.zeros(0)
+    found: Floats = what.reduceat(flat, np.stack([start, end], axis=1).ravel())[::2]
+    return found
+
+
+def find_candidates(edges: Floats, rows: Floats, step: float) -> Candidates:
+    """`Candidates.find`, but with working arrays of a bounded size whatever the number of rows."""
+    size = max(1, CELLS // (3 * len(edges)))
+    if len(rows) <= size:
+        return Candidates.find(edges, rows, step)
+    firsts = range(0, len(rows), size)
+    parts = [Candidates.find(edges, rows[first : first + size], step) for first in firsts]
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("onset", "offset", "highest", "before", "upto")
+    }
+    lowest = np.concatenate([np.append(part.lowest, -np.inf) for part in parts])[:-1]
+    row = np.concatenate([part.row + first for part, first in zip(parts, firsts, strict=True)])
+    return Candidates(row=row, lowest=lowest, **columns)
+
+
+def score_rows(table: ScoreTable, where: str | None = None) -> tuple[Floats, Bools]:
+    """A table's scores class by class, fit for `Candidates.find`.
+
+    Args:
+        table: Scores ``[T, C]`` of a whole recording.
+        where: Its clip, for errors.
+
+    Returns:
+        Scores ``[C, T]``, and which classes are there at all ``[C]``: one that is -inf in every
+        frame is never active and has no boxes.
+
+    Raises:
+        ScoreError: If scores are infinite or negative.
+    """
+    rows = table.values.T.astype(np.float64)
+    there = np.ones(len(rows), dtype=np.bool_)
+    if not (rows.min() >= 0 and rows.max() < np.inf):
+        there = ~(rows == -np.inf).all(axis=1)
+        rows[~there] = 0.0
+        wrong = np.argwhere(~((rows >= 0) & (rows < np.inf)))
+        if len(wrong):
+            row, frame = wrong[0]
+            raise ScoreError(
+                f"the score of {table.labels[row]} is {rows[row, frame]:g} in frame {frame + 1}; "
+                "cSEBB needs finite scores of 0 or more",
+                where=where,
+                mend="Give probabilities, without other post-processing",
+            )
+    return rows, there
+
+
+def table_boxes(table: ScoreTable, settings: ByLabel) -> Boxes:
+    """Boxes of a recording, by the number of their class; class by class and in time.
+
+    Args:
+        table: Unfiltered scores ``[T, C]`` of a whole recording, in frames of any length.
+        settings: For all classes, or by label.
+
+    Raises:
+        ConfigError: If a class has no setting.
+        ScoreError: If scores are infinite or negative.
+    """
+    chosen = [settings_of(label, settings) for label in table.labels]
+    rows, there = score_rows(table)
+    absolute, relative = (
+        np.array([getattr(one, name) for one in chosen]) for name in ("absolute", "relative")
+    )
+    steps = np.array([one.step_seconds for one in chosen])
+    parts = []
+    for step in np.unique(steps[there]).tolist():
+        members = np.flatnonzero((steps == step) & there)
+        candidates = find_candidates(table.boundaries, rows[members], step)
+        boxes = candidates.merged(absolute[members], relative[members])
+        parts.append(Boxes(members[boxes.row], boxes.onset, boxes.offset, boxes.confidence))
+    found = Boxes.joined(parts)
+    order = np.argsort(found.row, kind="stable")
+    return Boxes(*(getattr(found, name)[order] for name in ("row", *_COLUMNS)))
+
+
+_COLUMNS = ("onset", "offset", "confidence")
+
+
+def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]:
+    """Sound event bounding boxes of a recording, whatever their confidence.
+
+    Args:
+        table: Unfiltered scores ``[T, C]`` of a whole recording, in frames of any length.
+        settings: For all classes, or by label.
+
+    Returns:
+        Onset and offset in seconds, label, confidence; sorted. Many boxes of little confidence
+        are normal.
+
+    Raises:
+        ConfigError: If a class has no setting.
+        ScoreError: If scores are infinite or negative.
+    """
+    return sorted(_events(table_boxes(table, settings), table.labels))
+
+
+def _events(boxes: Boxes, labels: Sequence[str]) -> Iterator[ScoredEvent]:
+    columns = (getattr(boxes, name).tolist() for name in ("row", *_COLUMNS))
+    for row, onset, offset, confidence in zip(*columns, strict=True):
+        yield onset, offset, labels[row], confidence
+
+
+def box_table(table: ScoreTable, boxes: Boxes) -> ScoreTable:
+    """Boxes as a score table, which any metric over thresholds takes.
+
+    Args:
+        table: The recording's scores, for its ends and labels.
+        boxes: Of `table_boxes`.
+
+    Returns:
+        Frames between all edges of boxes; the confidence within a box, -inf outside.
+    """
+    ends = table.boundaries[[0, -1]]
+    edges = np.unique(np.concatenate([ends, boxes.onset, boxes.offset]))
+    values = np.full((len(edges) - 1, len(table.labels)), -np.inf)
+    first, last = np.searchsorted(edges, boxes.onset), np.searchsorted(edges, boxes.offset)
+    sizes = last - first
+    frame = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes - first, sizes)
+    values[frame, np.repeat(boxes.row, sizes)] = np.repeat(boxes.confidence, sizes)
+    return ScoreTable(edges, values, table.labels)
