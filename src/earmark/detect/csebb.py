@@ -44,6 +44,14 @@ PLAN_FRAMES = 4096
 """Break points of tables up to this length are remembered for the next clip."""
 
 
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ConfigError(f"{name} of cSEBB is {value!r}, not a number")
+    if not float(value) > 0:
+        raise ConfigError(f"{name} of cSEBB is {float(value):g}", mend="It must be more than 0")
+    return float(value)
+
+
 @dataclass(frozen=True)
 class CsebbSettings:
     """How boxes are found; two neighbours become one if both criteria allow it.
@@ -60,9 +68,9 @@ class CsebbSettings:
         ConfigError: If a value is not a positive number.
     """
 
-    step_seconds: float = 0.48
-    absolute: float = 0.2
-    relative: float = math.inf
+    step_seconds: float = 0.5
+    absolute: float = 1.0
+    relative: float = 2.0
 
     def __post_init__(self) -> None:
         for name in ("step_seconds", "absolute", "relative"):
@@ -95,6 +103,8 @@ class CsebbSettings:
         }
 
 
+DEFAULT = CsebbSettings()
+
 ByLabel = CsebbSettings | Mapping[str, CsebbSettings]
 """Settings for all classes, or for each by its label."""
 
@@ -107,14 +117,6 @@ GRID = tuple(
     )
 )
 """The paper's 18 settings in its order; where several are equally good, the first is taken."""
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ConfigError(f"{name} of cSEBB is {value!r}, not a number")
-    if not float(value) > 0:
-        raise ConfigError(f"{name} of cSEBB is {float(value):g}", mend="It must be more than 0")
-    return float(value)
 
 
 def settings_of(label: str, settings: ByLabel) -> CsebbSettings:

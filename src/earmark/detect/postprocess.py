@@ -1,4 +1,4 @@
-"""From scores to events: class-wise median filter, threshold, runs.
+"""From scores to events: class-wise median filter, threshold, runs; or boxes, threshold.
 
 Everything here is a pure function of a whole recording's scores; nothing depends on windows.
 """
@@ -16,11 +16,14 @@ from scipy.ndimage import median_filter
 
 from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.scores import ScoreTable
+from earmark.detect import csebb as boxes
+from earmark.detect.csebb import ByLabel, CsebbSettings
 
 _NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
 
-ScoredEvent = tuple[float, float, str, float]  # onset s, offset s, label, score
+ScoredEvent = boxes.ScoredEvent  # onset s, offset s, label, score
 Setting = float | Mapping[str, float]  # one value for all classes, or one for each
+METHODS = ("median", "csebb")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class LabelSettings:
     threshold: float
     min_gap_seconds: float
     min_duration_seconds: float
+    csebb: CsebbSettings
 
 
 @dataclass(frozen=True)
@@ -39,24 +43,36 @@ class PostProcess:
 
     Args:
         median_seconds: Length of the median filter; rounded to an odd number of frames, so that
-            the filter is centred and moves no edge. 0 means none.
-        threshold: A frame is active where its filtered score is greater than this.
+            the filter is centred and moves no edge. 0 means none. Not used by cSEBB.
+        threshold: A frame is active where its filtered score is greater than this; with cSEBB, a
+            box is kept if its confidence is.
         min_gap_seconds: Events of a class with less than this between them become one.
         min_duration_seconds: Events shorter than this are dropped, after gaps are closed.
+        method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
+            then threshold).
+        csebb: Settings of ``csebb``; for all classes or by label.
 
     Raises:
-        ConfigError: If a value is negative, not finite, or a threshold is 1 or more.
+        ConfigError: If a value is negative, not finite, or a threshold is 1 or more, or the
+            method is unknown.
     """
 
     median_seconds: Setting = 0.0
     threshold: Setting = 0.5
     min_gap_seconds: Setting = 0.0
     min_duration_seconds: Setting = 0.0
+    method: str = "median"
+    csebb: ByLabel = boxes.DEFAULT
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            setting = _checked(field.name, getattr(self, field.name))
-            object.__setattr__(self, field.name, setting)
+        if self.method not in METHODS:
+            raise ConfigError(
+                f"unknown post-processing method {self.method!r}",
+                mend=f"Known are {', '.join(METHODS)}",
+            )
+        for name in _NUMBERS:
+            object.__setattr__(self, name, _checked(name, getattr(self, name)))
+        object.__setattr__(self, "csebb", _checked_csebb(self.csebb))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> PostProcess:
@@ -77,10 +93,24 @@ class PostProcess:
             )
         return cls(**settings)
 
-    def to_dict(self) -> dict[str, float | dict[str, float]]:
-        """Returns the settings as plain numbers and dictionaries, for `from_dict`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()}
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain numbers and dictionaries, for `from_dict`.
+
+        Without boxes there is no word of them, so that a median's settings are what they were.
+        """
+        values = {name: getattr(self, name) for name in _NUMBERS}
+        plain: dict[str, Any] = {
+            name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()
+        }
+        if self.method != "median":
+            plain["method"] = self.method
+        if self.method == "csebb" or self.csebb != boxes.DEFAULT:
+            plain["csebb"] = (
+                self.csebb.to_dict()
+                if isinstance(self.csebb, CsebbSettings)
+                else {label: chosen.to_dict() for label, chosen in self.csebb.items()}
+            )
+        return plain
 
     def with_threshold(self, threshold: Setting) -> PostProcess:
         """Returns these settings with other thresholds."""
@@ -93,19 +123,41 @@ class PostProcess:
             ConfigError: If a setting is given by class, but not for this one.
         """
         values: dict[str, float] = {}
-        for field in fields(self):
-            setting: Setting = getattr(self, field.name)
+        for name in _NUMBERS:
+            setting: Setting = getattr(self, name)
             if not isinstance(setting, Mapping):
-                values[field.name] = setting
+                values[name] = setting
             elif label in setting:
-                values[field.name] = setting[label]
+                values[name] = setting[label]
             else:
                 raise ConfigError(
-                    f"post-processing has no {field.name} for class {label!r}",
+                    f"post-processing has no {name} for class {label!r}",
                     mend=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
                     "give one number for all",
                 )
-        return LabelSettings(**values)
+        return LabelSettings(**values, csebb=boxes.settings_of(label, self.csebb))
+
+
+_NUMBERS = ("median_seconds", "threshold", "min_gap_seconds", "min_duration_seconds")
+
+
+def _checked_csebb(setting: Any) -> ByLabel:
+    """Settings of boxes from themselves or as a file has them, or a ConfigError."""
+    if isinstance(setting, CsebbSettings):
+        return setting
+    if not isinstance(setting, Mapping):
+        raise ConfigError(f"csebb is {setting!r}", mend="Give its settings, or those of each class")
+    by_label = [isinstance(value, CsebbSettings | Mapping) for value in setting.values()]
+    if not any(by_label):
+        return CsebbSettings.from_dict(setting)
+    if not all(by_label):
+        raise ConfigError(
+            "csebb mixes settings and classes", mend="Give its settings, or those of each class"
+        )
+    return {
+        str(label): value if isinstance(value, CsebbSettings) else CsebbSettings.from_dict(value)
+        for label, value in setting.items()
+    }
 
 
 def _checked(name: str, setting: Any) -> Setting:
@@ -163,16 +215,24 @@ def median_filtered(
 
 
 def filter_table(table: ScoreTable, settings: PostProcess) -> ScoreTable:
-    """Returns a table whose scores are median-filtered class by class.
+    """Returns the table that metrics over all thresholds are computed on.
+
+    The scores median-filtered class by class; or, with cSEBB, frames between the edges of all
+    boxes, with the confidence inside a box and -inf outside. Thresholds, gaps and durations have
+    no part in it.
 
     Args:
-        table: Scores of a whole recording, in frames of equal length (the last may be shorter).
-        settings: Of which ``median_seconds`` is used.
+        table: Scores of a whole recording; for the median filter in frames of equal length (the
+            last may be shorter).
+        settings: Of which ``method`` and ``median_seconds`` or ``csebb`` are used.
 
     Raises:
         ConfigError: If a class has no setting.
-        ScoreError: If the frames are of unequal length and a class is to be filtered.
+        ScoreError: If the frames are of unequal length and a class is to be filtered, or the
+            scores are negative or infinite and boxes are to be found.
     """
+    if settings.method == "csebb":
+        return boxes.box_table(table, boxes.table_boxes(table, settings.csebb))
     seconds = [settings.for_label(label).median_seconds for label in table.labels]
     if len(table.values) < 2 or not any(seconds):
         return table
@@ -221,8 +281,8 @@ def _joined(
 def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEvent]:
     """Turns the scores of a whole recording into events.
 
-    Each class by itself: median filter, strict threshold, runs of active frames, short gaps
-    closed, short events dropped.
+    Each class by itself: median filter, strict threshold, runs of active frames; or boxes whose
+    confidence is greater than the threshold; then short gaps closed, short events dropped.
 
     Args:
         table: Scores [T, C] of a whole recording.
@@ -230,12 +290,16 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
 
     Returns:
         Events ``(onset, offset, label, score)`` in seconds, sorted by onset, then offset and
-        label. The score is the mean over the event's frames of the scores before filtering.
+        label. The score is the mean over the event of the scores before filtering: of a box, its
+        confidence (where a gap was closed, that of all it spans).
 
     Raises:
         ConfigError: If a class has no setting.
-        ScoreError: If the frames are of unequal length and a class is to be filtered.
+        ScoreError: If the frames are of unequal length and a class is to be filtered, or the
+            scores are negative or infinite and boxes are to be found.
     """
+    if settings.method == "csebb":
+        return _events_of_boxes(table, settings)
     filtered = filter_table(table, settings)
     events: list[ScoredEvent] = []
     for column, label in enumerate(table.labels):
@@ -246,3 +310,27 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
             onset, offset = float(table.boundaries[first]), float(table.boundaries[end])
             events.append((onset, offset, label, score))
     return sorted(events)
+
+
+def _events_of_boxes(table: ScoreTable, settings: PostProcess) -> list[ScoredEvent]:
+    """Boxes of enough confidence, short gaps between them closed, short ones dropped."""
+    found = boxes.table_boxes(table, settings.csebb)
+    events: list[ScoredEvent] = []
+    for column, label in enumerate(table.labels):
+        chosen = settings.for_label(label)
+        kept = np.flatnonzero((found.row == column) & (found.confidence > chosen.threshold))
+        edges = np.stack([found.onset[kept], found.offset[kept]], axis=1).ravel()
+        runs = np.arange(len(edges), dtype=np.int64).reshape(-1, 2)
+        for first, end in _joined(runs, edges, chosen):
+            onset, offset = float(edges[first]), float(edges[end])
+            score = float(found.confidence[kept[first // 2]])
+            if end > first + 1:  # a closed gap: what it spans has another mean
+                score = _mean_score(table, column, onset, offset)
+            events.append((onset, offset, label, score))
+    return sorted(events)
+
+
+def _mean_score(table: ScoreTable, column: int, onset: float, offset: float) -> float:
+    """Mean over time of one class's scores."""
+    seconds = np.diff(np.clip(table.boundaries, onset, offset))
+    return float(seconds @ table.values[:, column].astype(np.float64) / seconds.sum())
