@@ -40,6 +40,7 @@ TIE = 1e-12
 """Slopes of this share of the scores they are made of are float noise: level ground."""
 CELLS = 1_000_000
 """Rows × break points handled together: keeps the working arrays in tens of MB."""
+_COLUMNS = ("onset", "offset", "confidence")
 PLAN_FRAMES = 4096
 """Break points of tables up to this length are remembered for the next clip."""
 
@@ -159,7 +160,7 @@ class Boxes:
             np.concatenate([np.zeros(0, dtype=np.int64), *(part.row for part in parts)]),
             *(
                 np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
-                for name in ("onset", "offset", "confidence")
+                for name in _COLUMNS
             ),
         )
 
@@ -285,6 +286,24 @@ class Candidates:
         times = plan.points[onset], plan.points[offset]
         return cls(row, *times, highest, lowest, upto(onset), upto(offset))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Candidates], rows: Sequence[Ints]) -> Candidates:
+        """Candidates of several sets of rows.
+
+        Args:
+            parts: The candidates of each set.
+            rows: The number that each row of each set shall have ``[R]``.
+        """
+        columns: dict[str, Floats] = {
+            name: np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
+            for name in ("onset", "offset", "highest", "before", "upto")
+        }
+        gaps = [np.append(part.lowest, -np.inf) for part in parts if len(part.row)]
+        lowest = np.concatenate([np.zeros(0), *gaps])[:-1]
+        numbers = [names[part.row] for part, names in zip(parts, rows, strict=True)]
+        row = np.concatenate([np.zeros(0, dtype=np.int64), *numbers])
+        return cls(row=row, lowest=lowest, **columns)
+
     def merged(self, absolute: float | Floats, relative: float | Floats) -> Boxes:
         """Joins neighbours across shallow gaps; all gaps are judged before any is closed.
 
@@ -334,17 +353,9 @@ def _over(what: np.ufunc, flat: Floats, start: Ints, end: Ints) -> Floats:
 def find_candidates(edges: Floats, rows: Floats, step: float) -> Candidates:
     """`Candidates.find`, but with working arrays of a bounded size whatever the number of rows."""
     size = max(1, CELLS // (3 * len(edges)))
-    if len(rows) <= size:
-        return Candidates.find(edges, rows, step)
     firsts = range(0, len(rows), size)
     parts = [Candidates.find(edges, rows[first : first + size], step) for first in firsts]
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("onset", "offset", "highest", "before", "upto")
-    }
-    lowest = np.concatenate([np.append(part.lowest, -np.inf) for part in parts])[:-1]
-    row = np.concatenate([part.row + first for part, first in zip(parts, firsts, strict=True)])
-    return Candidates(row=row, lowest=lowest, **columns)
+    return Candidates.joined(parts, [np.arange(first, first + size) for first in firsts])
 
 
 def score_rows(table: ScoreTable, where: str | None = None) -> tuple[Floats, Bools]:
@@ -404,9 +415,6 @@ def table_boxes(table: ScoreTable, settings: ByLabel) -> Boxes:
     found = Boxes.joined(parts)
     order = np.argsort(found.row, kind="stable")
     return Boxes(*(getattr(found, name)[order] for name in ("row", *_COLUMNS)))
-
-
-_COLUMNS = ("onset", "offset", "confidence")
 
 
 def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]:

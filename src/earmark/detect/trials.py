@@ -1,0 +1,183 @@
+"""Every setting on every set of clips: the figures that tuning chooses by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.scores import ScoreTable
+from earmark.detect.box_figures import Found, Reference, box_best_f1, box_psds
+from earmark.detect.csebb import Boxes, Candidates, CsebbSettings, find_candidates, score_rows
+from earmark.detect.postprocess import PostProcess, filter_table
+from earmark.score.events import Events
+from earmark.score.f1 import collar_statistics, detections_from_scores
+from earmark.score.psds import PSDS1, psds_statistics
+from earmark.score.report import COLLAR
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Progress = Callable[[int, int], None]
+
+THRESHOLDS = tuple(round(1 / (1 + math.exp(-step / 5)), 3) for step in range(23, -24, -1))
+"""Thresholds on filtered scores, 0.99 to 0.01, closer to each other towards both ends."""
+CELLS = 8_000_000
+"""Scores of all clips handled together: classes beyond that wait."""
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What is tuned on: N clips, C classes, and S sets of clips; the last has all of them."""
+
+    tables: Mapping[str, ScoreTable]
+    truth: Events
+    durations: Mapping[str, float]
+    clips: tuple[str, ...]
+    labels: tuple[str, ...]
+    sets: Floats  # [S, N], 1 or 0
+
+    def reference(self, labels: Sequence[str]) -> Reference:
+        """Truth of some classes, with all sets."""
+        wanted = set(labels)
+        return Reference.build(
+            {
+                clip: [event for event in self.truth[clip] if event[2] in wanted]
+                for clip in self.clips
+            },
+            self.clips,
+            labels,
+            np.array([self.durations[clip] for clip in self.clips], dtype=np.float64),
+            np.array([self.tables[clip].boundaries[-1] for clip in self.clips]),
+            self.sets,
+        )
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What each of G settings gives each of C classes on each of S sets, ``[G, S, C]``.
+
+    NaN where a set has no event of the class, and where it was not asked for.
+    """
+
+    psds1: Floats
+    f1: Floats
+    threshold: Floats
+
+    @classmethod
+    def unknown(cls, settings: int, data: Clips) -> Figures:
+        """NaN throughout, to be filled in."""
+        shape = settings, len(data.sets), len(data.labels)
+        return cls(np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan))
+
+
+def measure_boxes(
+    data: Clips, grid: Sequence[CsebbSettings], objective: str, progress: Progress | None
+) -> Figures:
+    """Figures of cSEBB settings; each step filter runs once for all its merge thresholds."""
+    figures = Figures.unknown(len(grid), data)
+    steps = list(dict.fromkeys(setting.step_seconds for setting in grid))
+    parts = list(_class_parts(data))
+    done, total = 0, len(grid) * len(parts)
+    for classes in parts:
+        reference = data.reference(data.labels[classes])
+        blocks = list(_blocks(data, classes))
+        for step in steps:
+            candidates = Candidates.joined(
+                [find_candidates(edges, rows, step) for edges, rows, _ in blocks],
+                [names for *_, names in blocks],
+            )
+            for number, setting in enumerate(grid):
+                if setting.step_seconds != step:
+                    continue
+                boxes = candidates.merged(setting.absolute, setting.relative)
+                found = Found.of(_there(boxes), reference.labels)
+                if objective != "collar_f1":
+                    figures.psds1[number, :, classes] = box_psds(found, reference, PSDS1)
+                if objective != "psds1":
+                    best = box_best_f1(found, reference, **COLLAR)
+                    figures.f1[number, :, classes] = best.f1
+                    figures.threshold[number, :, classes] = best.threshold
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+    return figures
+
+
+def _class_parts(data: Clips) -> Iterator[slice]:
+    """Classes to be handled together: all, unless there are too many scores for that."""
+    frames = sum(len(data.tables[clip]) for clip in data.clips)
+    size = max(1, CELLS // frames)
+    for first in range(0, len(data.labels), size):
+        yield slice(first, min(first + size, len(data.labels)))
+
+
+def _blocks(data: Clips, classes: slice) -> Iterator[tuple[Floats, Floats, Ints]]:
+    """Clips of equal frames together: edges, scores ``[R, T]``, and the number of each row.
+
+    A row's number is ``clip · C + class``, or negative if the class is not there at all.
+    """
+    alike: dict[bytes, list[int]] = {}
+    for number, clip in enumerate(data.clips):
+        alike.setdefault(data.tables[clip].boundaries.tobytes(), []).append(number)
+    labels = data.labels[classes]
+    for members in alike.values():
+        rows, names = [], []
+        for number in members:
+            table = data.tables[data.clips[number]]
+            if len(labels) < len(data.labels):
+                table = ScoreTable(table.boundaries, table.values[:, classes], labels)
+            scores, there = score_rows(table, where=data.clips[number])
+            rows.append(scores)
+            names.append(np.where(there, number * len(labels) + np.arange(len(labels)), -1))
+        yield table.boundaries, np.concatenate(rows), np.concatenate(names)
+
+
+def _there(boxes: Boxes) -> Boxes:
+    """Boxes without those of classes that are never active."""
+    kept = np.flatnonzero(boxes.row >= 0)
+    if len(kept) == len(boxes.row):
+        return boxes
+    return Boxes(boxes.row[kept], boxes.onset[kept], boxes.offset[kept], boxes.confidence[kept])
+
+
+def measure_medians(
+    data: Clips, grid: Sequence[float], objective: str, progress: Progress | None
+) -> Figures:
+    """Figures of median lengths."""
+    figures = Figures.unknown(len(grid), data)
+    events = data.reference(data.labels)
+    has = events.counts(events.merged).any(axis=1)
+    for number, seconds in enumerate(grid):
+        settings = PostProcess(median_seconds=seconds)
+        filtered = {clip: filter_table(data.tables[clip], settings) for clip in data.clips}
+        if objective != "collar_f1":
+            statistics = psds_statistics(filtered, data.truth, data.durations, PSDS1)
+            for row in np.flatnonzero(has):
+                found = statistics.result(data.sets[row]).per_class
+                values = [found.get(label, np.nan) for label in data.labels]
+                figures.psds1[number, row] = values
+        if objective != "psds1":
+            figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered)
+        if progress is not None:
+            progress(number + 1, len(grid))
+    return figures
+
+
+def _best_of_thresholds(data: Clips, filtered: Mapping[str, ScoreTable]) -> tuple[Floats, Floats]:
+    """Best collar F1 and the highest threshold that gives it, both ``[S, C]``."""
+    best = np.full((len(data.sets), len(data.labels)), -np.inf)
+    threshold = np.full(best.shape, np.nan)
+    for tau in THRESHOLDS:
+        detections = detections_from_scores(filtered, tau)
+        counted = collar_statistics(detections, data.truth, data.labels, clips=data.clips, **COLLAR)
+        right, detected, true = (
+            data.sets @ counts for counts in (counted.tp, counted.detected, counted.true)
+        )
+        f1 = np.where(true > 0, 2 * right / np.maximum(detected + true, 1), np.nan)
+        better = ~(f1 <= best)  # so that what is undefined stays so
+        best = np.where(better, f1, best)
+        threshold = np.where(better & (right > 0), tau, threshold)
+    return best, threshold
