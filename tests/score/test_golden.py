@@ -21,7 +21,7 @@ from earmark.score.psds import (
     PSDS2,
     PsdsParameters,
     psds,
-    psds_from_detections,
+    psds_of_detections,
 )
 
 SETTINGS = {"psds1": PSDS1, "psds2": PSDS2}
@@ -148,10 +148,10 @@ def test_psds_of_five_operating_points(golden: Any) -> None:
     expected = golden.expected["baseline_student"]["psds_eval_0.5.3_five_operating_points_file"]
     for name, parameters in SETTINGS.items():
         given = (points.values(), truth, durations, labels, parameters)
-        assert psds_from_detections(*given, decimals=None).value == pytest.approx(
+        assert psds_of_detections(*given, decimals=None).value == pytest.approx(
             expected[name], abs=1e-9
         )
-        assert psds_from_detections(*given).value == pytest.approx(expected[name], abs=5e-5)
+        assert psds_of_detections(*given).value == pytest.approx(expected[name], abs=5e-5)
 
 
 @pytest.mark.parametrize("name", ["baseline_student", "fdy_student"])
@@ -162,7 +162,7 @@ def test_psds_of_fifty_operating_points(golden: Any, name: str) -> None:
     points = [detections_from_scores(system.scores, float(x) - 0.002) for x in thresholds[1:]]
     for key, parameters in SETTINGS.items():
         given = (points, system.truth, system.durations, system.labels, parameters)
-        result = psds_from_detections(*given, decimals=None)
+        result = psds_of_detections(*given, decimals=None)
         assert result.value == pytest.approx(reference[key], abs=5e-5)
 
 
@@ -181,9 +181,7 @@ def test_toy(golden: Any, name: str) -> None:
             alpha_st=alpha_st,
             max_efpr=expected["max_efpr"],
         )
-        result = psds_from_detections(
-            [found], truth, durations, expected["class_order"], parameters
-        )
+        result = psds_of_detections([found], truth, durations, expected["class_order"], parameters)
         assert result.value == pytest.approx(expected[key], abs=1e-9)
 
 
@@ -200,7 +198,7 @@ def test_psds_of_edge_cases(golden: Any) -> None:
             expected = case["reference_results"][library]
             if "error" in expected:
                 continue
-            result = psds_from_detections(
+            result = psds_of_detections(
                 [found],
                 truth,
                 case["durations"],

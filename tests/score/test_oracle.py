@@ -19,7 +19,7 @@ from earmark.score.f1 import (
     intersection_f1,
     segment_f1,
 )
-from earmark.score.psds import PsdsParameters, psds, psds_from_detections
+from earmark.score.psds import PsdsParameters, psds, psds_of_detections
 
 EXPECTED = json.loads((Path(__file__).parent / "expected_oracle.json").read_text(encoding="utf-8"))
 CASES = {found["seed"]: found for found in EXPECTED["cases"]}
@@ -66,7 +66,7 @@ def test_psds_over_all_thresholds(seed: int, case: Any, tables: Tables) -> None:
 def test_psds_of_operating_points(seed: int, case: Any, tables: Tables) -> None:
     points = [detections_from_scores(tables(case), tau) for tau in case.operating_points]
     for given, expected in zip(case.parameters, CASES[seed]["psds_operating_points"], strict=True):
-        result = psds_from_detections(
+        result = psds_of_detections(
             points,
             case.truth,
             case.durations,

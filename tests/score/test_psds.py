@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
-from earmark.score import thresholds
+from earmark.score import accumulator, thresholds
 from earmark.score.f1 import (
     collar_f1,
     detections_from_scores,
@@ -31,7 +31,7 @@ from earmark.score.psds import (
     PsdsParameters,
     PsdsResult,
     psds,
-    psds_from_detections,
+    psds_of_detections,
     psds_statistics,
 )
 
@@ -94,7 +94,7 @@ def test_cross_triggers_are_averaged_over_the_other_classes() -> None:
     points = [detections_from_scores({"a": table}, tau) for tau in (0.4, 0.2)]
     for result in (
         psds({"a": table}, truth, {"a": 2400.0}, parameters),
-        psds_from_detections(points, truth, {"a": 2400.0}, "xyz", parameters),
+        psds_of_detections(points, truth, {"a": 2400.0}, "xyz", parameters),
     ):
         assert result.curves["x"].efpr.tolist() == pytest.approx([0.0, 1.5 + 0.5 * (6 + 0) / 2])
         assert result.curves["x"].tpr.tolist() == [0.0, 0.5]
@@ -156,7 +156,7 @@ def test_scores_lie_between_0_and_1_and_few_thresholds_never_give_more(
     for parameters in (PSDS1, LOOSE):
         result = psds(scores, case.truth, case.durations, parameters)
         given = (points, case.truth, case.durations, case.labels, parameters)
-        few = psds_from_detections(*given)
+        few = psds_of_detections(*given)
         assert 0 <= result.value <= 1
         for label, value in result.per_class.items():
             assert 0 <= few.per_class[label] <= value + 1e-12 <= 1 + 1e-12
@@ -188,7 +188,7 @@ def test_all_thresholds_one_by_one_give_the_same(
     points = [detections_from_scores(scores, float(level) - 1e-3) for level in levels]
     for parameters in (PSDS2, WIDE, LOOSE):
         whole = psds(scores, truth, durations, parameters)
-        single = psds_from_detections(points, truth, durations, case.labels, parameters)
+        single = psds_of_detections(points, truth, durations, case.labels, parameters)
         assert whole.value == pytest.approx(single.value, abs=1e-12)
         assert whole.per_class == pytest.approx(single.per_class, abs=1e-12)
 
@@ -230,8 +230,11 @@ def test_batches_do_not_show(
 ) -> None:
     case = make(5)
     before = measure(case, tables(case), parameters)
-    monkeypatch.setattr(thresholds, "CELLS", 700)
-    assert measure(case, tables(case), parameters) == before
+    monkeypatch.setattr(accumulator, "CELLS", 700)
+    monkeypatch.setattr(accumulator, "SPARSE_CELLS", 900)
+    monkeypatch.setattr(thresholds, "EXPANDED", 50)
+    after = measure(case, tables(case), parameters)
+    assert after == pytest.approx(before, abs=1e-12)
 
 
 def test_weights_count_clips_as_often_as_they_say(
@@ -333,8 +336,8 @@ def test_times_are_compared_rounded() -> None:
     # The overlap is nominally 0.7 of the detection, and 0.6999999999999997 in floats.
     truth, found = {"a": [(2.66, 3.6, "x")]}, {"a": [(2.36, 3.36, "x")]}
     given = ([found], truth, {"a": 10.0}, ["x"], PSDS1)
-    assert psds_from_detections(*given).value == 1.0
-    assert psds_from_detections(*given, decimals=None).value == 0.0
+    assert psds_of_detections(*given).value == 1.0
+    assert psds_of_detections(*given, decimals=None).value == 0.0
 
 
 def test_a_frame_at_the_threshold_is_not_active() -> None:
@@ -393,10 +396,10 @@ def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, float]) -> N
 
 def test_detections_of_unknown_clips_or_none_at_all() -> None:
     with pytest.raises(ScoreError, match="detections are not in the durations: q"):
-        psds_from_detections([{"q": []}], TRUTH, SECONDS, "xy")
-    assert psds_from_detections([], TRUTH, SECONDS, "xy").value == 0.0
+        psds_of_detections([{"q": []}], TRUTH, SECONDS, "xy")
+    assert psds_of_detections([], TRUTH, SECONDS, "xy").value == 0.0
     with pytest.raises(ScoreError, match="no class has ground truth"):
-        psds_from_detections([], {}, SECONDS, "xy")
+        psds_of_detections([], {}, SECONDS, "xy")
 
 
 def test_a_long_recording_among_short_clips() -> None:

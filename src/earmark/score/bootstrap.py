@@ -7,15 +7,38 @@ matched again: statistics that keep their counts by clip are only summed with ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
-from earmark.score.f1 import F1Statistics
-from earmark.score.psds import PsdsStatistics
 
-Statistics = PsdsStatistics | F1Statistics
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+PART = 100
+"""Draws between two calls of a progress callback."""
+
+
+class Statistics(Protocol):
+    """Counts by clip, of which scores of resampled clips can be computed."""
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The N clips."""
+        ...
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Which clips have true events ``[N]``."""
+        ...
+
+    def resampled(self, weights: Ints) -> dict[str, Floats]:
+        """Scores of R resamples ``[R]`` from how often each clip counts ``[R, N]``.
+
+        The keys are endings of the metric's name: "" for the main one, ``"_micro"``, ….
+        """
+        ...
 
 
 def bootstrap(
@@ -39,49 +62,78 @@ def bootstrap(
         progress: Called with draws done and draws in all.
 
     Returns:
-        Low and high end by name: of the PSDS value, or the macro F1.
+        Low and high end by name: of every score that the statistics give, such as ``collar_f1`` and
+        ``collar_f1_micro`` for statistics named ``collar_f1``.
 
     Raises:
         ScoreError: If the clips differ, or a setting makes no sense.
     """
-    clips = {found.clips for found in statistics.values()}
-    if len(clips) != 1:
+    values = resampled_values(
+        [statistics], resamples=resamples, rng=rng, level=level, progress=progress
+    )[0]
+    return {name: interval(found, level) for name, found in values.items()}
+
+
+def interval(values: Floats, level: float) -> tuple[float, float]:
+    """The range that holds the share ``level`` of the values, as much left out at either end."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def resampled_values(
+    systems: Sequence[Mapping[str, Statistics]],
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+    level: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, Floats]]:
+    """Every score of every system on the same draws of clips ``[R]``.
+
+    Arguments and errors as for :func:`bootstrap`.
+    """
+    everything = [found for statistics in systems for found in statistics.values()]
+    if len({found.clips for found in everything}) != 1:
         raise ScoreError("intervals need statistics of the same clips in the same order")
     if resamples < 1 or not 0 < level < 1:
         raise ScoreError(
             f"{resamples} resamples at level {level}",
             mend="Give at least one resample and a level between 0 and 1.",
         )
-    size = len(next(iter(clips)))
-    eventful = _clips_with_truth(next(iter(statistics.values())), size)
-    values: dict[str, list[float]] = {name: [] for name in statistics}
-    for done in range(1, resamples + 1):
-        weights = _draw(rng, size)
-        while not weights[eventful].any():
-            weights = _draw(rng, size)
-        for name, found in statistics.items():
-            values[name].append(_value(found, weights))
+    eventful = everything[0].eventful()
+    if not eventful.any():
+        raise ScoreError("no class has ground truth", mend="Intervals need a true event.")
+    parts: list[list[dict[str, Floats]]] = [[] for _ in systems]
+    for done in range(0, resamples, PART):
+        weights = draw_clips(rng, eventful, min(PART, resamples - done))
+        for statistics, found in zip(systems, parts, strict=True):
+            found.append(_values(statistics, weights))
         if progress is not None:
-            progress(done, resamples)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    ends = {name: np.quantile(found, tails) for name, found in values.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+            progress(done + len(weights), resamples)
+    return [
+        {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        for found in parts
+    ]
 
 
-def _draw(rng: np.random.Generator, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """How often each clip comes up in ``size`` draws with replacement."""
-    return rng.multinomial(size, np.full(size, 1 / size))
+def draw_clips(rng: np.random.Generator, eventful: NDArray[np.bool_], size: int) -> Ints:
+    """How often each of N clips comes up in N draws with replacement, ``[size, N]``.
+
+    Args:
+        rng: Source of the draws.
+        eventful: Which clips have events ``[N]``; every draw has one of them.
+        size: Number of draws.
+    """
+    share = np.full(len(eventful), 1 / len(eventful))
+    weights = rng.multinomial(len(eventful), share, size=size)
+    while len(empty := np.flatnonzero(~(weights[:, eventful] > 0).any(axis=1))):
+        weights[empty] = rng.multinomial(len(eventful), share, size=len(empty))
+    return weights
 
 
-def _clips_with_truth(
-    statistics: Statistics, size: int
-) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    if isinstance(statistics, F1Statistics):
-        return np.asarray(statistics.true.any(axis=1))
-    return np.isin(np.arange(size), statistics.truth.clip)
-
-
-def _value(statistics: Statistics, weights: np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    if isinstance(statistics, F1Statistics):
-        return statistics.result(weights).macro
-    return statistics.result(weights.astype(np.float64)).value
+def _values(statistics: Mapping[str, Statistics], weights: Ints) -> dict[str, Floats]:
+    return {
+        f"{name}{ending}": values
+        for name, found in statistics.items()
+        for ending, values in found.resampled(weights).items()
+    }
