@@ -238,7 +238,7 @@ def box_best_f1(
         detected = np.cumsum(weights, axis=1)[:, upto - 1]
         last = np.searchsorted(upto, upto, side="right") - 1
         right = np.cumsum(weights[:, levels], axis=1)[:, last]
-        values = 2 * right / (detected + events[:, [label]])
+        values = 2 * right / np.maximum(detected + events[:, [label]], 1.0)
         best = np.argmax(values, axis=1)
         for row in np.flatnonzero(np.isfinite(f1[:, label]) & (values.max(axis=1) > 0)):
             f1[row, label] = values[row, best[row]]
