@@ -17,11 +17,11 @@ from earmark.core.errors import ScoreError
 from earmark.score.f1 import (
     F1Counts,
     F1Result,
-    _matched,
     collar_f1,
     intersection_f1,
     segment_f1,
 )
+from earmark.score.matching import largest_matching
 
 Measure = Callable[..., F1Result]
 ALL = pytest.mark.parametrize("measure", [collar_f1, segment_f1, intersection_f1])
@@ -104,7 +104,7 @@ def test_a_short_event_has_the_whole_collar() -> None:
     assert collar_f1(found, truth, ["x"], offset_collar=0.1, offset_share=2.0).macro == 1.0
 
 
-def test_as_many_as_possible_are_matched() -> None:
+def test_as_many_as_possible_arelargest_matching() -> None:
     # Nearest first would match the first event to the second detection and lose one.
     truth = {"a": [(1.0, 2.0, "x"), (1.15, 2.15, "x")]}
     found = {"a": [(0.85, 1.85, "x"), (1.05, 2.05, "x")]}
@@ -115,7 +115,7 @@ def test_as_many_as_possible_are_matched() -> None:
 @given(st.sets(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=14))
 def test_matchings_are_the_largest_there_are(edges: set[tuple[int, int]]) -> None:
     pairs = np.array(sorted(edges), dtype=np.int64).reshape(-1, 2)
-    matched = _matched(pairs[:, 0], pairs[:, 1])
+    matched = largest_matching(pairs[:, 0], pairs[:, 1])
     best = max(sum((left, order[left]) in edges for left in range(5)) for order in ORDERS)
     assert len(matched) == len(set(matched.tolist())) == best
 
@@ -123,13 +123,13 @@ def test_matchings_are_the_largest_there_are(edges: set[tuple[int, int]]) -> Non
 ORDERS = list(permutations(range(5)))
 
 
-def test_a_long_chain_of_choices_is_matched() -> None:
+def test_a_long_chain_of_choices_islargest_matching() -> None:
     # Detection k may take event k or k + 1; the last has only its own. No recursion limit applies.
     size = 3000
     left = np.repeat(np.arange(size), 2)[:-1]
     right = (left + np.tile([1, 0], size)[: 2 * size - 1]) % size
     right[-1] = size - 1
-    assert len(_matched(left, right)) == size
+    assert len(largest_matching(left, right)) == size
 
 
 def test_segments_by_hand() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
 from earmark.score.events import TIME_DECIMALS, EventArrays, Events, check_clips, tidy
 from earmark.score.intersections import intersect, pairs_in_clip
+from earmark.score.matching import largest_matching
 
 Ints = NDArray[np.int64]
 COUNTED = ("tp", "fp", "fn")
@@ -34,6 +36,16 @@ class F1Counts:
         """2 · tp / (2 · tp + fp + fn); 0 if there is nothing at all."""
         total = 2 * self.tp + self.fp + self.fn
         return 2 * self.tp / total if total else 0.0
+
+    @property
+    def precision(self) -> float:
+        """Tp / (tp + fp); 0 without detections."""
+        return self.tp / (self.tp + self.fp) if self.tp else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Tp / (tp + fn); 0 without truth."""
+        return self.tp / (self.tp + self.fn) if self.tp else 0.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,24 @@ class F1Statistics:
             warnings=(*self.warnings, *(missing if left_out else ())),
         )
 
+    def resampled(self, weights: Ints) -> dict[str, NDArray[np.float64]]:
+        """Macro ("") and micro ("_micro") F1 of each of R resamples, from weights ``[R, N]``."""
+        tp, detected, true = (weights @ counts for counts in (self.tp, self.detected, self.true))
+        by_class = _share(2 * tp, detected + true)
+        total = tp.sum(axis=1), (detected + true).sum(axis=1)
+        return {
+            "": _share(np.sum(by_class, axis=1, where=true > 0), np.count_nonzero(true, axis=1)),
+            "_micro": _share(2 * total[0], total[1]),
+        }
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Which clips have true events ``[N]``."""
+        return np.asarray(self.true.any(axis=1))
+
+
+def _share(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(np.divide(part, whole, out=np.zeros(whole.shape), where=whole > 0))
+
 
 def detections_from_scores(
     scores: Mapping[str, ScoreTable], threshold: float | Mapping[str, float] = 0.5
@@ -122,7 +152,7 @@ def detections_from_scores(
     """
     found: dict[str, list[tuple[float, float, str]]] = {}
     for clip, table in scores.items():
-        limits = _thresholds(table.labels, threshold)
+        limits = thresholds_of(table.labels, threshold)
         active = np.pad(table.values > limits, ((1, 1), (0, 0))).astype(np.int8)  # [T + 2, C]
         edges = np.diff(active, axis=0).T  # [C, T + 1]
         label, start = np.nonzero(edges == 1)
@@ -133,9 +163,14 @@ def detections_from_scores(
     return found
 
 
-def _thresholds(
+def thresholds_of(
     labels: Sequence[str], threshold: float | Mapping[str, float]
 ) -> NDArray[np.float64]:
+    """One threshold for each label ``[C]``.
+
+    Raises:
+        ScoreError: If a label has none.
+    """
     if not isinstance(threshold, Mapping):
         return np.full(len(labels), threshold, dtype=np.float64)
     missing = [label for label in labels if label not in threshold]
@@ -213,7 +248,7 @@ def collar_statistics(
     else:
         near = np.round(onsets - onset_collar, decimals) <= 0
         near &= np.round(offsets - collars, decimals) <= 0
-    matched = _matched(by[near], on[near])
+    matched = largest_matching(by[near], on[near])
     hits = true.clip[matched], true.label[matched]
     pairs = [hits, (found.clip, found.label), (true.clip, true.label)]
     return _statistics(pairs, names, labels, warnings)
@@ -375,46 +410,3 @@ def _keys(segments: Ints, among: Sequence[Ints], labels: int) -> Ints:
     clip, label, number = segments
     keys: Ints = (clip * (high - low + 1) + number - low) * labels + label
     return keys
-
-
-def _matched(left: Ints, right: Ints) -> Ints:
-    """The right ends of a maximum matching of a bipartite graph.
-
-    Edges that share no end are matched at once; the few others by augmenting paths.
-
-    Args:
-        left: Left end of each edge ``[N]``.
-        right: Right end of each edge ``[N]``.
-    """
-    if not len(left):
-        return right
-    alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1)
-    graph: dict[int, list[int]] = {}
-    for node, other in zip(left[~alone].tolist(), right[~alone].tolist(), strict=True):
-        graph.setdefault(node, []).append(other)
-    lefts: dict[int, int] = {}  # right → its left partner
-    rights: dict[int, int] = {}  # left → its right partner
-    for node in graph:
-        _augment(node, graph, lefts, rights)
-    return np.concatenate([right[alone], np.array(list(lefts), dtype=np.int64)])
-
-
-def _augment(
-    root: int, graph: Mapping[int, list[int]], lefts: dict[int, int], rights: dict[int, int]
-) -> None:
-    """Match one more left node, if an alternating path from it leads to a free right node."""
-    reached_from: dict[int, int] = {}  # right → the left node it was reached from
-    queue = [root]
-    for node in queue:  # grows while it is walked: breadth first
-        for other in graph[node]:
-            if other in reached_from:
-                continue
-            reached_from[other] = node
-            if other in lefts:
-                queue.append(lefts[other])
-                continue
-            free: int | None = other
-            while free is not None:  # back along the path, each left node takes the new partner
-                taker = reached_from[free]
-                lefts[free], rights[taker], free = taker, free, rights.get(taker)
-            return

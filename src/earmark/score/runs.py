@@ -25,9 +25,6 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-CELLS = 1_000_000
-"""Frames × classes handled together: keeps the working arrays in tens of MB."""
-
 
 @dataclass(frozen=True)
 class Runs:
@@ -152,13 +149,13 @@ class Cover:
         return np.asarray(flat.take(base + last) - flat.take(base + first))
 
 
-def batches(sizes: Sequence[tuple[int, int]], order: Sequence[int]) -> Iterator[Ints]:
-    """Numbers of clips to be handled together, by their frames and classes."""
+def batches(sizes: Sequence[tuple[int, ...]], order: Sequence[int], cells: int) -> Iterator[Ints]:
+    """Numbers of clips to be handled together: so that frames × classes stay below ``cells``."""
     chosen: list[int] = []
     longest = 0
     for clip in order:
         frames, labels = sizes[clip]
-        if chosen and (len(chosen) + 1) * max(longest, frames) * labels > CELLS:
+        if chosen and (len(chosen) + 1) * max(longest, frames) * labels > cells:
             yield np.array(chosen)
             chosen, longest = [], 0
         chosen.append(clip)

@@ -116,17 +116,40 @@ class ClassSweep:
                     + np.maximum(spent[self.ct.above(self.grid, equal=True)], 0.0),
                 ]
             )
-        tpr = self.tp.counts(weights) / np.maximum(events, 1e-300)
-        # efpr[n] holds below n scores of the grid. While true positives stay at the count below
+        lowest = self._fewest(efpr)
+        return lowest, self.tp.counts(weights) / np.maximum(events, 1e-300)
+
+    def fewest(self, weights: Floats | None) -> tuple[Floats, Floats]:
+        """Each number of true positives and the fewest false positives with it, ``[M, R]``.
+
+        The first are those of no detection at all.
+        """
+        return self.tp.counts(weights), self._fewest(self.fp.counts(weights))
+
+    def average_precision(self, weights: Floats | None, true: Floats) -> Floats:
+        """Mean precision over the true positives, each at its score ``[R]``; 0 without any."""
+        tp = self.tp.counts(weights)
+        fp = self.fp.counts(weights)[self.fp.above(self.tp.scores, equal=True)]
+        found = tp[1:] + fp
+        precision = np.divide(tp[1:], found, out=np.zeros(found.shape), where=found > 0)
+        gained = np.sum(np.diff(tp, axis=0) * precision, axis=0)
+        return np.asarray(gained / np.maximum(true, 1e-300))
+
+    def _fewest(self, cost: Floats) -> Floats:
+        """The least of ``cost`` while true positives stay the same, ``[M, R]``.
+
+        Args:
+            cost: Above the highest score of the grid and below each, ``[G + 1, R]``.
+        """
+        # cost[n] holds below n scores of the grid. While true positives stay at the count below
         # tp.scores[j], n goes from the scores that are at least that to those above the next one.
         first = np.searchsorted(-self.grid, -self.tp.scores, side="right")
         last = np.append(
             np.searchsorted(-self.grid, -self.tp.scores[1:], side="left"), len(self.grid)
         )
+        none = np.zeros((1, cost.shape[1]))
         if not len(first):
-            return np.zeros((1, efpr.shape[1])), np.zeros((1, efpr.shape[1]))
+            return none
         ranges = np.stack([first, last + 1], axis=1).ravel()
-        efpr = np.append(efpr, np.full((1, efpr.shape[1]), np.inf), axis=0)
-        lowest = np.minimum.reduceat(efpr, ranges, axis=0)[::2]
-        lowest = np.append(np.zeros((1, lowest.shape[1])), lowest, axis=0)
-        return lowest, tpr
+        cost = np.append(cost, np.full((1, cost.shape[1]), np.inf), axis=0)
+        return np.append(none, np.minimum.reduceat(cost, ranges, axis=0)[::2], axis=0)

@@ -62,7 +62,14 @@ class Steps:
         return len(self.label)
 
     @classmethod
-    def of(cls, kind: int | Ints, label: Ints, score: Floats, clip: Ints, change: Any) -> Steps:
+    def of(
+        cls,
+        kind: int | Ints,
+        label: NDArray[Any],
+        score: Floats,
+        clip: NDArray[Any],
+        change: NDArray[Any],
+    ) -> Steps:
         """Steps from arrays of equal length, of one kind or several."""
         kinds = np.broadcast_to(np.asarray(kind, dtype=np.int16), label.shape)
         small = change.astype(np.int16) if change.dtype.kind in "biu" else change
