@@ -155,10 +155,8 @@ def measure_medians(
         filtered = {clip: filter_table(data.tables[clip], settings) for clip in data.clips}
         if objective != "collar_f1":
             statistics = psds_statistics(filtered, data.truth, data.durations, PSDS1)
-            for row in np.flatnonzero(has):
-                found = statistics.result(data.sets[row]).per_class
-                values = [found.get(label, np.nan) for label in data.labels]
-                figures.psds1[number, row] = values
+            weights = data.sets[has].astype(np.int64)
+            figures.psds1[number, has] = statistics.resampled_classes(weights).T
         if objective != "psds1":
             figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered)
         if progress is not None:
