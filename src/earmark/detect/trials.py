@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,8 @@ from earmark.core.scores import ScoreTable
 from earmark.detect.box_figures import Found, Reference, box_best_f1, box_psds
 from earmark.detect.csebb import Boxes, Candidates, CsebbSettings, find_candidates, score_rows
 from earmark.detect.postprocess import PostProcess, filter_table
+from earmark.score.best import best_collar_statistics
 from earmark.score.events import Events
-from earmark.score.f1 import collar_statistics, detections_from_scores
 from earmark.score.psds import PSDS1, psds_statistics
 from earmark.score.report import COLLAR
 
@@ -22,8 +21,6 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
-THRESHOLDS = tuple(round(1 / (1 + math.exp(-step / 5)), 3) for step in range(23, -24, -1))
-"""Thresholds on filtered scores, 0.99 to 0.01, closer to each other towards both ends."""
 CELLS = 8_000_000
 """Scores of all clips handled together: classes beyond that wait."""
 
@@ -149,7 +146,7 @@ def measure_medians(
     """Figures of median lengths."""
     figures = Figures.unknown(len(grid), data)
     events = data.reference(data.labels)
-    has = events.counts(events.merged).any(axis=1)
+    has = np.asarray(events.counts(events.merged).any(axis=1))
     for number, seconds in enumerate(grid):
         settings = PostProcess(median_seconds=seconds)
         filtered = {clip: filter_table(data.tables[clip], settings) for clip in data.clips}
@@ -158,24 +155,23 @@ def measure_medians(
             weights = data.sets[has].astype(np.int64)
             figures.psds1[number, has] = statistics.resampled_classes(weights).T
         if objective != "psds1":
-            figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered)
+            figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered, has)
         if progress is not None:
             progress(number + 1, len(grid))
     return figures
 
 
-def _best_of_thresholds(data: Clips, filtered: Mapping[str, ScoreTable]) -> tuple[Floats, Floats]:
+def _best_of_thresholds(
+    data: Clips, filtered: Mapping[str, ScoreTable], rows: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
     """Best collar F1 and the highest threshold that gives it, both ``[S, C]``."""
-    best = np.full((len(data.sets), len(data.labels)), -np.inf)
-    threshold = np.full(best.shape, np.nan)
-    for tau in THRESHOLDS:
-        detections = detections_from_scores(filtered, tau)
-        counted = collar_statistics(detections, data.truth, data.labels, clips=data.clips, **COLLAR)
-        right, detected, true = (
-            data.sets @ counts for counts in (counted.tp, counted.detected, counted.true)
-        )
-        f1 = np.where(true > 0, 2 * right / np.maximum(detected + true, 1), np.nan)
-        better = ~(f1 <= best)  # so that what is undefined stays so
-        best = np.where(better, f1, best)
-        threshold = np.where(better & (right > 0), tau, threshold)
-    return best, threshold
+    f1 = np.full((len(data.sets), len(data.labels)), np.nan)
+    threshold = np.full(f1.shape, np.nan)
+    statistics = best_collar_statistics(filtered, data.truth, data.durations, **COLLAR)
+    for row in np.flatnonzero(rows):
+        found = statistics.result(data.sets[row].astype(np.int64))
+        f1[row] = [found.per_class.get(label, np.nan) for label in data.labels]
+        values = np.array([found.thresholds.get(label, np.inf) for label in data.labels])
+        # Infinite where nothing is ever hit; at 0 every frame is active that is not silent.
+        threshold[row] = np.where(values == np.inf, np.nan, np.maximum(values, 0.0))
+    return f1, threshold
