@@ -128,6 +128,7 @@ class Case:
             self.labels,
             objective=objective,
             classwise=classwise,
+            thresholds="best",
             folds=0,
         )
 

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Progress = Callable[[int, int], None]
 
+DRAWS = 40
+"""Resamples that a steady threshold is the mean of."""
 CELLS = 8_000_000
 """Scores of all clips handled together: classes beyond that wait."""
 
@@ -34,16 +36,28 @@ class Clips:
     durations: Mapping[str, float]
     clips: tuple[str, ...]
     labels: tuple[str, ...]
-    sets: Floats  # [S, N], 1 or 0
+    sets: Floats  # how often each clip is in each set, [S, N]
+
+    def part(self, clips: Sequence[str], columns: Ints, sets: Floats) -> Clips:
+        """Some of the clips and some of the classes, by number, with other sets."""
+        labels = tuple(self.labels[column] for column in columns)
+        tables = {}
+        for clip in clips:
+            table = self.tables[clip]
+            tables[clip] = ScoreTable(table.boundaries, table.values[:, columns], labels)
+        truth = self._truth_of(clips, labels)
+        durations = {clip: self.durations[clip] for clip in clips}
+        return Clips(tables, truth, durations, tuple(clips), labels, sets)
+
+    def _truth_of(
+        self, clips: Sequence[str], labels: Sequence[str]
+    ) -> dict[str, list[tuple[float, float, str]]]:
+        return {clip: [event for event in self.truth[clip] if event[2] in labels] for clip in clips}
 
     def reference(self, labels: Sequence[str]) -> Reference:
         """Truth of some classes, with all sets."""
-        wanted = set(labels)
         return Reference.build(
-            {
-                clip: [event for event in self.truth[clip] if event[2] in wanted]
-                for clip in self.clips
-            },
+            self._truth_of(self.clips, labels),
             self.clips,
             labels,
             np.array([self.durations[clip] for clip in self.clips], dtype=np.float64),
@@ -175,3 +189,49 @@ def _best_of_thresholds(
         # Infinite where nothing is ever hit; at 0 every frame is active that is not silent.
         threshold[row] = np.where(values == np.inf, np.nan, np.maximum(values, 0.0))
     return f1, threshold
+
+
+def chosen_thresholds(
+    data: Clips,
+    grid: Sequence[CsebbSettings] | Sequence[float],
+    choices: Ints,
+    *,
+    steady: bool,
+    seed: int,
+) -> Floats:
+    """Thresholds for the settings that were chosen, each found on the clips of its set alone.
+
+    The best threshold of few events is far from that of other clips, as a single event more or
+    less moves it. Averaged over draws with replacement it moves less (Breiman, "Bagging
+    Predictors", Machine Learning 1996).
+
+    Args:
+        data: The clips.
+        grid: The G settings.
+        choices: Which of them each class has on each set ``[S, C]``, -1 for none.
+        steady: Whether to take means of the best thresholds of resampled clips.
+        seed: Of the draws; the order of the clips does not matter.
+
+    Returns:
+        Thresholds ``[S, C]``; NaN where nothing is ever hit.
+    """
+    found = np.full(choices.shape, np.nan)
+    for row, members in enumerate(data.sets):
+        clips = sorted(clip for clip, times in zip(data.clips, members, strict=True) if times)
+        weights = np.ones((1, len(clips)))
+        if steady:
+            rng = np.random.default_rng(seed)
+            shares = np.full(len(clips), 1 / len(clips))
+            weights = rng.multinomial(len(clips), shares, DRAWS).astype(np.float64)
+        for number in np.unique(choices[row][choices[row] >= 0]).tolist():
+            columns = np.flatnonzero(choices[row] == number)
+            part, setting = data.part(clips, columns, weights), grid[number]
+            if isinstance(setting, CsebbSettings):
+                figures = measure_boxes(part, [setting], "collar_f1", None)
+            else:
+                figures = measure_medians(part, [setting], "collar_f1", None)
+            values = figures.threshold[0]  # [draws, columns]
+            hits = np.count_nonzero(~np.isnan(values), axis=0)
+            total = np.nansum(values, axis=0)
+            found[row, columns] = np.where(hits > 0, total / np.maximum(hits, 1), np.nan)
+    return found

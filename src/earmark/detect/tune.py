@@ -22,7 +22,14 @@ from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.scores import ScoreTable, common_labels
 from earmark.detect.csebb import GRID, CsebbSettings, settings_of
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
-from earmark.detect.trials import Clips, Figures, Progress, measure_boxes, measure_medians
+from earmark.detect.trials import (
+    Clips,
+    Figures,
+    Progress,
+    chosen_thresholds,
+    measure_boxes,
+    measure_medians,
+)
 from earmark.score.events import Events, check_clips
 from earmark.score.report import metrics_dict
 
@@ -32,6 +39,7 @@ Choice = CsebbSettings | float
 
 METHODS = ("csebb", "median")
 OBJECTIVES = ("psds1", "collar_f1", "both")
+THRESHOLDS = ("steady", "best")
 MEDIANS = (0.0, 0.192, 0.32, 0.448, 0.576, 0.704, 0.96, 1.344, 1.728, 2.24, 3.008, 4.288)
 """Median lengths in seconds: 1, 3, 5, 7, 9, 11, 15, 21, 27, 35, 47 and 67 frames of 64 ms."""
 FIGURE_DECIMALS = 12
@@ -48,8 +56,7 @@ class ClassChoice:
         tuned: Whether anything was chosen; without events the settings stay what they were.
         setting: Of cSEBB, or the length of the median filter in seconds.
         threshold: Decisions are made above it.
-        psds1: Its own PSDS1 with this setting on the clips it was tuned on, if the objective
-            asks for it.
+        psds1: Its own PSDS1 with this setting on the clips it was tuned on, None without events.
         collar_f1: Its collar F1 with setting and threshold on these clips, likewise.
     """
 
@@ -135,6 +142,7 @@ def tune(
     seed: int = 0,
     grid: Sequence[Choice] | None = None,
     classwise: bool = True,
+    thresholds: str = "steady",
     groups: Mapping[str, str] | None = None,
     base: PostProcess | None = None,
     fingerprint: str = "",
@@ -162,6 +170,9 @@ def tune(
             nothing but the threshold to choose.
         classwise: Whether each class has a setting of its own; otherwise all have the one with
             the highest mean figure. Thresholds are always by class.
+        thresholds: ``best`` takes each class's threshold with the highest collar F1 on the clips
+            it is tuned on; ``steady`` the mean of such thresholds over 40 resamples of these
+            clips, which is better on other clips, the more so the fewer events there are.
         groups: Name of the group of each clip; clips of a group (of one recording, say) are
             never in different folds.
         base: Settings before tuning; what is not tuned stays as it is there.
@@ -175,7 +186,7 @@ def tune(
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
     base = PostProcess() if base is None else base
-    tried = _grid(method, objective, grid)
+    tried = _grid(method, objective, thresholds, grid)
     clips = tuple(tables)
     if tuple(labels) != common_labels(tables.items()):
         raise ScoreError(f"the score tables do not have the classes {', '.join(labels)}")
@@ -188,10 +199,15 @@ def tune(
         figures = measure_boxes(data, boxes, objective, progress)
     else:
         figures = measure_medians(data, cast("tuple[float, ...]", tried), objective, progress)
-    choose = _Choosing(method, objective, tried, classwise, base, data, figures)
+    choices = _choices(figures, objective, classwise)
+    levels = np.full(choices.shape, np.nan)
+    if objective != "psds1":
+        known = cast("tuple[float, ...]", tried)
+        levels = chosen_thresholds(data, known, choices, steady=thresholds == "steady", seed=seed)
+    choose = _Choosing(method, objective, tried, base, data, choices, levels, classwise)
     chosen = [choose.settings(number) for number in range(folds + 1)]
 
-    def metrics(settings: Sequence[PostProcess]) -> dict[str, Any]:
+    def metrics(settings: Sequence[PostProcess], resamples: int = resamples) -> dict[str, Any]:
         """Metrics of all clips, each with its own post-processing."""
         given = dict(zip(clips, settings, strict=True))
         return metrics_dict(
@@ -205,11 +221,12 @@ def tune(
             resamples=resamples,
         )
 
+    final = metrics([chosen[-1]] * len(clips), 0)
     return Tuning(
         method=method,
         objective=objective,
         postprocess=chosen[-1],
-        classes=tuple(choose.report(folds)),
+        classes=tuple(choose.report(final["per_class"])),
         clips=len(clips),
         folds=tuple(chosen[:-1]),
         fold_of=dict(zip(clips, dealt.tolist(), strict=True)) if folds else {},
@@ -264,8 +281,14 @@ def _sets(dealt: Ints, folds: int) -> Floats:
     return np.concatenate([without, np.ones((1, len(dealt)), dtype=bool)]).astype(np.float64)
 
 
-def _grid(method: str, objective: str, grid: Sequence[Choice] | None) -> tuple[Choice, ...]:
-    for what, value, known in (("method", method, METHODS), ("objective", objective, OBJECTIVES)):
+def _grid(
+    method: str, objective: str, thresholds: str, grid: Sequence[Choice] | None
+) -> tuple[Choice, ...]:
+    for what, value, known in (
+        ("method", method, METHODS),
+        ("objective", objective, OBJECTIVES),
+        ("thresholds", thresholds, THRESHOLDS),
+    ):
         if value not in known:
             raise ConfigError(
                 f"unknown {what} of tuning: {value!r}", mend=f"Known are {', '.join(known)}"
@@ -279,91 +302,81 @@ def _grid(method: str, objective: str, grid: Sequence[Choice] | None) -> tuple[C
     return tuple(grid)
 
 
+def _choices(figures: Figures, objective: str, classwise: bool) -> Ints:
+    """Number of the best setting of each class on each set ``[S, C]``; -1 without events."""
+    found = figures.f1 if objective == "collar_f1" else figures.psds1
+    found = found.round(FIGURE_DECIMALS)  # [G, S, C]
+    there = ~np.isnan(found[0])
+    known = np.where(there, found, -1.0)
+    if not classwise:
+        count = np.maximum(np.count_nonzero(there, axis=1), 1)
+        mean = np.where(there, found, 0.0).sum(axis=2) / count  # [G, S]
+        known = np.broadcast_to(mean.round(FIGURE_DECIMALS)[:, :, None], found.shape)
+    return np.where(there, np.argmax(known, axis=0), -1)
+
+
 @dataclass(frozen=True)
 class _Choosing:
-    """Makes settings out of figures."""
+    """Makes settings out of choices."""
 
     method: str
     objective: str
     grid: tuple[Choice, ...]
-    classwise: bool
     base: PostProcess
     data: Clips
-    figures: Figures
-
-    def best(self, row: int) -> dict[str, int]:
-        """Number of the best setting of each class that has events in a set of clips."""
-        figures = self.figures.f1 if self.objective == "collar_f1" else self.figures.psds1
-        found = figures[:, row].round(FIGURE_DECIMALS)  # [G, C]
-        there = np.flatnonzero(~np.isnan(found[0]))
-        if not len(there):
-            return {}
-        if self.classwise:
-            chosen = np.argmax(found[:, there], axis=0)
-        else:
-            mean = found[:, there].mean(axis=1).round(FIGURE_DECIMALS)
-            chosen = np.full(len(there), np.argmax(mean))
-        names = [self.data.labels[number] for number in there]
-        return dict(zip(names, chosen.tolist(), strict=True))
+    choices: Ints  # [S, C]
+    thresholds: Floats  # [S, C]
+    classwise: bool
 
     def settings(self, row: int) -> PostProcess:
         """The post-processing chosen on a set of clips."""
-        best = self.best(row)
-        setting = {label: self._setting(label, best) for label in self.data.labels}
-        threshold = {label: self._threshold(label, best, row) for label in self.data.labels}
+        labels = self.data.labels
+        setting = {label: self._setting(column, row) for column, label in enumerate(labels)}
         changes: dict[str, Any] = {"method": self.method}
         changes["csebb" if self.method == "csebb" else "median_seconds"] = _short(setting)
         if self.objective != "psds1":
-            changes["threshold"] = threshold
+            changes["threshold"] = {
+                label: self.base.for_label(label).threshold if math.isnan(level) else level
+                for label, level in zip(labels, self.thresholds[row].tolist(), strict=True)
+            }
         return replace(self.base, **changes)
 
-    def _setting(self, label: str, best: Mapping[str, int]) -> Choice:
-        if label in best:
-            return self.grid[best[label]]
-        if not self.classwise and best:
-            return self.grid[next(iter(best.values()))]
+    def _setting(self, column: int, row: int) -> Choice:
+        number = int(self.choices[row, column])
+        if number < 0 and not self.classwise:
+            number = int(self.choices[row].max())
+        if number >= 0:
+            return self.grid[number]
+        label = self.data.labels[column]
         if self.method == "csebb":
             return settings_of(label, self.base.csebb)
         return self.base.for_label(label).median_seconds
 
-    def _threshold(self, label: str, best: Mapping[str, int], row: int) -> float:
-        if label in best and self.objective != "psds1":
-            column = self.data.labels.index(label)
-            found = float(self.figures.threshold[best[label], row, column])
-            if not math.isnan(found):
-                return found
-        return self.base.for_label(label).threshold
-
-    def report(self, row: int) -> Iterator[ClassChoice]:
-        """What was chosen for each class on a set of clips."""
-        best, settings = self.best(row), self.settings(row)
+    def report(self, figures: Mapping[str, Mapping[str, float]]) -> Iterator[ClassChoice]:
+        """What was chosen for each class on all clips, and its figures there."""
+        settings = self.settings(-1)
         counts = Counter(event[2] for clip in self.data.clips for event in self.data.truth[clip])
         for column, label in enumerate(self.data.labels):
-            psds1, f1 = (
-                float(figures[best[label], row, column]) if label in best else math.nan
-                for figures in (self.figures.psds1, self.figures.f1)
-            )
             yield ClassChoice(
                 label=label,
                 events=counts[label],
-                tuned=label in best,
-                setting=self._setting(label, best),
+                tuned=bool(self.choices[-1, column] >= 0),
+                setting=self._setting(column, -1),
                 threshold=settings.for_label(label).threshold,
-                psds1=None if math.isnan(psds1) else psds1,
-                collar_f1=None if math.isnan(f1) else f1,
+                psds1=figures["psds1"].get(label),
+                collar_f1=figures["collar_f1"].get(label),
             )
 
     def warnings(self) -> Iterator[str]:
         """What could not be tuned, in words."""
-        rows = len(self.data.sets)
-        best = [self.best(row) for row in range(rows)]
-        never = [label for label in self.data.labels if label not in best[-1]]
+        folds, labels = len(self.data.sets) - 1, self.data.labels
+        without = self.choices < 0
+        never = [label for label, none in zip(labels, without[-1], strict=True) if none]
         if never:
             yield f"classes without events keep their settings: {', '.join(never)}"
-        for label in self.data.labels:
-            count = sum(label not in best[row] for row in range(rows - 1))
+        for label, count in zip(labels, without[:-1].sum(axis=0).tolist(), strict=True):
             if count and label not in never:
-                yield f"{label} has no event outside {count} of {rows - 1} folds: untuned there"
+                yield f"{label} has no event outside {count} of {folds} folds: untuned there"
         chosen = [self.base.for_label(label) for label in self.data.labels]
         if self.objective != "psds1" and any(
             one.min_gap_seconds or one.min_duration_seconds for one in chosen
