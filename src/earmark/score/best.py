@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -29,6 +30,10 @@ Ints = NDArray[np.int64]
 Criterion = Literal["collar", "intersection", "segment"]
 CELLS = 1_000_000
 """Steps × resamples handled together."""
+SMALL = 1e-3
+"""A ``dtc`` above this is more than rounding for any frame of a millisecond."""
+CAUTION = 0.7
+"""Resamples are first looked at only as far down as could give this share of the best F1."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class SweepStatistics:
         sweeps: Counts of each class.
         true: True events (segments, tags) of each clip ``[N, C]``.
         warnings: What was changed, in words.
+        highest: The highest score of each clip ``[N, C]``, if every clip without truth is a false
+            positive below it: resamples are then computed in less time, with the same result.
     """
 
     labels: tuple[str, ...]
@@ -73,6 +80,7 @@ class SweepStatistics:
     sweeps: tuple[ClassSweep, ...]
     true: Ints
     warnings: tuple[str, ...]
+    highest: Floats | None = None
 
     def result(self, weights: NDArray[np.int64] | None = None) -> BestF1:
         """Best F1 with each clip counted ``weights`` times (once by default).
@@ -124,19 +132,55 @@ class SweepStatistics:
         true = (weights @ self.true).T.astype(np.float64)  # [C, R]
         best = np.zeros(true.shape)
         tp, fp = np.zeros(len(weights)), np.zeros(len(weights))
-        for c, sweep in enumerate(self.sweeps):
-            hits, alarms = sweep.fewest(columns)  # [M, R]
-            f1 = _f1(hits, alarms, true[c])
-            chosen = np.argmax(f1, axis=0)[None]
-            best[c] = np.take_along_axis(f1, chosen, 0)[0]
-            some = true[c] > 0
-            tp += np.where(some, np.take_along_axis(hits, chosen, 0)[0], 0)
-            fp += np.where(some, np.take_along_axis(alarms, chosen, 0)[0], 0)
+        for c in range(len(self.labels)):
+            best[c], hits, alarms = self._best_of(c, columns, true[c])
+            tp += np.where(true[c] > 0, hits, 0)
+            fp += np.where(true[c] > 0, alarms, 0)
         present = true > 0
         return {
             "": np.sum(best, axis=0, where=present) / np.count_nonzero(present, axis=0),
             "_micro": _f1(tp, fp, np.sum(true, axis=0)),
         }
+
+    def _best_of(self, c: int, columns: Floats, true: Floats) -> tuple[Floats, Floats, Floats]:
+        """Best F1 of a class in each resample, with its true and false positives ``[R]``."""
+        floor = self._floors[c]
+        best, tp, fp = _highest(self.sweeps[c].down_to(floor), columns, true)
+        if self.highest is None or floor == -np.inf:
+            return best, tp, fp
+        # Below the floor at least so many clips are false alarms: no F1 can be above this bound.
+        quiet = (self.highest[:, c] >= floor) & (self.true[:, c] == 0)
+        bound = _f1(true, quiet @ columns, true)
+        unsure = np.flatnonzero(best <= bound)
+        if len(unsure):
+            again = _highest(self.sweeps[c], columns[:, unsure], true[unsure])
+            best[unsure], tp[unsure], fp[unsure] = again
+        return best, tp, fp
+
+    @cached_property
+    def _floors(self) -> Floats:
+        """Scores of each class that are most likely too low for the best F1 ``[C]``."""
+        floors = np.full(len(self.labels), -np.inf)
+        once = np.ones((len(self.clips), 1))
+        for c, sweep in enumerate(self.sweeps):
+            true = self.true[:, c]
+            best = _highest(sweep, once, np.array([float(true.sum())]))[0][0]
+            if self.highest is None or not best > 0:
+                continue
+            alarms = math.ceil(2 * float(true.sum()) * (1 / (CAUTION * best) - 1))
+            quiet = np.sort(self.highest[true == 0, c])[::-1]
+            if 0 < alarms <= len(quiet):
+                floors[c] = quiet[alarms - 1]
+        return floors
+
+
+def _highest(sweep: ClassSweep, columns: Floats, true: Floats) -> tuple[Floats, Floats, Floats]:
+    """Highest F1 of a sweep in each resample, with its true and false positives ``[R]``."""
+    tp, fp = sweep.fewest(columns)  # [M, R]
+    f1 = _f1(tp, fp, true)
+    chosen = np.argmax(f1, axis=0)[None]
+    found = [np.take_along_axis(values, chosen, 0)[0] for values in (f1, tp, fp)]
+    return found[0], found[1], found[2]
 
 
 def best_f1(
@@ -185,7 +229,8 @@ def best_collar_statistics(
     true, warnings = tidy(truth, clips, labels, "truth", merge=False)
     collars = Collars(onset_collar, offset_collar, offset_share, decimals)
     steps = collar_steps([scores[clip] for clip in clips], true, collars)
-    return sweep_statistics(steps, (true.clip, true.label), clips, labels, warnings)
+    found = sweep_statistics(steps, (true.clip, true.label), clips, labels, warnings)
+    return replace(found, highest=_maxima(scores, clips))
 
 
 def best_intersection_statistics(
@@ -199,7 +244,9 @@ def best_intersection_statistics(
     """Intersections over all thresholds; settings as of ``intersection_f1``."""
     found = psds_statistics(scores, truth, durations, PsdsParameters(dtc, gtc))
     true = _count((found.truth.clip, found.truth.label), len(found.clips), len(found.labels))
-    return SweepStatistics(found.labels, found.clips, found.sweeps, true, found.warnings)
+    # With a larger dtc nothing but truth makes a detection relevant, even if times are rounded.
+    highest = _maxima(scores, found.clips) if dtc > SMALL else None
+    return SweepStatistics(found.labels, found.clips, found.sweeps, true, found.warnings, highest)
 
 
 def best_segment_statistics(
@@ -227,7 +274,8 @@ def best_segment_statistics(
     seconds = [durations[clip] if until_duration else None for clip in clips]
     tables = [scores[clip] for clip in clips]
     steps, owners = segment_steps(tables, true, seconds, segment_seconds)
-    return sweep_statistics(steps, owners, clips, labels, warnings)
+    found = sweep_statistics(steps, owners, clips, labels, warnings)
+    return found if until_duration else replace(found, highest=_maxima(scores, clips))
 
 
 def sweep_statistics(
@@ -245,6 +293,11 @@ def sweep_statistics(
         _count(true, len(clips), len(labels)),
         tuple(warnings),
     )
+
+
+def _maxima(scores: Mapping[str, ScoreTable], clips: Sequence[str]) -> Floats:
+    """The highest score of each clip ``[N, C]``."""
+    return np.stack([scores[clip].values.max(axis=0) for clip in clips]).astype(np.float64)
 
 
 def _count(true: tuple[Ints, Ints], clips: int, labels: int) -> Ints:

@@ -77,15 +77,18 @@ def tidy(
     """
     index = {label: number for number, label in enumerate(labels)}
     rows: list[tuple[int, int, float, float]] = []
-    empty = merged = 0
+    empty = merged = repeated = 0
     for number, clip in enumerate(clips):
         found: set[tuple[int, float, float]] = set()
         for onset, offset, label in events.get(clip, ()):
             _check_event(clip, onset, offset, label, index, what)
-            if offset > onset:
-                found.add((index[label], float(onset), float(offset)))
-            else:
+            event = (index[label], float(onset), float(offset))
+            if offset <= onset:
                 empty += 1
+            elif event in found:
+                repeated += 1
+            else:
+                found.add(event)
         for label_number, onset, offset in sorted(found):
             last = rows[-1] if rows and rows[-1][:2] == (number, label_number) else None
             # Rounded, so that float noise does not glue two events that only touch.
@@ -97,6 +100,8 @@ def tidy(
     warnings = []
     if empty:
         warnings.append(f"{empty} events of no length dropped from the {what}")
+    if repeated:
+        warnings.append(f"{repeated} exact repetitions of events dropped from the {what}")
     if merged:
         warnings.append(f"{merged} overlapping events of one class merged in the {what}")
     columns = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
@@ -123,7 +128,7 @@ def at_least(
     found: NDArray[np.float64],
     ratio: float,
     whole: NDArray[np.float64],
-    decimals: int | None = TIME_DECIMALS,
+    decimals: int = TIME_DECIMALS,
 ) -> NDArray[np.bool_]:
     """Whether ``found`` seconds are at least ``ratio`` of ``whole`` seconds, elementwise.
 
@@ -131,12 +136,10 @@ def at_least(
         found: Overlap in seconds.
         ratio: The tolerance criterion ρ.
         whole: Length in seconds that ρ refers to.
-        decimals: Both sides are rounded to so many decimals (sed_scores_eval's convention);
-            ``None`` compares the quotient unrounded (psds_eval's).
+        decimals: Both sides are rounded to so many decimals (sed_scores_eval's convention).
     """
-    if decimals is None:
-        return np.asarray(found / whole >= ratio)
-    return np.asarray(np.round(found, decimals) >= np.round(ratio * whole, decimals))
+    scale = 10.0**decimals
+    return np.asarray(np.rint(found * scale) >= np.rint(ratio * whole * scale))
 
 
 def sum_by(

@@ -54,11 +54,9 @@ def intersect(
     """
     found, true, shared = _overlaps(detections, truth)
     same = detections.label[found] == truth.label[true]
-    within = sum_by(found[same], shared[same], len(detections.clip))
-    relevant = at_least(within, dtc, detections.seconds, decimals)
+    relevant = _enough(shared[same], found[same], detections.seconds, dtc, decimals)
     used = same & relevant[found]
-    covered = sum_by(true[used], shared[used], len(truth.clip))
-    hit = at_least(covered, gtc, truth.seconds, decimals)
+    hit = _enough(shared[used], true[used], truth.seconds, gtc, decimals)
     if cttc is None:
         nothing = np.zeros(0, dtype=np.int64)
         return Intersections(relevant, hit, nothing, nothing)
@@ -67,10 +65,26 @@ def intersect(
     pairs, inverse = np.unique(
         found[other] * labels + truth.label[true[other]], return_inverse=True
     )  # detection × class
-    seconds = sum_by(inverse, shared[other], len(pairs))
     by, on = pairs // labels, pairs % labels
-    enough = at_least(seconds, cttc, detections.seconds[by], decimals)
+    enough = _enough(shared[other], inverse, detections.seconds[by], cttc, decimals)
     return Intersections(relevant, hit, by[enough], on[enough])
+
+
+def _enough(
+    shared: Floats, owner: Ints, whole: Floats, ratio: float, decimals: int | None
+) -> Bools:
+    """Whether the overlaps of each owner add up to enough of its length.
+
+    Args:
+        shared: Seconds of each overlap ``[P]``.
+        owner: Whose it is, below N ``[P]``.
+        whole: Seconds of each owner ``[N]``.
+        ratio: Share of them that is enough.
+        decimals: As for :func:`intersect`; ``None`` adds up shares, not seconds, as psds_eval does.
+    """
+    if decimals is None:
+        return np.asarray(sum_by(owner, shared / whole[owner], len(whole)) >= ratio)
+    return at_least(sum_by(owner, shared, len(whole)), ratio, whole, decimals)
 
 
 def pairs_in_clip(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints]:

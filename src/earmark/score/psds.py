@@ -21,7 +21,10 @@ from earmark.score.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
 from earmark.score.statistics import OperatingPoints, PsdsResult, PsdsStatistics
 from earmark.score.thresholds import CT, FP, TP, Steps
 
+Convention = Literal["sed_scores_eval", "psds_eval"]
+
 __all__ = [
+    "Convention",
     "Curve",
     "HOUR",
     "OperatingPoints",
@@ -153,7 +156,7 @@ def psds_of_detections(
     labels: Sequence[str],
     parameters: PsdsParameters = PSDS1,
     *,
-    decimals: int | None = TIME_DECIMALS,
+    like: Convention = "sed_scores_eval",
     drop_eventless: bool = False,
 ) -> PsdsResult:
     """PSDS from detections at a few thresholds: a lower bound of what all thresholds give.
@@ -165,7 +168,9 @@ def psds_of_detections(
         durations: Seconds of each clip; names the clips that count.
         labels: The classes.
         parameters: What to measure with.
-        decimals: Rounding of compared times; ``None`` compares as psds_eval does.
+        like: Whose conventions hold where libraries differ. sed_scores_eval compares times rounded
+            to 6 decimals and counts every detection; psds_eval compares raw quotients, and a
+            detection that starts after the end of its clip is nothing to it.
         drop_eventless: Whether to leave out clips without truth.
 
     Raises:
@@ -177,7 +182,7 @@ def psds_of_detections(
         durations,
         labels,
         parameters,
-        decimals=decimals,
+        like=like,
         drop_eventless=drop_eventless,
     ).result()
 
@@ -189,7 +194,7 @@ def detection_statistics(
     labels: Sequence[str],
     parameters: PsdsParameters = PSDS1,
     *,
-    decimals: int | None = TIME_DECIMALS,
+    like: Convention = "sed_scores_eval",
     drop_eventless: bool = False,
 ) -> PsdsStatistics:
     """Counts of each clip; arguments and errors as for :func:`psds_of_detections`."""
@@ -204,18 +209,20 @@ def detection_statistics(
     warnings += changed
     seconds = np.array([durations[clip] for clip in clips], dtype=np.float64)
     points = operating_points
-    parts = []
+    decimals, ignored = (None, True) if like == "psds_eval" else (TIME_DECIMALS, False)
+    parts: list[Steps] = []
+    beyond = 0
     for number, found in enumerate(points.values() if isinstance(points, Mapping) else points):
         check_clips(found, durations, "detections", "durations")
         given, changed = tidy(found, clips, labels, "detections", merge=True)
-        late = np.count_nonzero(given.onset >= seconds[given.clip])
-        changed += [f"{late} detections start after the end of their clip"] * bool(late)
+        late = given.onset >= seconds[given.clip]
+        beyond += int(np.count_nonzero(late))
         warnings += [line for line in changed if line not in warnings]
         rules = parameters.criteria
         met = intersect(
             given, true, dtc=rules.dtc, gtc=rules.gtc, cttc=rules.cttc, decimals=decimals
         )
-        false = ~met.relevant
+        false = ~met.relevant & ~(late & ignored)
         counts = (
             (TP, true.label[met.hit], true.clip[met.hit]),
             (FP, given.label[false], given.clip[false]),
@@ -228,6 +235,9 @@ def detection_statistics(
                 parts.append(
                     Steps.of(kind, label, np.full(size, score), clip, np.full(size, change))
                 )
+    if beyond:
+        done = "ignored" if ignored else "counted"
+        warnings.append(f"{beyond} detections that start after the end of their clip {done}")
     sweeps = class_sweeps(parts, len(labels))
     return PsdsStatistics(
         tuple(labels), sweeps, true, seconds, parameters, clips, tuple(warnings)

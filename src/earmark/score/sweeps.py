@@ -58,6 +58,18 @@ class Levels:
             np.cumsum(np.add.reduceat(change, self.starts, axis=0), axis=0, out=found[1:])
         return found
 
+    def down_to(self, floor: float) -> Levels:
+        """Only the levels above a score."""
+        size = int(np.searchsorted(-self.scores, -floor, side="left"))
+        end = int(self.starts[size]) if size < len(self.starts) else len(self.clip)
+        return Levels(
+            self.scores[:size],
+            self.starts[:size],
+            self.clip[:end],
+            self.kind[:end],
+            self.change[:end],
+        )
+
     def above(self, scores: Floats, *, equal: bool) -> Ints:
         """How many levels are above each of some scores, or at least equal."""
         return np.searchsorted(-self.scores, -scores, side="right" if equal else "left")
@@ -89,6 +101,13 @@ class ClassSweep:
         ct = Levels.of(steps.at((steps.kind >= CT) | (steps.kind == COST)))
         grid = fp.scores if not len(ct.scores) else -np.unique(-np.append(fp.scores, ct.scores))
         return cls(tp, fp, ct, grid)
+
+    def down_to(self, floor: float) -> ClassSweep:
+        """Only what happens at scores above ``floor``."""
+        grid = self.grid[: int(np.searchsorted(-self.grid, -floor, side="left"))]
+        return ClassSweep(
+            self.tp.down_to(floor), self.fp.down_to(floor), self.ct.down_to(floor), grid
+        )
 
     def __len__(self) -> int:
         return len(self.tp.clip) + len(self.fp.clip) + len(self.ct.clip)

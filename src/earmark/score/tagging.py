@@ -200,10 +200,8 @@ def tag_sweeps(
 def _f1_statistics(
     detected: Bools, true: Bools, clips: Sequence[str], labels: Sequence[str]
 ) -> F1Statistics:
-    counts = ((detected & true), detected, true)
-    return F1Statistics(
-        tuple(labels), tuple(clips), *(found.astype(np.int64) for found in counts), ()
-    )
+    tp, positive, actual = (found.astype(np.int64) for found in (detected & true, detected, true))
+    return F1Statistics(tuple(labels), tuple(clips), tp, positive, actual, ())
 
 
 def _clip_scores(
