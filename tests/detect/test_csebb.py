@@ -22,6 +22,7 @@ from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.scores import ScoreTable
 from earmark.detect import csebb
 from earmark.detect.csebb import GRID, CsebbSettings, ScoredEvent, sound_event_boxes
+from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
 
 HERE = Path(__file__).parent
@@ -414,3 +415,22 @@ def test_a_class_without_settings_is_named() -> None:
         scores_to_events(table(noise(0, 10, 2)), settings_)
     with pytest.raises(ConfigError, match="no csebb for class 'b'"):
         settings_.for_label("b")
+
+
+def test_a_detector_finds_boxes_in_a_long_recording(band_energy: Any) -> None:
+    """Over window edges too: 10 s windows, 100 s of quiet noise with two tones."""
+    rate = 16_000
+    rng = np.random.default_rng(0)
+    samples = 1e-3 * rng.standard_normal(100 * rate)
+    tones = [(18.5, 31.25, 440.0), (70.0, 72.0, 5000.0)]
+    for onset, offset, pitch in tones:
+        stretch = np.arange(round(onset * rate), round(offset * rate))
+        samples[stretch] += 0.5 * np.sin(2 * np.pi * pitch * stretch / rate)
+    detector = Detector(band_energy(), PostProcess(method="csebb", threshold=0.4))
+    result = detector.detect((samples.astype(np.float32), rate))
+    assert [event[2] for event in result.found] == ["low", "high"]
+    for event, (onset, offset, _) in zip(result.found, tones, strict=True):
+        assert event[0] == pytest.approx(onset, abs=FRAME)
+        assert event[1] == pytest.approx(offset, abs=FRAME)
+    boxes = sound_event_boxes(result.table, detector.postprocess.csebb)
+    assert list(result.found) == [box for box in boxes if box[3] > 0.4]

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
-from earmark.model.bundle import FILES, find_bundle, load_bundle, save_bundle
+from earmark.detect.csebb import GRID
+from earmark.detect.postprocess import PostProcess
+from earmark.model.bundle import FILES, find_bundle, load_bundle, save_bundle, save_postprocess
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
@@ -111,3 +113,20 @@ def test_shipped_bundle_loads_and_says_what_it_is() -> None:
     card = (loaded.path / "README.md").read_text(encoding="utf-8")
     for word in ("seed", "fingerprint", "synthesised", "psds1", *loaded.spec.labels):
         assert word in card
+
+
+def test_other_post_processing(bundle: Path, tmp_path: Path) -> None:
+    before = load_bundle(bundle).fingerprint
+    settings = PostProcess(
+        method="csebb",
+        csebb={label: GRID[4 * number] for number, label in enumerate(LABELS)},
+        threshold=dict.fromkeys(LABELS, 0.3),
+    )
+    path = save_postprocess(bundle, settings.to_dict())
+    loaded = load_bundle(bundle)
+    assert PostProcess.from_dict(loaded.postprocess) == settings
+    assert loaded.fingerprint != before
+    assert path == bundle / "postprocess.yaml"
+    assert sorted(found.name for found in bundle.iterdir()) == sorted(FILES)
+    with pytest.raises(BundleError, match="is no bundle"):
+        save_postprocess(tmp_path, {})

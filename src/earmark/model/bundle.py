@@ -82,6 +82,34 @@ def save_bundle(
     return folder
 
 
+def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path:
+    """Give a bundle another ``postprocess.yaml``, whole or not at all; its fingerprint changes.
+
+    Args:
+        folder: A bundle's folder.
+        postprocess: Content of the file.
+
+    Returns:
+        The file.
+
+    Raises:
+        BundleError: The folder is no bundle or the file cannot be written.
+    """
+    folder = Path(folder)
+    missing = [name for name in FILES[:4] if not (folder / name).is_file()]
+    if missing:
+        raise BundleError(f"is no bundle: {', '.join(missing)} missing", where=folder)
+    path = folder / "postprocess.yaml"
+    try:
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            draft = Path(temporary) / path.name
+            draft.write_text(dump_yaml(postprocess), encoding="utf-8")
+            draft.replace(path)
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror})", where=path) from None
+    return path
+
+
 def shipped_bundles() -> tuple[str, ...]:
     """Names of the bundles inside the package."""
     folder = Path(str(resources.files("earmark"))) / "bundles"
