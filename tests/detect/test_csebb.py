@@ -186,6 +186,12 @@ def test_a_pulse_is_its_box() -> None:
     assert kept == [(pytest.approx(30 * FRAME), pytest.approx(60 * FRAME), "a", 0.9)]
 
 
+def test_a_box_ends_with_the_clip_to_the_last_bit() -> None:
+    scores = table([0.3, 0.7], np.array([0, 1, 2]) / 3)
+    assert sound_event_boxes(scores, CsebbSettings())[-1][1] == 2 / 3
+    assert filter_table(scores, PostProcess(method="csebb")).boundaries[-1] == 2 / 3
+
+
 def test_the_extent_does_not_depend_on_the_threshold() -> None:
     """Soft flanks: a frame threshold moves the edges, boxes stay."""
     frames = np.arange(120)
