@@ -79,8 +79,8 @@ class Golden:
             for name, values in zip(files, scores, strict=True)
         }
 
-    def smooth(self) -> dict[str, ScoreTable]:
-        with np.load(self.folder / "smooth_scores_120" / "scores.npz") as data:
+    def smooth(self, system: str = "smooth_scores_120") -> dict[str, ScoreTable]:
+        with np.load(self.folder / system / "scores.npz") as data:
             scores = data["scores"].astype(np.float64)
             files, classes = data["clips"].tolist(), tuple(data["classes"].tolist())
         edges = np.round(np.arange(scores.shape[1] + 1) * 0.064, 6)
@@ -89,9 +89,25 @@ class Golden:
             for name, values in zip(files, scores, strict=True)
         }
 
-    def raw(self) -> dict[str, ScoreTable]:
-        paths = sorted((self.folder / "raw_scores_10" / "scores").glob("*.tsv"))
+    def raw(self, system: str = "raw_scores_10") -> dict[str, ScoreTable]:
+        paths = sorted((self.folder / system / "scores").glob("*.tsv"))
         return {path.name.removesuffix(".tsv"): ScoreTable.read(path) for path in paths}
+
+    def scores(self, system: str) -> dict[str, ScoreTable]:
+        """Score tables of a system, whichever way its folder holds them."""
+        if (self.folder / system / "levels.npz").exists():
+            return self.levels(system)
+        if (self.folder / system / "scores.npz").exists():
+            return self.smooth(system)
+        return self.raw(system)
+
+    def truth(self, system: str) -> dict[str, list[Any]]:
+        own = f"{system}/ground_truth.tsv"
+        return self.events(own if (self.folder / own).exists() else "validation.tsv")
+
+    def seconds(self, system: str) -> dict[str, float]:
+        own = f"{system}/audio_durations.tsv"
+        return self.durations(own if (self.folder / own).exists() else "validation_durations.tsv")
 
 
 def stem(name: str) -> str:
