@@ -53,18 +53,25 @@ def synthesise(folder: Path, soundbank: Path | None, clips: int, workers: int) -
     )
 
 
-def measure(data: Path, deals: int, resamples: int) -> dict[str, Any]:
-    """Every way of post-processing on the test split of a dataset."""
-    from earmark.core.events import events_by_clip
+def score(data: Path) -> tuple[Any, dict[str, Any]]:
+    """The test split of a dataset and the shipped bundle's scores of its clips."""
     from earmark.data.manifest import load_manifest
-    from earmark.detect.evaluate import evaluate_scores, score_clips
+    from earmark.detect.evaluate import score_clips
+    from earmark.model.bundle import load_bundle
+
+    evaluation = load_manifest(data).splits["test"]
+    return evaluation, score_clips(load_bundle("mini").network, evaluation.clips)
+
+
+def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int) -> dict[str, Any]:
+    """Every way of post-processing of some clips' scores."""
+    from earmark.core.events import events_by_clip
+    from earmark.detect.evaluate import evaluate_scores
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tune import tune
     from earmark.model.bundle import load_bundle
 
     bundle = load_bundle("mini")
-    evaluation = load_manifest(data).splits["test"]
-    tables = score_clips(bundle.network, evaluation.clips)
     labels = bundle.spec.labels
     truth = events_by_clip(evaluation.events)
     durations = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
@@ -141,6 +148,7 @@ def main() -> None:
     parser.add_argument("--soundbank", type=Path, help="real recordings, as for earmark synth")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/csebb_mini")
     parser.add_argument("--clips", type=int, default=600)
+    parser.add_argument("--few", type=int, default=120, help="so many of them by themselves")
     parser.add_argument("--deals", type=int, default=5, help="deals into folds")
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -155,8 +163,12 @@ def main() -> None:
     results = {}
     for name, soundbank in sets.items():
         data = synthesise(options.work / name, soundbank, options.clips, options.threads)
-        results[name] = measure(data, options.deals, options.resamples)
-        print(f"{name}: {results[name]['clips']} clips\n{table(results[name])}\n", flush=True)
+        evaluation, tables = score(data)
+        for size in (options.clips, options.few):
+            some = dict(list(tables.items())[:size])
+            title = f"{name}, {size} clips"
+            results[title] = measure(evaluation, some, options.deals, options.resamples)
+            print(f"{title}\n{table(results[title])}\n", flush=True)
     RESULTS.write_text(
         json.dumps({"command": COMMAND, "seed": SEED, "test": results}, indent=1) + "\n",
         encoding="utf-8",

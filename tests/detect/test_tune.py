@@ -343,6 +343,16 @@ def test_classes_in_parts_are_classes_together(data: Set, monkeypatch: pytest.Mo
     assert data.tune(folds=2).folds == whole.folds
 
 
+@pytest.mark.parametrize("method", ["csebb", "median"])
+def test_truth_and_durations_of_other_clips_are_left_aside(data: Set, method: str) -> None:
+    clips = list(data.tables)[:10]
+    tables = {clip: data.tables[clip] for clip in clips}
+    truth = {clip: data.truth[clip] for clip in clips}
+    durations = {clip: data.durations[clip] for clip in clips}
+    more = tune(tables, data.truth, data.durations, LABELS, method=method, folds=2)
+    assert more == tune(tables, truth, durations, LABELS, method=method, folds=2)
+
+
 def test_progress_is_told(data: Set) -> None:
     for method, total in (("csebb", 18), ("median", 12)):
         told: list[tuple[int, int]] = []

@@ -192,6 +192,7 @@ def tune(
         raise ScoreError(f"the score tables do not have the classes {', '.join(labels)}")
     check_clips(clips, durations, "scores", "durations")
     truth = {clip: truth.get(clip, ()) for clip in clips}
+    durations = {clip: durations[clip] for clip in clips}
     dealt = deal(clips, folds, seed, groups)
     data = Clips(tables, truth, durations, clips, tuple(labels), _sets(dealt, folds))
     if method == "csebb":
