@@ -72,7 +72,7 @@ def test_psds_of_operating_points(seed: int, case: Any, tables: Tables) -> None:
             case.durations,
             case.labels,
             PsdsParameters(**given),
-            decimals=None,
+            like="psds_eval",
         )
         if expected is None:  # psds_eval has no cross-trigger rate for a single class
             assert len(case.labels) == 1

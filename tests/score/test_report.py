@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -17,8 +18,13 @@ from earmark.score.f1 import collar_f1, collar_statistics, detections_from_score
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
 from earmark.score.report import metrics_dict
 
-METRICS = {"psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1"}
-KEYS = METRICS | {"per_class", "intervals", "clips", "of", "fingerprint", "parameters"}
+F1 = {"collar_f1", "intersection_f1", "segment_f1", "tagging_f1"}
+MACRO = {"psds1", "psds2", "tagging_map"} | F1 | {f"{name}_best" for name in F1}
+MICRO = {f"{name}_micro" for name in MACRO if "f1" in name}
+KEYS = MACRO | MICRO | {
+    "per_class", "thresholds", "intervals", "clips", "of", "fingerprint", "evaluation",
+    "parameters", "warnings",
+}  # fmt: skip
 Tables = Callable[[Any], dict[str, ScoreTable]]
 
 
@@ -27,14 +33,14 @@ def case(cases: ModuleType) -> Any:
     return cases.make_case(9)
 
 
-def report(case: Any, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
+def report(case: Any, given_scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
     given = {
-        "scores": scores,
-        "detections": detections_from_scores(scores, case.threshold),
+        "scores": given_scores,
+        "detections": detections_from_scores(given_scores, case.threshold),
         "truth": case.truth,
         "durations": case.durations,
         "labels": case.labels,
-        "of": len(scores) + 2,
+        "of": len(given_scores) + 2,
         "fingerprint": "abc",
     }
     return metrics_dict(**given | changed)
@@ -45,7 +51,8 @@ def test_the_report_has_the_keys_and_numbers_it_should(case: Any, tables: Tables
     found = report(case, scores)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) == KEYS
-    assert set(found["per_class"]) == METRICS
+    assert set(found["per_class"]) == MACRO
+    assert set(found["thresholds"]) == {f"{name}_best" for name in F1}
     assert found["psds1"] == psds(scores, case.truth, case.durations, PSDS1).value
     assert found["psds2"] == psds(scores, case.truth, case.durations, PSDS2).value
     collar = collar_f1(detections_from_scores(scores, case.threshold), case.truth, case.labels)
@@ -91,7 +98,7 @@ def test_other_classes_or_unknown_durations_are_refused(case: Any, tables: Table
 def test_intervals_hold_the_value_and_come_from_the_seed(case: Any, tables: Tables) -> None:
     scores = tables(case)
     first = report(case, scores, resamples=40, seed=1)
-    assert set(first["intervals"]) == METRICS
+    assert set(first["intervals"]) == MACRO | MICRO
     for name, (low, high) in first["intervals"].items():
         assert 0 <= low <= high <= 1, name
     low, high = first["intervals"]["segment_f1"]
@@ -118,7 +125,8 @@ def test_resampled_scores_are_those_of_the_drawn_clips(case: Any, tables: Tables
         {name: case.truth[clip] for name, clip in copies},
         case.labels,
     )
-    assert ends["f1"] == (whole.macro, whole.macro)
+    assert ends["f1"] == pytest.approx((whole.macro, whole.macro))
+    assert ends["f1_micro"] == pytest.approx((whole.micro, whole.micro))
 
 
 def test_draws_without_any_event_are_drawn_again() -> None:
@@ -129,14 +137,13 @@ def test_draws_without_any_event_are_drawn_again() -> None:
     steps: list[tuple[int, int]] = []
     ends = bootstrap(
         {"psds1": statistics},
-        resamples=30,
+        resamples=230,
         rng=np.random.default_rng(0),
         progress=lambda done, total: steps.append((done, total)),
     )
     low, high = ends["psds1"]
     assert 0 <= low <= high <= 1
-    assert steps[-1] == (30, 30)
-    assert len(steps) == 30
+    assert steps == [(100, 230), (200, 230), (230, 230)]
 
 
 def test_intervals_need_sense(case: Any, tables: Tables) -> None:
@@ -150,3 +157,39 @@ def test_intervals_need_sense(case: Any, tables: Tables) -> None:
     other = collar_statistics({}, {"q": [(0.0, 1.0, "x")]}, ["x"])
     with pytest.raises(ScoreError, match="same clips"):
         bootstrap({"a": statistics, "b": other}, resamples=5, rng=rng)
+
+
+def test_detections_alone_have_what_needs_no_scores(case: Any, tables: Tables) -> None:
+    found = detections_from_scores(tables(case), case.threshold)
+    whole = report(case, tables(case))
+    alone = report(case, tables(case), scores=None, detections=found, resamples=20)
+    assert {name for name, value in alone.items() if isinstance(value, float)} == F1 | {
+        f"{name}_micro" for name in F1
+    }
+    assert all(alone[name] == whole[name] for name in F1)
+    assert alone["thresholds"] == {}
+    assert set(alone["intervals"]) == F1 | {f"{name}_micro" for name in F1}
+    assert alone["clips"] == whole["clips"]
+    assert alone["evaluation"] == whole["evaluation"]
+
+
+def test_the_old_mean_of_cross_triggers_is_named(case: Any, tables: Tables) -> None:
+    new, old = (report(case, tables(case), ct_mean=mean) for mean in ("others", "old"))
+    assert old["parameters"]["psds2"]["ct_mean"] == "old"
+    expected = psds(
+        tables(case), case.truth, case.durations, replace(PSDS2, ct_mean="old")
+    )  # fmt: skip
+    assert old["psds2"] == pytest.approx(expected.value, abs=1e-12)
+    assert old["psds2"] >= new["psds2"]
+    assert old["evaluation"] != new["evaluation"]
+
+
+def test_the_evaluation_has_a_fingerprint_of_its_own(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    given, none = report(case, scores), report(case, scores, fingerprint=None)
+    assert given["fingerprint"] == "abc"
+    assert none["fingerprint"] == none["evaluation"] == given["evaluation"]
+    other = {clip: ScoreTable(t.boundaries, t.values / 2, t.labels) for clip, t in scores.items()}
+    assert report(case, other)["evaluation"] == given["evaluation"]
+    moved = case.truth | {next(iter(scores)): [(0.0, 0.01, case.labels[0])]}
+    assert report(case, scores, truth=moved)["evaluation"] != given["evaluation"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +34,12 @@ class EventArrays:
     def seconds(self) -> NDArray[np.float64]:
         """Length of each event ``[N]``."""
         return self.offset - self.onset
+
+    def at(self, chosen: NDArray[np.bool_]) -> EventArrays:
+        """Some of the events."""
+        return EventArrays(
+            self.clip[chosen], self.label[chosen], self.onset[chosen], self.offset[chosen]
+        )
 
 
 def check_clips(found: Iterable[str], known: Collection[str], what: str, among: str) -> None:
@@ -76,52 +81,79 @@ def tidy(
         ScoreError: If a label is unknown, a time is not finite, or an event ends before it starts.
     """
     index = {label: number for number, label in enumerate(labels)}
-    rows: list[tuple[int, int, float, float]] = []
-    empty = merged = repeated = 0
-    for number, clip in enumerate(clips):
-        found: set[tuple[int, float, float]] = set()
-        for onset, offset, label in events.get(clip, ()):
-            _check_event(clip, onset, offset, label, index, what)
-            event = (index[label], float(onset), float(offset))
-            if offset <= onset:
-                empty += 1
-            elif event in found:
-                repeated += 1
-            else:
-                found.add(event)
-        for label_number, onset, offset in sorted(found):
-            last = rows[-1] if rows and rows[-1][:2] == (number, label_number) else None
-            # Rounded, so that float noise does not glue two events that only touch.
-            if merge and last and round(last[3] - onset, TIME_DECIMALS) > 0:
-                rows[-1] = (*last[:3], max(last[3], offset))
-                merged += 1
-            else:
-                rows.append((number, label_number, onset, offset))
-    warnings = []
-    if empty:
-        warnings.append(f"{empty} events of no length dropped from the {what}")
-    if repeated:
-        warnings.append(f"{repeated} exact repetitions of events dropped from the {what}")
-    if merged:
-        warnings.append(f"{merged} overlapping events of one class merged in the {what}")
-    columns = np.array(rows, dtype=np.float64).reshape(len(rows), 4)
-    whole = columns[:, :2].astype(np.int64)
-    return EventArrays(whole[:, 0], whole[:, 1], columns[:, 2], columns[:, 3]), warnings
+    listed = [events.get(clip, ()) for clip in clips]
+    rows = [event for found in listed for event in found]
+    clip = np.repeat(np.arange(len(clips)), [len(found) for found in listed])
+    label = np.array([index.get(event[2], -1) for event in rows], dtype=np.int64)
+    times = np.array([event[:2] for event in rows], dtype=np.float64).reshape(len(rows), 2)
+    _check(clips, rows, clip, label, times, index, what)
+    kept = times[:, 1] > times[:, 0]
+    clip, label, times = clip[kept], label[kept], times[kept]
+    order = np.lexsort((times[:, 1], times[:, 0], label, clip))
+    found = EventArrays(clip[order], label[order], times[order, 0], times[order, 1])
+    size = len(found.clip)
+    found = found.at(_differing(found))
+    changes = [
+        (len(rows) - size, "events of no length dropped from"),
+        (size - len(found.clip), "exact repetitions of events dropped from"),
+    ]
+    if merge:
+        size = len(found.clip)
+        found = _merged(found)
+        changes.append((size - len(found.clip), "overlapping events of one class merged in"))
+    return found, [f"{number} {done} the {what}" for number, done in changes if number]
 
 
-def _check_event(
-    clip: str, onset: float, offset: float, label: str, index: Mapping[str, int], what: str
+def _check(
+    clips: Sequence[str],
+    rows: Sequence[tuple[float, float, str]],
+    clip: NDArray[np.int64],
+    label: NDArray[np.int64],
+    times: NDArray[np.float64],
+    index: Mapping[str, int],
+    what: str,
 ) -> None:
-    if label not in index:
+    """Raise a ScoreError for the first event with an unknown label or impossible times."""
+    right = (label >= 0) & np.isfinite(times).all(axis=1) & (times[:, 1] >= times[:, 0])
+    for number in np.flatnonzero(~right)[:1]:
+        name, (onset, offset, wrong) = clips[clip[number]], rows[number]
+        if label[number] < 0:
+            raise ScoreError(
+                f"the {what} of {name} has the label {wrong}",
+                mend=f"Known labels: {', '.join(index)}.",
+            )
         raise ScoreError(
-            f"the {what} of {clip} has the label {label}",
-            mend=f"Known labels: {', '.join(index)}.",
-        )
-    if not (math.isfinite(onset) and math.isfinite(offset)) or offset < onset:
-        raise ScoreError(
-            f"the {what} of {clip} has a {label} from {onset} s to {offset} s",
+            f"the {what} of {name} has a {wrong} from {onset} s to {offset} s",
             mend="Times must be finite and an event must not end before it starts.",
         )
+
+
+def _differing(events: EventArrays) -> NDArray[np.bool_]:
+    """Which of sorted events differ from the one before."""
+    columns = (events.clip, events.label, events.onset, events.offset)
+    first = np.ones(len(events.clip), dtype=np.bool_)
+    first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return first
+
+
+def _merged(events: EventArrays) -> EventArrays:
+    """Sorted events, those of one class and clip that overlap made one."""
+    alike = (events.clip[1:] == events.clip[:-1]) & (events.label[1:] == events.label[:-1])
+    # Rounded, so that float noise does not glue two events that only touch.
+    if not np.any(alike & (np.round(events.offset[:-1] - events.onset[1:], TIME_DECIMALS) > 0)):
+        return events
+    kept = np.ones(len(alike) + 1, dtype=np.bool_)
+    offset = events.offset.copy()
+    last = 0
+    for number in range(1, len(kept)):
+        owner = events.clip[number], events.label[number]
+        over = round(float(offset[last] - events.onset[number]), TIME_DECIMALS) > 0
+        if over and owner == (events.clip[last], events.label[last]):
+            offset[last] = max(offset[last], offset[number])
+            kept[number] = False
+        else:
+            last = number
+    return EventArrays(events.clip, events.label, events.onset, offset).at(kept)
 
 
 def at_least(

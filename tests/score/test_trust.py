@@ -1,0 +1,234 @@
+"""Comparing systems, seeds and fingerprints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from earmark.core.errors import ScoreError
+from earmark.core.scores import ScoreTable
+from earmark.score.bootstrap import bootstrap, draw_clips
+from earmark.score.compare import compare_systems
+from earmark.score.f1 import collar_statistics, detections_from_scores
+from earmark.score.fingerprint import evaluation_fingerprint
+from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
+from earmark.score.report import metric_statistics, metrics_dict
+from earmark.score.seeds import across_seeds
+
+Tables = Callable[[Any], dict[str, ScoreTable]]
+
+
+@pytest.fixture(scope="module")
+def case(cases: ModuleType) -> Any:
+    return cases.make_case(9)
+
+
+def statistics(case: Any, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
+    given = {
+        "scores": scores,
+        "detections": detections_from_scores(scores, case.threshold),
+        "truth": {clip: case.truth[clip] for clip in scores},
+        "durations": case.durations,
+        "labels": case.labels,
+    }
+    return metric_statistics(**given | changed)
+
+
+def worse(scores: dict[str, ScoreTable], seed: int = 0) -> dict[str, ScoreTable]:
+    """The same scores with much noise, in another order of clips."""
+    rng = np.random.default_rng(seed)
+    return {
+        clip: ScoreTable(t.boundaries, t.values + rng.normal(0, 0.4, t.values.shape), t.labels)
+        for clip, t in reversed(scores.items())
+    }
+
+
+# --- two systems --------------------------------------------------------------------------------
+
+
+def test_a_better_system_is_found_better(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    first, second = statistics(case, scores), statistics(case, worse(scores))
+    found = compare_systems(first, second, resamples=200, rng=np.random.default_rng(0))
+    assert set(found) >= {"psds1", "psds2", "collar_f1_micro", "tagging_map", "segment_f1_best"}
+    better = found["segment_f1_best"]
+    assert better.first == first["segment_f1_best"].result().macro
+    assert better.second == pytest.approx(second["segment_f1_best"].result().macro)
+    assert better.difference == better.first - better.second > 0
+    assert better.low <= better.difference <= better.high
+    assert better.low > 0
+    assert better.better > 0.95
+    turned = compare_systems(second, first, resamples=200, rng=np.random.default_rng(0))
+    assert turned["segment_f1_best"].difference == pytest.approx(-better.difference)
+    assert turned["segment_f1_best"].better < 0.05
+
+
+def test_a_system_does_not_differ_from_itself(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    again = dict(reversed(scores.items()))
+    found = compare_systems(
+        statistics(case, scores),
+        statistics(case, again),
+        resamples=50,
+        rng=np.random.default_rng(0),
+    )
+    for name, result in found.items():
+        for value in (result.difference, result.low, result.high):
+            assert value == pytest.approx(0, abs=1e-12), name
+    assert found["collar_f1"].better == 0.5
+
+
+def test_other_clips_are_refused_by_name(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    first = statistics(case, scores)
+    left_out = next(iter(scores))
+    second = statistics(case, {clip: t for clip, t in scores.items() if clip != left_out})
+    rng = np.random.default_rng(0)
+    with pytest.raises(ScoreError, match=f"first system are not in the second: {left_out}"):
+        compare_systems(first, second, rng=rng)
+    with pytest.raises(ScoreError, match=f"second system are not in the first: {left_out}"):
+        compare_systems(second, first, rng=rng)
+
+
+def test_other_truth_classes_or_parameters_are_refused(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    first = statistics(case, scores)
+    rng = np.random.default_rng(0)
+    clip = next(clip for clip, events in case.truth.items() if len(events) > 1)
+    other = case.truth | {clip: case.truth[clip][1:]}
+    with pytest.raises(ScoreError, match=f"the truth of {clip} differs"):
+        compare_systems(first, statistics(case, scores, truth=other), rng=rng)
+    with pytest.raises(ScoreError, match="no metric in common"):
+        compare_systems({"a": first["psds1"]}, {"b": first["psds1"]}, rng=rng)
+    given = scores, case.truth, case.durations
+    one, two = ({"psds": psds_statistics(*given, parameters)} for parameters in (PSDS1, PSDS2))
+    with pytest.raises(ScoreError, match="measured with other parameters"):
+        compare_systems(one, two, rng=rng)
+    longer = {name: seconds + 1 for name, seconds in case.durations.items()}
+    with pytest.raises(ScoreError, match="durations of the two systems differ"):
+        compare_systems(one, {"psds": psds_statistics(*given[:2], longer, PSDS1)}, rng=rng)
+    more = collar_statistics({}, case.truth, (*case.labels, "new"), clips=tuple(scores))
+    with pytest.raises(ScoreError, match="other classes: new"):
+        compare_systems({"collar_f1": first["collar_f1"]}, {"collar_f1": more}, rng=rng)
+
+
+# --- intervals ----------------------------------------------------------------------------------
+
+
+def test_every_metric_has_an_interval(case: Any, tables: Tables) -> None:
+    scores = tables(case)
+    found = detections_from_scores(scores, case.threshold)
+    report = metrics_dict(
+        scores, found, case.truth, case.durations, case.labels, of=len(scores), resamples=60
+    )
+    numbers = {name for name, value in report.items() if isinstance(value, float)}
+    assert set(report["intervals"]) == numbers
+    assert len(numbers) == 19
+    for name, (low, high) in report["intervals"].items():
+        assert low <= high
+        spread = max(high - low, 0.02)
+        assert low - spread <= report[name] <= high + spread, name
+
+
+@pytest.mark.parametrize("parameters", [PSDS1, PSDS2])
+def test_fast_resamples_are_the_results_with_these_weights(
+    case: Any, tables: Tables, parameters: Any
+) -> None:
+    found = psds_statistics(tables(case), case.truth, case.durations, parameters)
+    weights = draw_clips(np.random.default_rng(4), found.eventful(), 25)
+    values = found.resampled(weights)[""]
+    classes = found.resampled_classes(weights)
+    for row, weight in enumerate(weights):
+        whole = found.result(weight.astype(np.float64))
+        assert values[row] == pytest.approx(whole.value, abs=1e-12)
+        for label, value in whole.per_class.items():
+            assert classes[case.labels.index(label), row] == pytest.approx(value, abs=1e-12)
+        absent = [case.labels.index(label) for label in whole.left_out]
+        assert np.isnan(classes[absent, row]).all()
+
+
+def test_detections_at_few_thresholds_have_intervals_too(case: Any, tables: Tables) -> None:
+    points = [detections_from_scores(tables(case), tau) for tau in case.operating_points]
+    found = detection_statistics(points, case.truth, case.durations, case.labels, PSDS2)
+    ends = bootstrap({"psds": found}, resamples=50, rng=np.random.default_rng(0))
+    low, high = ends["psds"]
+    assert 0 <= low <= high <= 1
+    weights = draw_clips(np.random.default_rng(4), found.eventful(), 3)
+    for value, weight in zip(found.resampled(weights)[""], weights, strict=True):
+        assert value == pytest.approx(found.result(weight.astype(float)).value, abs=1e-12)
+
+
+# --- seeds --------------------------------------------------------------------------------------
+
+
+def reports(case: Any, tables: Tables, count: int) -> list[dict[str, Any]]:
+    found = []
+    for seed in range(count):
+        scores = worse(tables(case), seed)
+        hard = detections_from_scores(scores, case.threshold)
+        found.append(
+            metrics_dict(scores, hard, case.truth, case.durations, case.labels, of=len(scores))
+        )
+    return found
+
+
+def test_seeds_are_averaged_by_metric_and_class(case: Any, tables: Tables) -> None:
+    runs = reports(case, tables, 3)
+    found = across_seeds(runs)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["seeds"] == 3
+    assert found["evaluation"] == runs[0]["evaluation"]
+    values = [run["psds2"] for run in runs]
+    assert found["metrics"]["psds2"]["values"] == values
+    assert found["metrics"]["psds2"]["mean"] == pytest.approx(np.mean(values))
+    assert found["metrics"]["psds2"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    label = next(iter(runs[0]["per_class"]["collar_f1_best"]))
+    by_class = [run["per_class"]["collar_f1_best"][label] for run in runs]
+    assert found["per_class"]["collar_f1_best"][label]["mean"] == pytest.approx(np.mean(by_class))
+    assert "clips" not in found["metrics"]
+    assert across_seeds(runs[:1])["metrics"]["psds2"]["sd"] is None
+
+
+def test_seeds_must_be_of_the_same_evaluation(case: Any, tables: Tables) -> None:
+    runs = reports(case, tables, 2)
+    with pytest.raises(ScoreError, match="the runs differ in evaluation"):
+        across_seeds([runs[0], runs[1] | {"evaluation": "else"}])
+    with pytest.raises(ScoreError, match="no reports"):
+        across_seeds([])
+
+
+# --- fingerprints -------------------------------------------------------------------------------
+
+
+def test_a_fingerprint_changes_with_what_counts_and_nothing_else() -> None:
+    given: dict[str, Any] = {
+        "clips": ["a", "b"],
+        "truth": {"a": [(0.0, 1.0, "x"), (2.0, 3.0, "y")]},
+        "durations": {"a": 10.0, "b": 5.0},
+        "labels": ["x", "y"],
+        "parameters": {"dtc": 0.7},
+    }
+    first = evaluation_fingerprint(**given)
+    assert len(first) == 16
+    same = {
+        "clips": ["b", "a"],
+        "truth": {"b": [], "a": [(2.0, 3.0 + 1e-9, "y"), (0.0, 1.0, "x")]},
+        "durations": {"b": 5.0, "a": 10.0, "else": 1.0},
+        "labels": ["y", "x"],
+    }
+    for key, value in same.items():
+        assert evaluation_fingerprint(**given | {key: value}) == first, key
+    other = {
+        "clips": ["a"],
+        "truth": {"a": [(0.0, 1.001, "x"), (2.0, 3.0, "y")]},
+        "durations": {"a": 10.1, "b": 5.0},
+        "labels": ["x", "y", "z"],
+        "parameters": {"dtc": 0.5},
+    }
+    found = {evaluation_fingerprint(**given | {key: value}) for key, value in other.items()}
+    assert len(found | {first}) == 6
