@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
-from earmark.score import accumulator
+from earmark.score import accumulator, shelves
 from earmark.score.bootstrap import draw_clips
 from earmark.score.psds import (
     PSDS1,
@@ -108,17 +108,55 @@ def test_one_by_one_in_any_order_and_shared_among_workers(
         workers[number % 3].add(clip, scores[clip])
     for worker in workers[1:]:
         workers[0].merge(worker)
-    surveyed = [accumulated(case, scores) for _ in range(2)]
-    for number, clip in enumerate(names):
-        surveyed[number % 2].survey(clip, scores[clip])
-    surveyed[0].merge(surveyed[1])
-    surveyed[1].merge(surveyed[0])
-    for number, clip in enumerate(names):
-        surveyed[number % 2].add(clip, scores[clip])
-    surveyed[0].merge(surveyed[1])
-    for found in (alone, workers[0], surveyed[0]):
+    for found in (alone, workers[0]):
         values = [statistics.result().value for statistics in found.finish()]
         assert values == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("weightable", [False, True])
+def test_workers_may_share_the_survey_too(
+    weightable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So little may stay in memory that all goes through files.
+    monkeypatch.setattr(shelves, "PENDING", 20)
+    monkeypatch.setattr(shelves, "ROWS", 60)
+    scores, truth, durations = many(300, np.random.default_rng(2))
+    given = ("x", "y"), truth, durations, [PSDS1, PSDS2]
+    workers = [PsdsAccumulator(*given, weightable=weightable) for _ in range(3)]
+    for number, (clip, table) in enumerate(scores.items()):
+        workers[number % 3].survey(clip, table)
+    for worker in workers[1:]:
+        workers[0].merge(worker)
+    for worker in workers[1:]:
+        worker.merge(workers[0])
+    for number, (clip, table) in enumerate(scores.items()):
+        workers[number % 3].add(clip, table)
+    for worker in workers[1:]:
+        workers[0].merge(worker)
+    found = workers[0].finish()
+    alone = PsdsAccumulator(*given)
+    for clip, table in scores.items():
+        alone.survey(clip, table)
+    alone.add("c0", scores["c0"])
+    assert workers[0]._floor is not None
+    if not weightable:
+        assert np.array_equal(workers[0]._floor, alone._floor)  # type: ignore[arg-type]
+    assert np.isfinite(workers[0]._floor).all()
+    for statistics, parameters in zip(found, (PSDS1, PSDS2), strict=True):
+        every = psds_statistics(scores, truth, durations, parameters)
+        assert statistics.result().value == pytest.approx(every.result().value, abs=1e-12)
+        assert statistics.result().per_class == pytest.approx(every.result().per_class, abs=1e-12)
+
+
+def test_surveys_that_overlap_are_refused() -> None:
+    scores, truth, durations = many(6, np.random.default_rng(1))
+    first, second = (PsdsAccumulator(("x", "y"), truth, durations, [PSDS1]) for _ in range(2))
+    for clip in ("c0", "c1"):
+        first.survey(clip, scores[clip])
+    for clip in ("c1", "c2"):
+        second.survey(clip, scores[clip])
+    with pytest.raises(ScoreError, match="two accumulators have surveyed c1"):
+        first.merge(second)
 
 
 class FromDisk(Mapping[str, ScoreTable]):
@@ -163,7 +201,7 @@ def test_single_results_cannot_be_weighted() -> None:
         found.add(clip, table)
     [statistics] = found.finish()
     assert 0 <= statistics.result().value <= 1
-    with pytest.raises(ScoreError, match="cannot be weighted"):
+    with pytest.raises(ScoreError, match="no weights apply"):
         statistics.result(np.ones(10))
     with pytest.raises(ScoreError, match="no counts by threshold for x"):
         statistics.operating_points("x")

@@ -29,7 +29,7 @@ def make(cases: ModuleType) -> Callable[[int], Any]:
 
 
 TRANSFORMS: dict[str, Callable[[Any], Any]] = {
-    "logit": lambda p: np.log((p + 0.01) / (1.6 - p)),
+    "logit": lambda p: np.log((p + 5) / (9 - p)),
     "cube": lambda p: (p - 0.4) ** 3,
     "ranks": lambda p: np.unique(p, return_inverse=True)[1].reshape(p.shape).astype(float),
 }

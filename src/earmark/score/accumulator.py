@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,10 @@ from earmark.core.scores import ScoreTable
 from earmark.score.events import SHOWN, EventArrays, Events, check_clips, tidy
 from earmark.score.parameters import PsdsParameters
 from earmark.score.runs import Floats, Ints, Runs, ragged
+from earmark.score.shelves import RowShelf, StepShelf
 from earmark.score.statistics import PsdsStatistics, cross_trigger_costs
 from earmark.score.sweeps import ClassSweep
-from earmark.score.thresholds import Steps, intersection_steps
+from earmark.score.thresholds import intersection_steps
 
 CELLS = 200_000
 """Frames × classes counted together while every frame is looked at …"""
@@ -117,14 +118,18 @@ class PsdsAccumulator:
         self.weightable = weightable
         self._clips = _Clips.build(self.labels, truth, durations, drop_eventless)
         size = len(self._clips.names), len(self.labels)
-        self._highest = np.full(size, -np.inf)
+        # Weighted clips need to know afterwards which clips the bound rests on; else it is enough
+        # to have the highest scores once.
+        self._highest = np.full(size, -np.inf) if weightable else None
+        self._quiet = RowShelf(size[1])
+        self._active = np.zeros(size[1], dtype=np.bool_)
         self._surveyed = np.zeros(size[0], dtype=np.bool_)
         self._added = np.zeros(size[0], dtype=np.bool_)
         self._shortest = math.inf
         self._floor: Floats | None = None
         self._waiting: list[tuple[int, ScoreTable]] = []
         self._longest = 0
-        self._parts: list[list[Steps]] = [[] for _ in self.parameters]
+        self._shelves = [StepShelf(size[1]) for _ in self.parameters]
         events = self._clips.truth
         self._criteria = [
             (
@@ -193,12 +198,32 @@ class PsdsAccumulator:
                 "accumulators that looked at different scores cannot be merged",
                 mend="Survey all clips with one, merge it into the others, and add then.",
             )
-        self._highest = np.maximum(self._highest, other._highest)
+        if self._highest is not None and other._highest is not None:
+            self._highest = np.maximum(self._highest, other._highest)
+        self._quiet = self._joined_survey(other)
+        self._active |= other._active
         self._surveyed |= other._surveyed
         self._added |= other._added
         self._shortest = min(self._shortest, other._shortest)
-        for mine, theirs in zip(self._parts, other._parts, strict=True):
-            mine += theirs
+        for mine, theirs in zip(self._shelves, other._shelves, strict=True):
+            mine.join(theirs)
+
+    def _joined_survey(self, other: PsdsAccumulator) -> RowShelf:
+        """The highest scores of both, those of each clip once."""
+        both = self._surveyed & other._surveyed
+        if np.array_equal(both, other._surveyed):
+            return self._quiet
+        if np.array_equal(both, self._surveyed):
+            return other._quiet.copy()
+        if both.any():
+            clip = self._clips.names[np.flatnonzero(both)[0]]
+            raise ScoreError(
+                f"two accumulators have surveyed {clip}, and each has surveyed others too",
+                mend="Survey every clip with one of them, or all clips with each.",
+            )
+        joined = self._quiet.copy()
+        joined.join(other._quiet)
+        return joined
 
     def finish(self) -> list[PsdsStatistics]:
         """What was counted, for each of ``parameters``.
@@ -214,21 +239,25 @@ class PsdsAccumulator:
                 mend="Every clip of the durations needs scores.",
             )
         self._count()
+        given = (
+            self.labels,
+            self._clips.truth,
+            self._clips.durations,
+            self._clips.names,
+            (*self._clips.warnings, *self._silent()),
+        )
+        found = []
         guards = self._guards()
-        return [
-            PsdsStatistics(
-                self.labels,
-                class_sweeps(parts, len(self.labels)),
-                self._clips.truth,
-                self._clips.durations,
-                given,
-                self._clips.names,
-                (*self._clips.warnings, *self._silent()),
-                weightable=self.weightable,
-                guards=guards,
+        for parameters, shelf in zip(self.parameters, self._shelves, strict=True):
+            shelf.settle()
+            sweeps = (ClassSweep.of(shelf.take(label)) for label in range(len(self.labels)))
+            statistics = PsdsStatistics(*given, parameters, guards=guards)
+            found.append(
+                replace(statistics, sweeps=tuple(sweeps))
+                if self.weightable
+                else statistics.once(sweeps)
             )
-            for given, parts in zip(self.parameters, self._parts, strict=True)
-        ]
+        return found
 
     def _number(self, clip: str, table: ScoreTable) -> int | None:
         """The clip's number, or ``None`` if it was dropped."""
@@ -244,7 +273,11 @@ class PsdsAccumulator:
         return self._clips.number[clip]
 
     def _note(self, number: int, table: ScoreTable) -> None:
-        self._highest[number] = table.values.max(axis=0)
+        highest = table.values.max(axis=0).astype(np.float64)
+        if self._highest is not None:
+            self._highest[number] = highest
+        self._quiet.put(np.where(self._truthful[number], -np.inf, highest))
+        self._active |= highest > -np.inf
         self._surveyed[number] = True
         self._shortest = min(self._shortest, float(np.diff(table.boundaries).min()))
 
@@ -254,9 +287,8 @@ class PsdsAccumulator:
         demanding = min(given.dtc for given in self.parameters) * self._shortest > NEVER_RELEVANT
         if self._surveyed.all() and demanding:
             wanted = self._alarms()
-            if wanted <= len(self._highest):
-                quiet = np.where(self._truthful, -np.inf, self._highest)
-                floor = np.partition(quiet, -wanted, axis=0)[-wanted]
+            if wanted <= self._quiet.rows:
+                floor = self._quiet.highest(wanted)
         floor[~self._truthful.any(axis=0)] = np.inf  # without truth there is no curve
         return floor
 
@@ -271,14 +303,14 @@ class PsdsAccumulator:
         return found
 
     def _guards(self) -> NDArray[np.bool_] | None:
-        if self._floor is None or not np.isfinite(self._floor).any():
+        if self._highest is None or self._floor is None or not np.isfinite(self._floor).any():
             return None
         there = (self._highest >= self._floor) & ~self._truthful
         return there & np.isfinite(self._floor)
 
     def _silent(self) -> list[str]:
         """A warning that names the classes with truth that no threshold makes active."""
-        silent = (self._highest == -np.inf).all(axis=0) & self._truthful.any(axis=0)
+        silent = ~self._active & self._truthful.any(axis=0)
         names = ", ".join(self.labels[label] for label in np.flatnonzero(silent))
         return [f"classes that are never active have a true-positive rate of 0: {names}"] * bool(
             names
@@ -292,21 +324,10 @@ class PsdsAccumulator:
         truth = self._clips.events(clips)
         runs = Runs.find([table for _, table in self._waiting], self._floor)
         self._waiting, self._longest = [], 0
-        for parts, steps in zip(
-            self._parts, intersection_steps(runs, truth, clips, self._criteria), strict=True
+        for shelf, steps in zip(
+            self._shelves, intersection_steps(runs, truth, clips, self._criteria), strict=True
         ):
-            parts.append(steps)
-
-
-def class_sweeps(parts: list[Steps], labels: int) -> tuple[ClassSweep, ...]:
-    """Sweeps of each class from steps of all; empties the list, to hold them once only."""
-    steps = Steps.joined(parts)
-    parts.clear()
-    order = np.argsort(steps.label, kind="stable")
-    bounds = np.searchsorted(steps.label, np.arange(labels + 1), sorter=order)
-    return tuple(
-        ClassSweep.of(steps.at(order[bounds[label] : bounds[label + 1]])) for label in range(labels)
-    )
+            shelf.put(steps)
 
 
 def check_durations(durations: Mapping[str, float]) -> None:

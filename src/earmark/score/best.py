@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable, common_labels
-from earmark.score.accumulator import class_sweeps, known_clips
+from earmark.score.accumulator import known_clips
 from earmark.score.events import TIME_DECIMALS, Events, tidy
 from earmark.score.f1 import F1Counts
 from earmark.score.hits import Collars, collar_steps, segment_steps
 from earmark.score.psds import PsdsParameters, psds_statistics
-from earmark.score.sweeps import ClassSweep
+from earmark.score.sweeps import ClassSweep, class_sweeps
 from earmark.score.thresholds import Steps
 
 Floats = NDArray[np.float64]

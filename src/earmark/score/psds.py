@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 
 from earmark.core.scores import ScoreTable, common_labels
-from earmark.score.accumulator import PsdsAccumulator, check_durations, class_sweeps, known_clips
+from earmark.score.accumulator import PsdsAccumulator, check_durations, known_clips
 from earmark.score.curves import Curve
 from earmark.score.events import TIME_DECIMALS, Events, check_clips, tidy
 from earmark.score.intersections import intersect
 from earmark.score.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
 from earmark.score.statistics import OperatingPoints, PsdsResult, PsdsStatistics
+from earmark.score.sweeps import class_sweeps
 from earmark.score.thresholds import CT, FP, TP, Steps
 
 Convention = Literal["sed_scores_eval", "psds_eval"]
@@ -240,5 +241,5 @@ def detection_statistics(
         warnings.append(f"{beyond} detections that start after the end of their clip {done}")
     sweeps = class_sweeps(parts, len(labels))
     return PsdsStatistics(
-        tuple(labels), sweeps, true, seconds, parameters, clips, tuple(warnings)
+        tuple(labels), true, seconds, clips, tuple(warnings), parameters, sweeps
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,27 +69,39 @@ class PsdsStatistics:
 
     Args:
         labels: The C classes.
-        sweeps: Counts of each class.
         truth: True events.
         durations: Seconds of each of the N clips ``[N]``.
-        parameters: What is measured with.
         clips: The N clips.
         warnings: What was changed or left out, in words.
-        weightable: Whether clips can be weighted; else cross triggers are summed up already.
+        parameters: What is measured with.
+        sweeps: Counts of each class.
         guards: If counts are known only down to some score of each class: the clips without truth
             of the class that are active there, ``[N, C]``. As long as these alone are too many
             false positives, nothing below matters. ``None`` if every score was looked at.
+        curves: Each class's curve instead of counts, if clips cannot be weighted any more.
     """
 
     labels: tuple[str, ...]
-    sweeps: tuple[ClassSweep, ...]
     truth: EventArrays
     durations: Floats
-    parameters: PsdsParameters
     clips: tuple[str, ...]
     warnings: tuple[str, ...]
-    weightable: bool = True
+    parameters: PsdsParameters
+    sweeps: tuple[ClassSweep, ...] = ()
     guards: Bools | None = None
+    curves: Mapping[str, Curve] | None = None
+
+    def once(self, sweeps: Iterable[ClassSweep]) -> PsdsStatistics:
+        """The same for one result, without the counts, in which ``COST`` stands for triggers."""
+        events, hours, factors = self._totals(None)
+        if factors is not None:
+            factors[-1] = 1.0
+        curves = {
+            name: self._curve(sweep, hours, events[label], factors, None)
+            for label, (name, sweep) in enumerate(zip(self.labels, sweeps, strict=True))
+            if events[label, 0] > 0
+        }
+        return replace(self, curves=curves)
 
     def result(self, weights: Floats | None = None) -> PsdsResult:
         """The score, with each clip counted ``weights`` times (once by default).
@@ -97,6 +110,10 @@ class PsdsStatistics:
             ScoreError: If no class has truth, or counts are not known as far as these weights
                 need them.
         """
+        if self.curves is not None:
+            if weights is not None:
+                raise ScoreError("these statistics were made for one result: no weights apply")
+            return self._result(self.curves)
         column = None if weights is None else np.asarray(weights, dtype=np.float64)[:, None]
         events, hours, factors = self._totals(column)
         present = np.flatnonzero(events[:, 0])
@@ -104,12 +121,25 @@ class PsdsStatistics:
             raise ScoreError(
                 "no class has ground truth", mend="PSDS needs at least one true event."
             )
-        curves = {}
-        for label in present:
-            efpr, tpr = self.sweeps[label].points(hours, events[label], factors, column)
-            name = self.labels[label]
-            curves[name] = best_curve(efpr[:, 0], tpr[:, 0], self.parameters.max_efpr)
-        return self._result(curves)
+        return self._result(
+            {
+                self.labels[label]: self._curve(
+                    self.sweeps[label], hours, events[label], factors, column
+                )
+                for label in present
+            }
+        )
+
+    def _curve(
+        self,
+        sweep: ClassSweep,
+        hours: Floats,
+        events: Floats,
+        factors: Floats | None,
+        weights: Floats | None,
+    ) -> Curve:
+        efpr, tpr = sweep.points(hours, events, factors, weights)
+        return best_curve(efpr[:, 0], tpr[:, 0], self.parameters.max_efpr)
 
     def resampled(self, weights: NDArray[np.int64]) -> dict[str, Floats]:
         """The score of each of R resamples, ``[R]``, under the name "".
@@ -117,6 +147,8 @@ class PsdsStatistics:
         Args:
             weights: How often each clip counts ``[R, N]``; some event in each.
         """
+        if self.curves is not None:
+            raise ScoreError("these statistics were made for one result: no weights apply")
         steps = max(1, max(len(sweep) for sweep in self.sweeps))
         size = max(1, CELLS // steps)
         parts = [
@@ -139,7 +171,7 @@ class PsdsStatistics:
         Raises:
             ScoreError: If the class is unknown, or cross triggers were summed up.
         """
-        if label not in self.labels or not self.weightable:
+        if label not in self.labels or self.curves is not None:
             raise ScoreError(f"no counts by threshold for {label}")
         sweep = self.sweeps[self.labels.index(label)]
         scores = -np.unique(-np.concatenate([sweep.tp.scores, sweep.grid]))
@@ -173,8 +205,6 @@ class PsdsStatistics:
 
     def _totals(self, weights: Floats | None) -> tuple[Floats, Floats, Floats | None]:
         """Events of each class ``[C, R]``, hours ``[R]``, and factors of kinds ``[K, R]``."""
-        if weights is not None and not self.weightable:
-            raise ScoreError("these statistics were made for one result and cannot be weighted")
         once = np.ones((len(self.clips), 1)) if weights is None else weights
         events = _by_label(once, self.truth, np.ones(len(self.truth.clip)), len(self.labels))
         hours = (self.durations @ once) / HOUR
@@ -188,8 +218,6 @@ class PsdsStatistics:
         with np.errstate(divide="ignore"):
             rate = np.where(events > 0, HOUR / seconds, 0.0)
         factors[CT:-1] = share * rate
-        if not self.weightable:
-            factors[-1] = 1.0
         return events, hours, factors
 
     def _check_guards(self, weights: Floats, events: Floats, hours: Floats) -> None:
@@ -204,7 +232,7 @@ class PsdsStatistics:
                 mend='Make the statistics with thresholds="every".',
             )
 
-    def _result(self, curves: dict[str, Curve]) -> PsdsResult:
+    def _result(self, curves: Mapping[str, Curve]) -> PsdsResult:
         limit = self.parameters.max_efpr
         effective = effective_curve(list(curves.values()), self.parameters.alpha_st)
         left_out = tuple(label for label in self.labels if label not in curves)
@@ -212,7 +240,7 @@ class PsdsStatistics:
         return PsdsResult(
             value=effective.area(limit),
             per_class={label: curve.area(limit) for label, curve in curves.items()},
-            curves=curves,
+            curves=dict(curves),
             effective=effective,
             parameters=self.parameters,
             clips=len(self.clips),

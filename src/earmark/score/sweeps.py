@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,3 +173,13 @@ class ClassSweep:
         ranges = np.stack([first, last + 1], axis=1).ravel()
         cost = np.append(cost, np.full((1, cost.shape[1]), np.inf), axis=0)
         return np.append(none, np.minimum.reduceat(cost, ranges, axis=0)[::2], axis=0)
+
+
+def class_sweeps(parts: Sequence[Steps], labels: int) -> tuple[ClassSweep, ...]:
+    """Sweeps of each class from steps of all."""
+    steps = Steps.joined(parts)
+    order = np.argsort(steps.label, kind="stable")
+    bounds = np.searchsorted(steps.label, np.arange(labels + 1), sorter=order)
+    return tuple(
+        ClassSweep.of(steps.at(order[bounds[label] : bounds[label + 1]])) for label in range(labels)
+    )
