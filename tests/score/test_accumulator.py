@@ -60,12 +60,16 @@ def test_scores_that_are_left_out_do_not_matter(
 
 
 def many(clips: int, rng: np.random.Generator) -> tuple[dict[str, ScoreTable], Any, Any]:
+    """Clips of ten seconds; in every fifth one of two classes sounds and is mostly found."""
     edges = np.arange(21) * 0.5
-    scores = {
-        f"c{k}": ScoreTable(edges, rng.random((20, 2)) ** (1 if k % 2 else 3), ("x", "y"))
-        for k in range(clips)
-    }
-    truth = {f"c{k}": [(1.0, 4.0, "xy"[k % 2])] for k in range(0, clips, 5)}
+    scores, truth = {}, {}
+    for k in range(clips):
+        values = 0.9 * rng.random((20, 2)) ** (1 if k % 2 else 3)
+        if k % 5 == 0:
+            truth[f"c{k}"] = [(1.0, 4.0, "xy"[k % 2])]
+            if rng.random() < 0.7:
+                values[2:8, k % 2] = 0.88 + 0.1 * rng.random(6)
+        scores[f"c{k}"] = ScoreTable(edges, values, ("x", "y"))
     return scores, truth, dict.fromkeys(scores, 10.0)
 
 
@@ -77,11 +81,13 @@ def test_most_frames_of_many_clips_are_not_looked_at() -> None:
     assert sizes[1] < sizes[0] / 4
     assert needed.result().value == pytest.approx(every.result().value, abs=1e-12)
     assert needed.guards is not None
+    weights = draw_clips(np.random.default_rng(0), every.eventful(), 300)
+    assert needed.resampled(weights)[""] == pytest.approx(every.resampled(weights)[""], abs=1e-12)
     # Weights for which what was left out would matter are refused, not scored wrongly.
-    weights = (~needed.guards.any(axis=1)).astype(float) + every.eventful()
+    wild = (~needed.guards.any(axis=1)).astype(float) + every.eventful()
     with pytest.raises(ScoreError, match='with thresholds="every"'):
-        needed.result(weights)
-    assert 0 <= every.result(weights).value <= 1
+        needed.result(wild)
+    assert 0 <= every.result(wild).value <= 1
 
 
 def test_a_tiny_tolerance_leaves_nothing_out() -> None:
@@ -145,6 +151,7 @@ def test_workers_may_share_the_survey_too(
     for statistics, parameters in zip(found, (PSDS1, PSDS2), strict=True):
         every = psds_statistics(scores, truth, durations, parameters)
         assert statistics.result().value == pytest.approx(every.result().value, abs=1e-12)
+        assert all(value > 0.1 for value in every.result().per_class.values())
         assert statistics.result().per_class == pytest.approx(every.result().per_class, abs=1e-12)
 
 
