@@ -104,7 +104,7 @@ def embedding_loss(
     Args:
         prediction: Student's head output u [B, T, d].
         target: m [B, T, d], of length at most 1.
-        valid: [B, T] frames that are no padding.
+        valid: [B, T] frames that are no padding; one without a target counts as 0.
         gain: ``resultant`` weighs a frame by R, ``unit`` by 1.
     """
     length = target.norm(dim=-1)  # [B, T]
@@ -112,7 +112,7 @@ def embedding_loss(
     loss = 2.0 - 2.0 * cosine
     if gain == "resultant":
         loss = loss * length.detach()
-    return masked_mean(loss, valid & (length.detach() > 1e-6))
+    return masked_mean(loss * (length.detach() > 1e-6), valid)
 
 
 def frame_energy(x: Tensor, frames: int) -> Tensor:

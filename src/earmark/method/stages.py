@@ -35,6 +35,7 @@ from earmark.method.losses import (
     weak_consistency,
 )
 from earmark.method.mixup import Mix, draw_mix, mix_inputs, mix_targets
+from earmark.method.parts import WHOLE, PartWeights, mixture_valid
 from earmark.method.teacher import make_teacher, ramp, update_teacher
 from earmark.model.sed import SedNetwork, SedOutput
 
@@ -131,7 +132,7 @@ def make_views(
         source = clean
         mixed = mix_inputs(clean, mix, settings.level)
     energy = frame_energy(source, frames) if with_energy else torch.ones_like(batch.valid).float()
-    both = batch.valid | (batch.valid[mix.partner] & mix.composed[:, None])
+    both = mixture_valid(batch.valid, mix)
     return Views(frontend.scale(clean), frontend.scale(mixed), both, energy)
 
 
@@ -142,6 +143,8 @@ def training_step(
     step: int,
     settings: MethodSettings,
     generator: torch.Generator,
+    mix: Mix | None = None,
+    weights: PartWeights = WHOLE,
 ) -> StepResult:
     """The loss of one batch.
 
@@ -152,8 +155,11 @@ def training_step(
         step: Optimiser steps done before this one.
         settings: Weights, ramps and mixing.
         generator: Source of λ, partners and warps, on the CPU.
+        mix: λ and partners where they are drawn already.
+        weights: Of the batch's means, where it is a part of the step.
     """
-    mix = draw_mix(batch.kinds.cpu(), settings.mixup, generator).to(batch.waveforms.device)
+    mix = mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
+    mix = mix.to(batch.waveforms.device)
     by_energy = settings.embedding.weights in ("energy", "hard")
     with torch.no_grad():
         views = make_views(teacher.network.frontend, batch, mix, settings.mixup, by_energy)
@@ -163,9 +169,11 @@ def training_step(
     detach = step < settings.embedding.detach_steps
     output, prediction = student(mel, views.valid, detach)
 
-    loss, figures = supervised_loss(output, batch, views.valid, mix, settings)
+    loss, figures = supervised_loss(output, batch, views.valid, mix, settings, weights)
     if taught is not None:
-        consistency, parts = consistency_loss(output, taught.scores, views.valid, mix, settings)
+        consistency, parts = consistency_loss(
+            output, taught.scores, views.valid, mix, settings, weights
+        )
         r = ramp(step, settings.ramp_steps)
         loss = loss + r * consistency
         figures |= {name: value.item() for name, value in parts.items()} | {"ramp": r}
@@ -173,6 +181,11 @@ def training_step(
             embedded = embedding_term(
                 student, teacher, prediction, taught, views, batch.valid, mix, settings.embedding
             )
+            # The centre moves after its use: all parts of a step subtract the same one.
+            centre = teacher.centre if settings.embedding.center else None
+            if centre is not None and taught.vectors is not None:
+                centre.update(taught.vectors, batch.valid)
+            embedded = embedded * weights.own_frames
             r_e = ramp(step - settings.embedding.detach_steps, settings.embedding.ramp_steps)
             r_e = 1.0 if detach else r_e
             loss = loss + r_e * settings.embedding.weight * embedded
@@ -197,7 +210,12 @@ def _teach(
 
 
 def supervised_loss(
-    output: SedOutput, batch: Batch, valid: Tensor, mix: Mix, settings: MethodSettings
+    output: SedOutput,
+    batch: Batch,
+    valid: Tensor,
+    mix: Mix,
+    settings: MethodSettings,
+    weights: PartWeights = WHOLE,
 ) -> tuple[Tensor, dict[str, float]]:
     """BCE of strongly labelled clips + ½ BCE of weakly labelled ones, targets as mixed."""
     strong_rows, weak_rows = batch.of_kind("strong"), batch.of_kind("weak")
@@ -205,19 +223,26 @@ def supervised_loss(
     tags = mix_targets(batch.weak, mix, settings.mixup.labels)
     strong = strong_bce(output.strong[strong_rows], targets[strong_rows], valid[strong_rows])
     weak = weak_bce(output.weak[weak_rows], tags[weak_rows])
+    strong, weak = strong * weights.frames_of("strong"), weak * weights.clips_of("weak")
     return strong + settings.weak * weak, {"strong": strong.item(), "weak": weak.item()}
 
 
 def consistency_loss(
-    output: SedOutput, scores: SedOutput, valid: Tensor, mix: Mix, settings: MethodSettings
+    output: SedOutput,
+    scores: SedOutput,
+    valid: Tensor,
+    mix: Mix,
+    settings: MethodSettings,
+    weights: PartWeights = WHOLE,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """w_mt·L_mt on plain and perturbed clips + w_pl·L_pl on composed ones; all kinds of label."""
     strong = mix_targets(scores.strong, mix, settings.mixup.labels)
     weak = mix_targets(scores.weak, mix, settings.mixup.labels)
 
     def distance(clips: Tensor) -> Tensor:
-        frames = strong_consistency(output.strong, strong, valid, clips)
-        return frames + settings.weak * weak_consistency(output.weak, weak, clips)
+        frames = strong_consistency(output.strong, strong, valid, clips) * weights.all_frames
+        tags = weak_consistency(output.weak, weak, clips) * weights.all_clips
+        return frames + settings.weak * tags
 
     parts = {"mean_teacher": distance(~mix.composed), "pseudo_label": distance(mix.composed)}
     total = (
@@ -245,7 +270,6 @@ def embedding_term(
     if z is None:
         raise ValueError("the teacher was made without a projector")
     if options.center and teacher.centre is not None:
-        teacher.centre.update(z, valid)
         prediction, z = teacher.centre(prediction), teacher.centre(z)
     activity = taught.scores.strong.amax(dim=-1)  # [B, T]
     weights = frame_weights(options.weights, mix.coefficient, mix.partner, activity, views.energy)
