@@ -114,6 +114,11 @@ class EncoderSettings(Settings):
         """Samples of one token."""
         return self.frontend.hop * self.patch_frames
 
+    @property
+    def token_seconds(self) -> float:
+        """Duration of one token."""
+        return self.token_hop / SAMPLE_RATE
+
 
 class NetworkSettings(Settings):
     """A convolutional recurrent network over one log-mel front-end, or beside an encoder.

@@ -37,7 +37,7 @@ from earmark.method.losses import (
 from earmark.method.mixup import Mix, draw_mix, mix_inputs, mix_targets
 from earmark.method.parts import WHOLE, PartWeights, mixture_valid
 from earmark.method.teacher import make_teacher, ramp, update_teacher
-from earmark.model.sed import SedNetwork, SedOutput
+from earmark.model.sed import Mels, SedNetwork, SedOutput
 
 
 class Student(nn.Module):
@@ -54,7 +54,7 @@ class Student(nn.Module):
         self, mel: Tensor, valid: Tensor, detach_tap: bool = False
     ) -> tuple[SedOutput, Tensor | None]:
         """Scaled log-mel and valid frames [B, T] → output and u [B, T, d]."""
-        output = self.network.from_mel(mel, valid, valid.shape[1])
+        output = self.network.from_mel(Mels(mel), valid, valid.shape[1])
         if self.heads is None:
             return output, None
         tap = output.embeddings[self.tap]
@@ -81,7 +81,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, mel: Tensor, valid: Tensor) -> tuple[SedOutput, Tensor | None]:
         """Scaled log-mel of clean clips → scores q and vectors z [B, T, d]."""
-        output = self.network.from_mel(mel, valid, valid.shape[1])
+        output = self.network.from_mel(Mels(mel), valid, valid.shape[1])
         if self.projector is None:
             return output, None
         return output, self.projector(output.embeddings[self.tap], valid)

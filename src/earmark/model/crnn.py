@@ -105,13 +105,22 @@ class Heads(nn.Module):
 
 
 class Crnn(nn.Module):
-    """Frame embeddings of the CNN → BiGRU → dropout → heads."""
+    """Frame embeddings of the CNN → BiGRU → dropout → heads.
+
+    Beside an encoder, the embeddings of both join in a linear layer before the BiGRU, without
+    norm or activation, as in ATST-SED.
+    """
 
     def __init__(self, settings: NetworkSettings, classes: int) -> None:
         super().__init__()
         self.cnn = ConvBranch(settings)
+        self.merge: nn.Linear | None = None
+        width = self.cnn.width
+        if settings.encoder is not None:
+            self.merge = nn.Linear(width + settings.encoder.width, settings.encoder.merge)
+            width = settings.encoder.merge
         self.rnn = nn.GRU(
-            self.cnn.width,
+            width,
             settings.rnn_hidden,
             settings.rnn_layers,
             batch_first=True,
@@ -122,14 +131,24 @@ class Crnn(nn.Module):
         self.widths = {"cnn": self.cnn.width, "rnn": 2 * settings.rnn_hidden}
 
     def forward(
-        self, mel: Tensor, valid: Tensor | None = None, frames: int | None = None
+        self,
+        mel: Tensor,
+        valid: Tensor | None = None,
+        frames: int | None = None,
+        encoded: Tensor | None = None,
     ) -> tuple[Posteriors, dict[str, Tensor]]:
         """Scaled log-mel [B, n_mels, frames] → posteriors, and embeddings [B, T, D] by tap.
 
         ``frames`` cuts the output: centred analysis may complete one frame more than the samples
-        fill, and frame f shall cover exactly [f, f + 1)·frame_hop samples.
+        fill, and frame f shall cover exactly [f, f + 1)·frame_hop samples. ``encoded``
+        [B, T, encoder width] are the encoder's tokens on the grid of frames.
         """
         local = self.cnn(mel)[:, :frames]
-        context, _ = self.rnn(local)  # [B, T, 2·hidden]
+        joined = local
+        if self.merge is not None:
+            if encoded is None:
+                raise ValueError("a network with an encoder needs its tokens")
+            joined = self.merge(torch.cat([local, encoded], dim=-1))
+        context, _ = self.rnn(joined)  # [B, T, 2·hidden]
         posteriors = self.heads(self.dropout(context), valid)
         return posteriors, {"cnn": local, "rnn": context}
