@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from earmark.core.audio import write_audio
 from earmark.core.config import BatchSettings
-from earmark.core.errors import DataError
+from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import LabelSet
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import (
@@ -115,14 +115,41 @@ def test_sampler_walks_each_share_without_repeats(sizes: list[int], take: int, s
         )
 
 
-def test_sampler_resumes_where_it_was_and_splits_over_processes() -> None:
+def test_sampler_resumes_where_it_was() -> None:
     shares = [Share("a", 0, 7, 2), Share("b", 7, 5, 4)]
     whole = list(StepSampler(shares, 3, 0, 10))
     assert [*StepSampler(shares, 3, 0, 4), *StepSampler(shares, 3, 4, 10)] == whole
-    halves = [Share("a", 0, 7, 1), Share("b", 7, 5, 2)]
-    parts = zip(*(StepSampler(halves, 3, 0, 10, rank, 2) for rank in (0, 1)), strict=True)
-    for together, (one, two) in zip(whole, parts, strict=True):
-        assert sorted(together) == sorted(one + two)
+    parts = list(StepSampler(shares, 3, 0, 10, 1, 2, 2))
+    assert len(parts) == len(StepSampler(shares, 3, 0, 10, 1, 2, 2)) == 20
+    assert list(StepSampler(shares, 3, 6, 10, 1, 2, 2)) == parts[12:]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    takes=st.lists(st.integers(0, 9), min_size=1, max_size=4).filter(sum),
+    world=st.integers(1, 4),
+    accumulate=st.integers(1, 3),
+)
+def test_every_clip_of_a_step_goes_to_one_part(
+    takes: list[int], world: int, accumulate: int
+) -> None:
+    """Whatever the division: the same clips a step, each once, evenly dealt."""
+    shares = [Share(str(n), 100 * n, 11, take) for n, take in enumerate(takes)]
+    if sum(takes) < world * accumulate:
+        with pytest.raises(ConfigError, match="cannot be dealt"):
+            StepSampler(shares, 3, 0, 4, 0, world, accumulate)
+        return
+    whole = list(StepSampler(shares, 3, 0, 4))
+    ranks = [list(StepSampler(shares, 3, 0, 4, rank, world, accumulate)) for rank in range(world)]
+    for step, together in enumerate(whole):
+        turns = [step * accumulate + turn for turn in range(accumulate)]
+        parts = [ranks[rank][turn] for turn in turns for rank in range(world)]
+        assert sorted(row for part in parts for row in part) == sorted(together)
+        for n in range(len(takes)):
+            sizes = [sum(row // 100 == n for row in part) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+        assert min(map(len, parts)) > 0
 
 
 def _tree(root: Path, strong: str | None, weak: bool, unlabelled: bool) -> Path:

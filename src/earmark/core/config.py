@@ -269,7 +269,7 @@ class MethodSettings(Settings):
 
 
 class BatchSettings(Settings):
-    """Clips of each kind in one step; a kind the data lack is left out."""
+    """Clips of each kind in one optimiser step; a kind the data lack is left out."""
 
     real: Annotated[int, Field(ge=0)] = 24
     synthetic: Annotated[int, Field(ge=0)] = 24
@@ -287,7 +287,9 @@ class TrainSettings(Settings):
         frozen: Prefixes of the network's parameter names that do not learn (``encoder.``).
         warmup_steps: Of the exponential ramp exp(-5(1-s)²).
         lr_final: Share of the peak rate that the cosine ends at.
-        accumulate: Batches whose gradients make one optimiser step.
+        batch: Clips of one optimiser step, however many parts and devices it is dealt over.
+        accumulate: Parts of a step's batch that every process takes one after the other, to need
+            less memory; mixtures stay within a part.
         gradient_clip: Largest gradient norm, or null.
         validate_every: Epochs between validations (the last epoch always is).
         select: The figure that chooses the best epoch, and of which network.

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from earmark.core.audio import load_audio
 from earmark.core.config import BatchSettings
-from earmark.core.errors import DataError
+from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import LabelSet, events_by_clip
 from earmark.core.timeline import SAMPLE_RATE, FrameGrid
 from earmark.data.manifest import Manifest, Source
@@ -154,15 +154,37 @@ class Share:
     take: int
 
 
+def deal(takes: Sequence[int], parts: int) -> list[list[int]]:
+    """How many clips of each share every part of a step takes: ``result[part][share]``.
+
+    Every share is spread as evenly as it goes; what is left over goes around, so that neither the
+    parts' numbers of a share nor their totals differ by more than one.
+    """
+    result = [[take // parts for take in takes] for _ in range(parts)]
+    turn = 0
+    for share, take in enumerate(takes):
+        for _ in range(take % parts):
+            result[turn % parts][share] += 1
+            turn += 1
+    return result
+
+
 class StepSampler:
-    """Row numbers of each step: every share is walked in seeded permutations, without repeats.
+    """Row numbers of each part of each step; which clips a step takes depends on no division.
+
+    Every share is walked in seeded permutations, without repeats. A step is dealt into
+    ``accumulate`` · ``world`` parts: part p is turn p // world of the process p % world.
 
     Args:
-        shares: What each kind contributes.
+        shares: What each kind contributes to a step.
         seed: Of the permutations.
         start: First step to give.
         stop: Step to end before.
-        rank: This process, of ``world``; each takes its own rows of the global step.
+        rank: This process, of ``world``.
+        accumulate: Turns of every process in one step.
+
+    Raises:
+        ConfigError: A step has fewer clips than parts.
     """
 
     def __init__(
@@ -173,23 +195,39 @@ class StepSampler:
         stop: int,
         rank: int = 0,
         world: int = 1,
+        accumulate: int = 1,
     ) -> None:
         self.shares, self.seed, self.start, self.stop = tuple(shares), seed, start, stop
-        self.rank, self.world = rank, world
+        parts = world * accumulate
+        clips = sum(share.take for share in self.shares)
+        if clips < parts:
+            raise ConfigError(
+                f"a step of {clips} clips cannot be dealt into {parts} parts "
+                f"({world} processes, {accumulate} turns each)",
+                mend="Give fewer devices, a smaller train.accumulate or a larger train.batch",
+            )
+        sizes = deal([share.take for share in self.shares], parts)
+        self._sizes = sizes[rank::world]  # [turn][share]
+        self._skips = [
+            [sum(size[number] for size in sizes[:part]) for number in range(len(self.shares))]
+            for part in range(rank, parts, world)
+        ]
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return (self.stop - self.start) * len(self._sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
+        numbers = range(len(self.shares))
         for step in range(self.start, self.stop):
-            yield [row for number in range(len(self.shares)) for row in self._rows(number, step)]
+            for turn in range(len(self._sizes)):
+                yield [row for number in numbers for row in self._rows(number, step, turn)]
 
-    def _rows(self, number: int, step: int) -> list[int]:
+    def _rows(self, number: int, step: int, part: int) -> list[int]:
         share = self.shares[number]
-        first = (step * self.world + self.rank) * share.take
+        first = step * share.take + self._skips[part][number]
         rows = []
-        for position in range(first, first + share.take):
+        for position in range(first, first + self._sizes[part][number]):
             turn, place = divmod(position, share.size)
             rows.append(share.first + int(self._permutation(number, turn)[place]))
         return rows
@@ -255,7 +293,7 @@ def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch
 
 
 def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:
-    """Batches of consecutive steps."""
+    """Batches of consecutive steps, one for each part of a step."""
     loader: DataLoader[Any] = DataLoader(
         dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers
     )

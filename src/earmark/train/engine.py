@@ -22,13 +22,22 @@ from earmark.core.config import Recipe, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
-from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
 from earmark.method.stages import Student, Teacher, training_step
 from earmark.method.teacher import ema_decay
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
+from earmark.train.distributed import (
+    StepBuffers,
+    agree,
+    deal_step,
+    make_fabric,
+    mean_figures,
+    refuse_different_processes,
+    shared_evaluation,
+    start,
+)
 from earmark.train.journal import Journal
 from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
 
@@ -129,15 +138,17 @@ def train(
         ConfigError: The folder holds another run, or resuming with another recipe or data.
     """
     settings = recipe.train
-    fabric = fabric or Fabric(accelerator="auto", devices=1, precision=settings.precision)
-    fabric.launch()
-    state = _open_run(Path(out), recipe, manifest.fingerprint, resume)
+    fabric = fabric or make_fabric(precision=settings.precision)
+    start(fabric)
+    state = agree(fabric, lambda: _open_run(Path(out), recipe, manifest.fingerprint, resume))
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     student = Student(network, recipe.method.embedding)
     run = Run(student, Teacher(student), make_optimizer(student, settings))
     if state is not None:
         run.load(state)
+    both = torch.nn.ModuleList([run.student, run.teacher])
+    refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
     run.teacher.to(fabric.device)
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
     grid, window = network.spec.grid, network.spec.window
@@ -156,10 +167,10 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
     journal = Journal(loop.out, keep_epochs=run.epoch) if main else None
     while run.epoch < stop:
         began = time.monotonic()
-        losses = run_epoch(loop, run)
+        losses = mean_figures(loop.fabric, run_epoch(loop, run))
         embedding = loop.recipe.method.embedding
         # Before its ramp is over the loss has done too little to be blamed for anything.
-        if run.step > embedding.detach_steps + embedding.ramp_steps:
+        if main and run.step > embedding.detach_steps + embedding.ramp_steps:
             warn_of_collapse(losses)
         run.epoch += 1
         record: dict[str, Any] = {
@@ -170,7 +181,7 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
             "seconds": round(time.monotonic() - began, 3),
         }
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
-            record["validation"] = validate(run, loop.manifest, settings.median_seconds)
+            record["validation"] = validate(loop, run)
             if main:
                 keep_bundles(loop, run, record["validation"])
         if journal is not None:
@@ -186,10 +197,14 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
 def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
     settings, fabric, sums = loop.recipe.train, loop.fabric, dict[str, float]()
-    first = run.step * settings.accumulate
-    stop = first + settings.steps_per_epoch * settings.accumulate
     sampler = StepSampler(
-        loop.shares, settings.seed, first, stop, fabric.global_rank, fabric.world_size
+        loop.shares,
+        settings.seed,
+        run.step,
+        run.step + settings.steps_per_epoch,
+        fabric.global_rank,
+        fabric.world_size,
+        settings.accumulate,
     )
     batches = iter(step_loader(loop.dataset, sampler, settings.workers))
     loop.student.train()
@@ -203,20 +218,41 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
 
 
 def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, float]:
-    """Gradients of ``accumulate`` batches, one step, one move of the teacher."""
+    """Gradients of all parts of a step, one step of the optimiser, one move of the teacher."""
     settings, method, fabric = loop.recipe.train, loop.recipe.method, loop.fabric
     set_learning_rate(run.optimizer, run.step, settings)
     run.optimizer.zero_grad(set_to_none=True)
+    parts = deal_step(
+        fabric,
+        batches,
+        settings.accumulate,
+        lambda part: _part_generator(settings.seed, run.step, part),
+        method.mixup,
+    )
+    total = settings.accumulate * fabric.world_size
+    buffers = StepBuffers(fabric, (run.student, run.teacher), total)
+    buffers.begin_step()
     figures: dict[str, float] = {}
-    for part in range(settings.accumulate):
-        generator = _step_generator(settings.seed, run.step, part, fabric.global_rank)
-        batch = next(batches).to(fabric.device)
-        waiting = part < settings.accumulate - 1
+    for turn, part in enumerate(parts):
+        buffers.begin_part()
+        torch.manual_seed(part.seed)  # dropout has only the global generator
+        batch, waiting = part.batch.to(fabric.device), turn < len(parts) - 1
         with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
-            result = training_step(loop.student, run.teacher, batch, run.step, method, generator)
+            result = training_step(
+                loop.student,
+                run.teacher,
+                batch,
+                run.step,
+                method,
+                part.generator,
+                part.mix,
+                part.weights,
+            )
             fabric.backward(result.loss / settings.accumulate)
+        buffers.end_part(part.share)
         for name, value in result.figures.items():
             figures[name] = figures.get(name, 0.0) + value / settings.accumulate
+    buffers.end_step()
     if settings.gradient_clip is not None:
         fabric.clip_gradients(loop.student, run.optimizer, max_norm=settings.gradient_clip)
     run.optimizer.step()
@@ -225,12 +261,10 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
     return figures
 
 
-def _step_generator(seed: int, step: int, part: int, rank: int) -> torch.Generator:
-    """The generator of one batch; dropout's global one is seeded from it."""
-    key = (seed * 1_000_003 + step) * 1_009 + part * 64 + rank
-    generator = torch.Generator().manual_seed(key % 2**63)
-    torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-    return generator
+def _part_generator(seed: int, step: int, part: int) -> torch.Generator:
+    """The generator of one part of a step."""
+    key = (seed * 1_000_003 + step) * 1_009 + part
+    return torch.Generator().manual_seed(key % 2**63)
 
 
 def warn_of_collapse(figures: dict[str, float]) -> None:
@@ -249,14 +283,14 @@ def warn_of_collapse(figures: dict[str, float]) -> None:
         )
 
 
-def validate(run: Run, manifest: Manifest, median_seconds: float) -> dict[str, Any]:
+def validate(loop: Loop, run: Run) -> dict[str, Any]:
     """Metrics of both networks on the validation split; empty without one."""
-    evaluation = manifest.splits.get("validation")
+    evaluation = loop.manifest.splits.get("validation")
     if evaluation is None:
         return {}
-    postprocess = PostProcess(median_seconds=median_seconds)
+    postprocess = PostProcess(median_seconds=loop.recipe.train.median_seconds)
     return {
-        name: evaluate_network(network, evaluation, postprocess)
+        name: shared_evaluation(loop.fabric, network, evaluation, postprocess)
         for name, network in run.networks.items()
     }
 

@@ -1,0 +1,321 @@
+"""One training run on several processes and nodes, through Lightning Fabric.
+
+A step is the recipe's batch, whatever it runs on. It is dealt into P = processes · accumulate
+parts, each mixed within itself by draws from (seed, step, part), normalised by its own batch
+statistics and weighed so that the gradients are those of the step's means (`method.parts`). After
+the parts come one optimiser step and one move of the teacher. Running statistics are the mean over
+the parts of what each makes of those before the step, so every process holds the same weights,
+buffers, optimiser and teacher after every step, and k processes do what one does with
+``accumulate: k``.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+
+from earmark.core.config import MixupSettings
+from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.scores import ScoreTable
+from earmark.data.dataset import Batch
+from earmark.data.manifest import Evaluation
+from earmark.detect.evaluate import evaluate_network, evaluate_scores, score_clips
+from earmark.detect.postprocess import PostProcess
+from earmark.method.heads import RunningCentre
+from earmark.method.mixup import Mix, draw_mix
+from earmark.method.parts import PartWeights, count_part, weigh_part
+
+T = TypeVar("T")
+
+
+class ElsewhereError(EarmarkError):
+    """What another process failed of; that one tells the user."""
+
+
+def make_fabric(
+    accelerator: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
+    precision: str = "32-true",
+) -> Fabric:
+    """Devices, processes and precision of a run.
+
+    Under ``torchrun`` and ``fabric run`` the processes are there already, and what is not given is
+    read from their environment; otherwise one device of one node is the default.
+
+    Args:
+        accelerator: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        devices: Processes on each node, one a device.
+        nodes: Machines.
+        precision: Of `TrainSettings`.
+
+    Raises:
+        ConfigError: The devices are not there, or not as many as processes were started.
+    """
+    started = "TORCHELASTIC_RUN_ID" in os.environ
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if started else 1
+    world = int(os.environ.get("WORLD_SIZE", 1)) if started else 1
+    devices = devices or local
+    nodes = nodes or max(1, world // local)
+    if started and devices * nodes != world:
+        raise ConfigError(
+            f"{world} processes were started for {nodes} nodes of {devices} devices",
+            mend="Leave --devices and --nodes to the launcher, or make them agree",
+        )
+    # Buffers are averaged once a step by `StepBuffers`, not taken from one process.
+    many = devices * nodes > 1
+    strategy: Any = (
+        DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if many else "auto"
+    )
+    try:
+        return Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"no such device ({str(error).splitlines()[0]})",
+            mend="Choose --accelerator cpu, or fewer --devices",
+        ) from None
+
+
+def start(fabric: Fabric) -> None:
+    """Start the processes where nothing has started them."""
+    if os.environ.get("LT_CLI_USED", "0") != "1":  # `fabric run` has, and forbids it
+        fabric.launch()
+
+
+def agree(fabric: Fabric, work: Callable[[], T]) -> T:
+    """What the first process makes of ``work``, on all of them; its mistake ends all of them.
+
+    Raises:
+        EarmarkError: On the first process the error itself, on others `ElsewhereError`.
+    """
+    if fabric.world_size == 1:
+        return work()
+    outcome: tuple[T | None, str | None] = (None, None)
+    error: EarmarkError | None = None
+    if fabric.is_global_zero:
+        try:
+            outcome = work(), None
+        except EarmarkError as caught:
+            error, outcome = caught, (None, str(caught))
+    result, fault = fabric.broadcast(outcome)
+    if error is not None:
+        raise error
+    if fault is not None:
+        raise ElsewhereError(fault)
+    return result  # type: ignore[return-value]
+
+
+def gather(fabric: Fabric, work: Callable[[], T]) -> list[T]:
+    """What every process makes of ``work``, on all of them, in their order.
+
+    Raises:
+        EarmarkError: The error itself where it happened, `ElsewhereError` on the others.
+    """
+    if fabric.world_size == 1:
+        return [work()]
+    error: EarmarkError | None = None
+    outcome: tuple[T | None, str | None] = (None, None)
+    try:
+        outcome = work(), None
+    except EarmarkError as caught:
+        error, outcome = caught, (None, str(caught))
+    outcomes: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(outcomes, outcome)
+    if error is not None:
+        raise error
+    for _, fault in outcomes:
+        if fault is not None:
+            raise ElsewhereError(fault)
+    return [result for result, _ in outcomes]
+
+
+def refuse_different_processes(fabric: Fabric, recipe: str, data: str, modules: nn.Module) -> None:
+    """Nodes that read another recipe, other data or other weights must not train together.
+
+    Raises:
+        ConfigError: They differ, on every process.
+    """
+    weights = 0
+    for value in modules.state_dict().values() if fabric.world_size > 1 else ():
+        weights = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), weights)
+    mine = {"recipe": recipe, "data": data, "weights": f"{weights:08x}"}
+    everyone = gather(fabric, lambda: mine)
+    for what in mine:
+        found = sorted({one[what] for one in everyone})
+        if len(found) > 1:
+            shown = "" if what == "recipe" else f" ({', '.join(found)})"
+            raise ConfigError(
+                f"the processes began with different {what}{shown}",
+                mend="Give all nodes the same recipe, dataset and starting weights",
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a step that this process does.
+
+    Attributes:
+        batch: Its clips.
+        mix: Its λ and partners.
+        generator: Of what is drawn after them.
+        seed: Of dropout.
+        weights: What its means count in the step.
+        share: Its share of the step's clips.
+    """
+
+    batch: Batch
+    mix: Mix
+    generator: torch.Generator
+    seed: int
+    weights: PartWeights
+    share: float
+
+
+def deal_step(
+    fabric: Fabric,
+    batches: Iterator[Batch],
+    accumulate: int,
+    generator_of: Callable[[int], torch.Generator],
+    mixup: MixupSettings,
+) -> list[Part]:
+    """Read this process's parts of the next step, draw their mixtures, and weigh them.
+
+    Args:
+        fabric: Of the run.
+        batches: Of `step_loader`.
+        accumulate: Parts of every process.
+        generator_of: The generator of a part, by its number within the step.
+        mixup: How mixtures are drawn.
+    """
+    drawn = []
+    for turn in range(accumulate):
+        batch = next(batches)
+        generator = generator_of(turn * fabric.world_size + fabric.global_rank)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        drawn.append((batch, draw_mix(batch.kinds, mixup, generator), generator, seed))
+    counts = [count_part(batch, mix) for batch, mix, _, _ in drawn]
+    average = reduce_mean(fabric, torch.stack(counts).mean(dim=0))
+    parts = accumulate * fabric.world_size
+    result = []
+    for (batch, mix, generator, seed), count in zip(drawn, counts, strict=True):
+        weights = weigh_part(count, average)
+        result.append(Part(batch, mix, generator, seed, weights, weights.all_clips / parts))
+    return result
+
+
+def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
+    """The mean over processes of a tensor of the same shape on each, where it lay."""
+    if fabric.world_size == 1:
+        return values
+    total = values.to(fabric.device, copy=True)
+    torch.distributed.all_reduce(total)
+    return (total / fabric.world_size).to(values.device)
+
+
+def mean_figures(fabric: Fabric, figures: dict[str, float]) -> dict[str, float]:
+    """The mean over processes of figures of the same names on each."""
+    names = sorted(figures)
+    if fabric.world_size == 1 or not names:
+        return figures
+    values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
+    return dict(zip(names, reduce_mean(fabric, values).tolist(), strict=True))
+
+
+class StepBuffers:
+    """Running statistics that move once a step, however many parts it has.
+
+    Each part begins with those from before the step; after it they are the mean over parts,
+    weighted by clips. Means thereby are those of the whole batch; variances lack what lies between
+    the parts' means, as does the normalisation of each part.
+
+    Args:
+        fabric: Of the run.
+        modules: Where to look for batch norms and running centres.
+        parts: Parts of a step on all processes; with one nothing is to be done.
+    """
+
+    def __init__(self, fabric: Fabric, modules: Iterable[nn.Module], parts: int) -> None:
+        self.fabric = fabric
+        self._buffers: list[Tensor] = []
+        self._counters: list[Tensor] = []
+        self._start: list[Tensor] = []
+        self._sum = torch.zeros(0)
+        if parts == 1:
+            return
+        for module in (part for whole in modules for part in whole.modules()):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | RunningCentre):
+                for value in module.buffers(recurse=False):
+                    kind = self._buffers if value.is_floating_point() else self._counters
+                    kind.append(value)
+
+    def begin_step(self) -> None:
+        """Remember the statistics."""
+        self._start = [value.clone() for value in (*self._buffers, *self._counters)]
+        if self._buffers:
+            self._sum = torch.zeros_like(self._flat())
+
+    def begin_part(self) -> None:
+        """Go back to those from before the step."""
+        for value, before in zip((*self._buffers, *self._counters), self._start, strict=True):
+            value.copy_(before)
+
+    def end_part(self, share: float) -> None:
+        """Add what a part with this share of the clips made of them."""
+        if self._buffers:
+            self._sum += share * self._flat()
+
+    def end_step(self) -> None:
+        """Take the mean over the parts of all processes."""
+        if not self._buffers:
+            return
+        if self.fabric.world_size > 1:
+            torch.distributed.all_reduce(self._sum)
+        sizes = [value.numel() for value in self._buffers]
+        for value, mean in zip(self._buffers, torch.split(self._sum, sizes), strict=True):
+            value.copy_(mean.view_as(value))
+
+    def _flat(self) -> Tensor:
+        exact = torch.float32 if self.fabric.device.type == "mps" else torch.float64
+        return torch.cat([value.detach().flatten().to(exact) for value in self._buffers])
+
+
+def shared_scores(
+    fabric: Fabric, network: nn.Module, clips: Sequence[Path], *, batch_size: int = 16
+) -> dict[str, ScoreTable]:
+    """Score tables of all clips on every process, each clip scored by one, in the clips' order."""
+    mine = clips[fabric.global_rank :: fabric.world_size]
+    found: dict[str, ScoreTable] = {}
+    for tables in gather(fabric, lambda: score_clips(network, mine, batch_size=batch_size)):
+        found |= tables
+    return {path.stem: found[path.stem] for path in clips}
+
+
+def shared_evaluation(
+    fabric: Fabric, network: nn.Module, evaluation: Evaluation, postprocess: PostProcess
+) -> dict[str, Any]:
+    """`evaluate_network` with the clips dealt over the processes; the same metrics on all."""
+    if fabric.world_size == 1:
+        return evaluate_network(network, evaluation, postprocess)
+    training = network.training
+    network.eval()
+    try:
+        tables = shared_scores(fabric, network, evaluation.clips)
+    finally:
+        network.train(training)
+    labels: tuple[str, ...] = network.spec.labels  # type: ignore[union-attr, assignment]
+    return agree(fabric, lambda: evaluate_scores(tables, evaluation, labels, postprocess))
