@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
-from earmark.core.audio import write_audio
+from earmark.core.audio import load_audio, write_audio
+from earmark.core.config import EncoderSettings
 from earmark.data.manifest import Evaluation
 from earmark.detect.detector import Detector
 from earmark.detect.evaluate import evaluate_network, score_clips
@@ -20,10 +21,18 @@ from earmark.train.recipe import load_recipe
 SECONDS = (10.0, 9.3, 0.4, 12.97, 10.03)
 
 
-@pytest.fixture(scope="module")
-def network() -> SedNetwork:
+ENCODER = EncoderSettings(width=32, depth=2, heads=2, merge=16)
+
+
+def make_network(encoder: EncoderSettings | None) -> SedNetwork:
     torch.manual_seed(0)
-    return SedNetwork(load_recipe("mini").network, ("a", "b")).eval()
+    settings = load_recipe("mini").network.model_copy(update={"encoder": encoder})
+    return SedNetwork(settings, ("a", "b")).eval()
+
+
+@pytest.fixture(scope="module", params=[None, ENCODER], ids=["light", "encoder"])
+def network(request: pytest.FixtureRequest) -> SedNetwork:
+    return make_network(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +58,15 @@ def test_equals_detection(network: SedNetwork, clips: list[Path]) -> None:
         np.testing.assert_allclose(table.boundaries, expected.boundaries)
         np.testing.assert_allclose(table.values, expected.values, atol=1e-5)
         assert table.boundaries[-1] == pytest.approx(seconds)
+
+
+def test_a_short_clip_has_the_scores_of_an_encoder_network_alone(clips: list[Path]) -> None:
+    network = make_network(ENCODER)
+    tables = score_clips(network, clips, batch_size=len(clips))
+    for path in clips[:3]:
+        with torch.inference_mode():
+            alone = network(torch.from_numpy(load_audio(path))[None]).strong[0].double().numpy()
+        np.testing.assert_allclose(tables[path.stem].values[: len(alone)], alone, atol=1e-5)
 
 
 def test_metrics_keys_and_mode_is_restored(network: SedNetwork, clips: list[Path]) -> None:

@@ -199,7 +199,7 @@ def test_held_audio_does_not_grow(band_energy: Any) -> None:
     sizes = []
     for _ in range(200):
         scorer.push(block)
-        audio = sum(b.size for b in scorer._blocks) + sum(w.size for _, w in scorer._waiting)
+        audio = sum(b.size for b in scorer._blocks) + sum(w.size for _, w, _ in scorer._waiting)
         sizes.append(audio + scorer._sum.size)
     assert max(sizes[100:]) <= max(sizes[:100]) + HOP * 78
     assert max(sizes) < 6 * 160_000

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -16,7 +15,7 @@ from earmark.core.events import events_by_clip
 from earmark.core.scores import ScoreTable
 from earmark.data.manifest import Evaluation
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
-from earmark.detect.sliding import sliding_scores
+from earmark.detect.sliding import call_network, sliding_scores
 from earmark.model.sed import ModelSpec
 from earmark.score.report import metrics_dict
 
@@ -56,12 +55,10 @@ def score_clips(
 def _score_batch(
     network: nn.Module, members: list[tuple[str, NDArray[np.float32]]], spec: ModelSpec
 ) -> Iterator[tuple[str, ScoreTable]]:
-    waveforms = torch.zeros(len(members), spec.window)
+    waveforms = np.zeros((len(members), spec.window), dtype=np.float32)
     for row, (_, samples) in enumerate(members):
-        waveforms[row, : len(samples)] = torch.from_numpy(samples)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    with torch.inference_mode():
-        strong = network(waveforms.to(device)).strong.float().cpu().numpy()  # [B, T, C]
+        waveforms[row, : len(samples)] = samples
+    strong = call_network(network, waveforms, [len(samples) for _, samples in members])
     for (clip, samples), scores in zip(members, strong, strict=True):
         frames = spec.grid.frames_covering(len(samples))
         # As in detection, a last incomplete frame, heard but not reported, repeats the one before.
@@ -69,7 +66,7 @@ def _score_batch(
         yield clip, _table(whole[:frames], len(samples), spec)
 
 
-def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreTable:
+def _table(scores: NDArray[np.floating[Any]], samples: int, spec: ModelSpec) -> ScoreTable:
     """Frames of scores as a gapless table that ends with the recording."""
     boundaries = spec.grid.boundaries(len(scores), samples / spec.sample_rate)
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)

@@ -58,6 +58,36 @@ def spec_of(network: nn.Module) -> NetworkSpec:
     return cast(NetworkSpec, spec)
 
 
+def call_network(
+    network: nn.Module, waveforms: NDArray[np.float32], lengths: Sequence[int]
+) -> NDArray[np.float64]:
+    """Strong scores of windows padded at the end, in the network's present mode.
+
+    A network with an encoder is told which frames are padding, as in training: the encoder leaves
+    them aside. To the scores of any other network it makes no difference.
+
+    Args:
+        network: It says ``masks_padding`` if it takes valid frames [B, T] beside waveforms.
+        waveforms: [B, window] samples.
+        lengths: B numbers of samples before the padding.
+
+    Returns:
+        [B, T, C].
+    """
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    inputs = [torch.from_numpy(waveforms).to(device)]
+    if getattr(network, "masks_padding", False):
+        spec = spec_of(network)
+        grid = FrameGrid(hop=spec.frame_hop, sample_rate=spec.sample_rate)
+        sounding = torch.tensor([grid.frames_covering(length) for length in lengths])
+        valid = torch.arange(grid.frames_in(spec.window)) < sounding[:, None]  # [B, T]
+        inputs.append(valid.to(device))
+    with torch.inference_mode():
+        output = network(*inputs)
+    scores: NDArray[np.float64] = output.strong.detach().to("cpu", torch.float64).numpy()
+    return scores
+
+
 def plan_windows(spec: NetworkSpec, hop_seconds: float | None = None) -> WindowPlan:
     """Plans the windows of a network over a recording.
 
@@ -121,7 +151,8 @@ class SlidingScorer:
         self._classes = len(spec_of(network).labels)
         self._blocks: list[NDArray[np.float32]] = []  # audio from the newest window's start on
         self._first = 0  # sample the held audio starts at
-        self._waiting: list[tuple[int, NDArray[np.float32]]] = []  # next batch: frame, window [S]
+        # The next batch: first frame, window [S], how much of it is no padding.
+        self._waiting: list[tuple[int, NDArray[np.float32], int]] = []
         self._samples = 0  # received
         self._cut = 0  # windows cut out of the audio
         self._final = 0  # frames returned
@@ -208,7 +239,8 @@ class SlidingScorer:
         for start in starts:
             at = start * self.plan.grid.hop - self._first
             window = audio[at : at + self.plan.window]
-            self._waiting.append((start, np.pad(window, (0, self.plan.window - window.size))))
+            padded = np.pad(window, (0, self.plan.window - window.size))
+            self._waiting.append((start, padded, window.size))
             self._cut += 1
             if len(self._waiting) == self._batch_size:
                 yield
@@ -219,8 +251,8 @@ class SlidingScorer:
 
     def _score(self) -> NDArray[np.float32]:
         """Scores the waiting windows, adds them up, returns what became final [t, C]."""
-        starts = [start for start, _ in self._waiting]
-        strong = self._call(np.stack([window for _, window in self._waiting]))  # [B, T, C]
+        starts, windows, lengths = zip(*self._waiting, strict=True)
+        strong = self._call(np.stack(windows), lengths)  # [B, T, C]
         self._waiting = []
         for start, scores in zip(starts, strong, strict=True):
             first = start - self._final
@@ -233,19 +265,15 @@ class SlidingScorer:
         # All later windows start after this one: nothing before it can change any more.
         return self._release(starts[-1])
 
-    def _call(self, waveforms: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _call(self, waveforms: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float64]:
         """Scores [B, T, C] of waveforms [B, S], checked against the specification."""
         network = self._network
-        parameter = next(iter(network.parameters()), None)
-        batch = torch.from_numpy(waveforms)
         was_training = network.training
         network.train(False)
         try:
-            with torch.inference_mode():
-                output = network(batch if parameter is None else batch.to(parameter.device))
+            strong = call_network(network, waveforms, lengths)
         finally:
             network.train(was_training)
-        strong = output.strong.detach().to("cpu", torch.float64).numpy()
         expected = (len(waveforms), len(self._weights), self._classes)
         if strong.shape != expected:
             raise ScoreError(
@@ -254,8 +282,7 @@ class SlidingScorer:
             )
         if not np.isfinite(strong).all():
             raise ScoreError("the network returned scores that are not finite numbers")
-        checked: NDArray[np.float64] = strong
-        return checked
+        return strong
 
     def _release(self, end: int) -> NDArray[np.float32]:
         """Averages, forgets and returns the frames before ``end``."""

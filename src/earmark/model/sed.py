@@ -93,6 +93,11 @@ class SedNetwork(nn.Module):
                 )
 
     @property
+    def masks_padding(self) -> bool:
+        """Whether the scores depend on which frames are told to be padding."""
+        return self.encoder is not None and self.encoder.settings.mask_padding
+
+    @property
     def tap_widths(self) -> dict[str, int]:
         """Width of the embedding at each tap."""
         if self.encoder is None:
