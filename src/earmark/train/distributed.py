@@ -11,6 +11,7 @@ buffers, optimiser and teacher after every step, and k processes do what one doe
 
 from __future__ import annotations
 
+import inspect
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
@@ -71,11 +73,13 @@ def make_fabric(
             f"{world} processes were started for {nodes} nodes of {devices} devices",
             mend="Leave --devices and --nodes to the launcher, or make them agree",
         )
-    # Buffers are averaged once a step by `StepBuffers`, not taken from one process.
-    many = devices * nodes > 1
-    strategy: Any = (
-        DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if many else "auto"
-    )
+    strategy: Any = "auto"
+    if devices * nodes > 1:
+        # Buffers are averaged once a step by `StepBuffers`, not taken from one process.
+        known = inspect.signature(DistributedDataParallel).parameters
+        buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {buffers: False, "gradient_as_bucket_view": True}
+        strategy = DDPStrategy(**options)
     try:
         return Fabric(
             accelerator=accelerator,
@@ -233,7 +237,8 @@ def mean_figures(fabric: Fabric, figures: dict[str, float]) -> dict[str, float]:
     if fabric.world_size == 1 or not names:
         return figures
     values = torch.tensor([figures[name] for name in names], dtype=torch.float64)
-    return dict(zip(names, reduce_mean(fabric, values).tolist(), strict=True))
+    means = dict(zip(names, reduce_mean(fabric, values).tolist(), strict=True))
+    return {name: means[name] for name in figures}
 
 
 class StepBuffers:

@@ -182,8 +182,7 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
         }
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
             record["validation"] = validate(loop, run)
-            if main:
-                keep_bundles(loop, run, record["validation"])
+            keep_bundles(loop, run, record["validation"])
         if journal is not None:
             journal.write(record)
             _save(run.state(loop.recipe, loop.manifest.fingerprint), loop.out / STATE)
@@ -296,12 +295,17 @@ def validate(loop: Loop, run: Run) -> dict[str, Any]:
 
 
 def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
-    """Write the bundle of this epoch where it is the best so far, and both at the end."""
+    """Write the bundle of this epoch where it is the best so far, and both at the end.
+
+    Every process notes which was best; the first one writes.
+    """
     train_settings, networks = loop.recipe.train, run.networks
     chosen = "student" if train_settings.select == "student_psds" else "teacher"
     postprocess = {"median_seconds": train_settings.median_seconds, "threshold": 0.5}
 
     def save(folder: Path, name: str) -> None:
+        if not loop.fabric.is_global_zero:
+            return
         metrics = validation.get(name, {})
         card = model_card(loop.recipe, loop.manifest, name, run.epoch, metrics, loop.command)
         save_bundle(folder, networks[name], postprocess, card)

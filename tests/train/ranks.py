@@ -1,0 +1,104 @@
+"""What each of two processes does for test_distributed.py: train, score, fail; to a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from earmark.core.config import Recipe
+from earmark.core.errors import EarmarkError
+from earmark.data.manifest import Manifest, load_manifest
+from earmark.model.sed import SedNetwork
+from earmark.train.distributed import make_fabric, refuse_different_processes, shared_scores
+from earmark.train.engine import Run, train
+from earmark.train.recipe import load_recipe
+
+
+def small_recipe(*overrides: str) -> Recipe:
+    """Everything that could go wrong: dropout, batch norms, odd numbers of clips, a centre."""
+    return load_recipe(
+        "mini",
+        [
+            "network.channels=[4,8,8,8,8]",
+            "network.rnn_hidden=8",
+            "network.dropout=0.3",
+            "method.mixup.probability=1.0",
+            "method.embedding={weight: 0.3, hidden: 16, out: 8, detach_steps: 1, center: true}",
+            "method.ramp_steps=2",
+            "train.epochs=2",
+            "train.steps_per_epoch=2",
+            "train.batch={real: 0, synthetic: 5, weak: 3, unlabelled: 3}",
+            "train.validate_every=2",
+            *overrides,
+        ],
+    )
+
+
+def of_kinds(manifest: Manifest, *kinds: str) -> Manifest:
+    """A dataset with only some kinds of label, and nothing to validate on."""
+    sources = tuple(source for source in manifest.train if source.kind in kinds)
+    return Manifest(manifest.root, manifest.labels, sources, {})
+
+
+def learned(run: Run) -> dict[str, Any]:
+    """What a run has made."""
+    state = run.state(small_recipe(), "")
+    return {name: state[name] for name in ("student", "teacher", "optimizer", "step", "best")}
+
+
+def fault(work: Any) -> tuple[str, str]:
+    """The kind and text of the mistake it makes."""
+    try:
+        work()
+    except EarmarkError as error:
+        return type(error).__name__, str(error)
+    return "", ""
+
+
+def main(data: Path, out: Path) -> None:
+    """Run every scenario and save what this process saw of it."""
+    fabric = make_fabric("cpu")
+    fabric.launch()
+    manifest, rank = load_manifest(data), fabric.global_rank
+    everything, strong = small_recipe(), of_kinds(manifest, "strong")
+    seen: dict[str, Any] = {"rank": rank, "world": fabric.world_size}
+
+    def run(recipe: Recipe, name: str, of: Manifest = manifest, **options: Any) -> Run:
+        return train(recipe, of, out / name, fabric=_again(fabric), **options)
+
+    run(everything, "whole", stop_after_epochs=1)
+    seen["whole"] = learned(run(everything, "whole", resume=True))
+    seen["strong"] = learned(run(small_recipe("train.epochs=1"), "strong", strong))
+    seen["taken"] = fault(lambda: run(everything, "whole"))
+    torch.manual_seed(5)
+    network = SedNetwork(everything.network, tuple(manifest.labels)).eval()
+    clips = manifest.splits["validation"].clips
+    seen["scores"] = {
+        name: torch.tensor(table.values)
+        for name, table in shared_scores(fabric, network, clips).items()
+    }
+    missing = [*clips[:2], data / "no-such-clip.wav"]  # the third is the first process's
+    seen["unreadable"] = fault(lambda: shared_scores(fabric, network, missing))
+    seen["other data"] = fault(
+        lambda: refuse_different_processes(fabric, "recipe", f"data {rank}", network)
+    )
+    network.crnn.heads.strong.bias.data += rank
+    seen["other weights"] = fault(
+        lambda: refuse_different_processes(fabric, "recipe", "data", network)
+    )
+    torch.save(seen, out / f"rank{rank}.pt")
+
+
+def _again(fabric: Fabric) -> Fabric:
+    """Another Fabric on the same processes, for it sets up each module but once."""
+    another = make_fabric("cpu", precision="32-true")
+    another.launch()
+    return another
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
