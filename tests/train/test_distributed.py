@@ -231,6 +231,17 @@ def test_devices_that_are_not_there_are_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_launcher_has_the_say_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "6"), ("LOCAL_WORLD_SIZE", "3"), ("RANK", "4")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    strategy: Any = make_fabric("cpu").strategy
+    assert (strategy.num_nodes, strategy.num_processes) == (2, 3)
+    with pytest.raises(ConfigError, match="6 processes were started for 2 nodes of 2 devices"):
+        make_fabric("cpu", devices=2, nodes=2)
+
+
 @pytest.fixture(scope="module")
 def ranks(
     tiny_data: Path, tmp_path_factory: pytest.TempPathFactory

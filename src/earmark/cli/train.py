@@ -21,8 +21,18 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
     ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "auto",
-    devices: Annotated[int, typer.Option(help="Processes, one a device.")] = 1,
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", "--device", help="cpu, cuda, mps, or auto.")
+    ] = "auto",
+    devices: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on each node, one a device; 1, or torchrun's."),
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; 1, or torchrun's.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="32-true, bf16-mixed or 16-mixed, instead of the recipe's."),
+    ] = None,
 ) -> None:
     """Train a detector on strong, weak and unlabelled clips.
 
@@ -35,34 +45,44 @@ def train(
     - interpolation consistency: `--set method.mixup.tau=1`
     - perturbation only: `--set method.mixup.tau=0`
     """
-    from lightning_fabric import Fabric
+    from contextlib import nullcontext
+
     from rich.console import Console
 
     from earmark.cli.progress import TrainingProgress
     from earmark.data.manifest import load_manifest
+    from earmark.train.distributed import ElsewhereError, make_fabric, start
     from earmark.train.engine import train as run_training
     from earmark.train.recipe import load_recipe
 
-    console = Console()
-    settings = load_recipe(recipe, set_ or [])
+    overrides = [*(set_ or []), *([f"train.precision={precision}"] if precision else [])]
+    settings = load_recipe(recipe, overrides)
     manifest = load_manifest(data)
+    fabric = make_fabric(accelerator, devices, nodes, settings.train.precision)
+    start(fabric)
+    console = Console(quiet=not fabric.is_global_zero)
     for source in manifest.train:
         console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips")
     for note in manifest.notes:
         console.print(f"[yellow]note:[/] {note}")
     console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
-    fabric = Fabric(accelerator=device, devices=devices, precision=settings.train.precision)
+    if fabric.world_size > 1:
+        console.print(f"{fabric.world_size} processes share every step's batch")
     command = shlex.join(["earmark", *sys.argv[1:]])
-    with TrainingProgress(console, settings.name, settings.train.steps) as progress:
-        run = run_training(
-            settings,
-            manifest,
-            out,
-            resume=resume,
-            reporter=progress,
-            fabric=fabric,
-            command=command,
-        )
+    progress = TrainingProgress(console, settings.name, settings.train.steps)
+    with progress if fabric.is_global_zero else nullcontext() as reporter:
+        try:
+            run = run_training(
+                settings,
+                manifest,
+                out,
+                resume=resume,
+                reporter=reporter,
+                fabric=fabric,
+                command=command,
+            )
+        except ElsewhereError:
+            raise typer.Exit(2) from None  # the process that failed has said why
     console.print(f"bundle: {out} (epoch {run.best_epoch}); last: {out}/teacher, {out}/student")
 
 

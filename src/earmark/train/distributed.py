@@ -90,7 +90,7 @@ def make_fabric(
         )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"no such device ({str(error).splitlines()[0]})",
+            f"no such device ({str(error).partition('.')[0]})",
             mend="Choose --accelerator cpu, or fewer --devices",
         ) from None
 
