@@ -412,15 +412,19 @@ def draw(results: dict[str, Any]) -> None:
                 label=f"{name}, sed_scores_eval",
             )
         rest = ", ".join(f"{BASE[other]:,} {other}" for other in BASE if other != size)
-        axis.set(xscale="log", yscale="log", xlabel=size, ylabel="seconds", title=rest)
+        axis.set(xscale="log", yscale="log", ylim=(0.02, 40), xlabel=size, title=rest)
+        axis.set_xticks(GROWTH[size], [f"{value:,}" for value in GROWTH[size]])
+        axis.set_xticks([], minor=True)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+    axes[0].set_ylabel("seconds")
+    axes[2].legend(*axes[0].get_legend_handles_labels(), fontsize=8)
     rows = results["large"]
     clips = [row["clips"] for row in rows]
     axes[3].plot(clips, [row["peak_mb"] for row in rows], "o-", label="peak memory, MB")
     axes[3].plot(clips, [1000 * row["scores_gb"] for row in rows], "x--", label="the scores, MB")
     axes[3].plot(clips, [row["scoring_seconds"] for row in rows], "o-", label="scoring, s")
     axes[3].set(yscale="log", xlabel="clips", title="407 classes, 250 frames, streamed")
+    axes[3].set_xticks(clips, [f"{value:,}" for value in clips])
     axes[3].grid(alpha=0.3)
     axes[3].legend(fontsize=8)
     figure.savefig(PICTURE, dpi=110)

@@ -263,7 +263,8 @@ class PsdsAccumulator:
         """The clip's number, or ``None`` if it was dropped."""
         if clip in self._clips.dropped:
             return None
-        check_clips([clip], self._clips.number, "scores", "durations")
+        if clip not in self._clips.number:
+            check_clips([clip], self._clips.number, "scores", "durations")
         if table.labels != self.labels:
             raise ScoreError(
                 f"the score columns of {clip} ({', '.join(table.labels)}) differ from "

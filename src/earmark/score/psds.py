@@ -39,6 +39,7 @@ __all__ = [
     "psds",
     "psds_of_detections",
     "psds_statistics",
+    "several_statistics",
 ]
 
 
