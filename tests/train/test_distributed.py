@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from earmark.core.config import MethodSettings
 from earmark.core.errors import ConfigError
-from earmark.data.dataset import Batch
+from earmark.data.dataset import Batch, Share
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
 from earmark.method.stages import Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train import engine
-from earmark.train.distributed import StepBuffers, deal_step, make_fabric
+from earmark.train.distributed import StepBuffers, deal_step, lone_clips, make_fabric
 from earmark.train.engine import run_record, train
 
 _WORKER = Path(__file__).parent / "ranks.py"
@@ -223,6 +223,13 @@ def _frozen_norms(recipe: Any, manifest: Any, out: Path) -> dict[str, Tensor]:
 def test_a_step_too_small_for_its_parts_is_refused(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="11 clips cannot be dealt into 12 parts"):
         train(small_recipe("train.accumulate=12"), load_manifest(tiny_data), tmp_path)
+
+
+def test_clips_without_a_partner_are_told() -> None:
+    shares = [Share("real", 0, 9, 2), Share("synthetic", 9, 9, 2), Share("weak", 18, 9, 4)]
+    assert lone_clips(shares, 1) == lone_clips(shares, 2) == []
+    assert lone_clips(shares, 3) == ["strong", "weak"]
+    assert lone_clips([Share("weak", 0, 9, 1), Share("real", 9, 9, 4)], 2) == ["weak"]
 
 
 def test_devices_that_are_not_there_are_one_line() -> None:

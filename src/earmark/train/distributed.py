@@ -28,13 +28,14 @@ from torch.nn.parallel import DistributedDataParallel
 from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.scores import ScoreTable
-from earmark.data.dataset import Batch
+from earmark.data.dataset import Batch, Share, deal
 from earmark.data.manifest import Evaluation
 from earmark.detect.evaluate import evaluate_network, evaluate_scores, score_clips
 from earmark.detect.postprocess import PostProcess
 from earmark.method.heads import RunningCentre
 from earmark.method.mixup import Mix, draw_mix
 from earmark.method.parts import PartWeights, count_part, weigh_part
+from earmark.model.sed import SedNetwork
 
 T = TypeVar("T")
 
@@ -167,6 +168,30 @@ def refuse_different_processes(fabric: Fabric, recipe: str, data: str, modules: 
                 f"the processes began with different {what}{shown}",
                 mend="Give all nodes the same recipe, dataset and starting weights",
             )
+
+
+def leave_out_unused(network: SedNetwork) -> None:
+    """Let nothing learn that no loss reaches: processes would wait for its gradient in vain.
+
+    ``mask_embed`` stands for hidden tokens, and only self-supervised pretraining hides any.
+    """
+    if network.encoder is not None:
+        network.encoder.mask_embed.requires_grad_(False)
+
+
+def lone_clips(shares: Sequence[Share], parts: int) -> list[str]:
+    """Kinds of label with a single clip in some part of a step, which has no partner to mix with.
+
+    ``real`` and ``synthetic`` are one kind.
+    """
+    sizes = deal([share.take for share in shares], parts)
+    strong = ("real", "synthetic")
+    kinds = ["strong" if share.name in strong else share.name for share in shares]
+    return [
+        kind
+        for kind in dict.fromkeys(kinds)
+        if any(sum(n for n, k in zip(size, kinds, strict=True) if k == kind) == 1 for size in sizes)
+    ]
 
 
 @dataclass(frozen=True)

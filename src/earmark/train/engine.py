@@ -32,6 +32,8 @@ from earmark.train.distributed import (
     StepBuffers,
     agree,
     deal_step,
+    leave_out_unused,
+    lone_clips,
     make_fabric,
     mean_figures,
     refuse_different_processes,
@@ -143,6 +145,7 @@ def train(
     state = agree(fabric, lambda: _open_run(Path(out), recipe, manifest.fingerprint, resume))
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
+    leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
     run = Run(student, Teacher(student), make_optimizer(student, settings))
     if state is not None:
@@ -153,6 +156,9 @@ def train(
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
     grid, window = network.spec.grid, network.spec.window
     dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
+    lone = lone_clips(shares, settings.accumulate * fabric.world_size)
+    if lone and recipe.method.mixup.probability and fabric.is_global_zero:
+        _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
     loop = Loop(recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command)
     stop = settings.epochs
     if stop_after_epochs is not None:
