@@ -91,7 +91,7 @@ def make_fabric(
         )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"no such device ({str(error).partition('.')[0]})",
+            f"cannot run so ({str(error).partition('.')[0]})",
             mend="Choose --accelerator cpu, or fewer --devices",
         ) from None
 
