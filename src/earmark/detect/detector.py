@@ -115,8 +115,10 @@ class Detector:
             ConfigError: If a setting or the bundle's post-processing is not usable.
         """
         from earmark.model.bundle import load_bundle
+        from earmark.model.packed import pack
 
         bundle = load_bundle(name)
+        pack(bundle.network)
         postprocess = settings.pop("postprocess", None)
         if postprocess is None:
             try:

@@ -1,0 +1,104 @@
+"""Packed weights: the same products, and never a stale one."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from earmark.detect.detector import Detector
+from earmark.detect.postprocess import PostProcess
+from earmark.model.atst import ENCODER_SIZES, AtstFrame
+from earmark.model.bundle import save_bundle
+from earmark.model.packed import PackableLinear, pack
+from earmark.model.sed import SedNetwork
+from earmark.train.recipe import load_recipe
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN"
+)
+
+
+def maker(bias: bool = True) -> tuple[PackableLinear, torch.Tensor]:
+    torch.manual_seed(0)
+    return PackableLinear(48, 40, bias=bias), torch.randn(2, 7, 48)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@torch.no_grad()
+def test_products_are_the_same_and_come_from_the_packed_weight(bias: bool) -> None:
+    layer, x = maker(bias)
+    expected = layer(x)
+    assert pack(layer) == 1
+    with mock.patch.object(functional, "linear", side_effect=AssertionError):
+        torch.testing.assert_close(layer(x), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(layer(x[:, ::2]), expected[:, ::2], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_changed_weight_is_never_multiplied_as_it_was() -> None:
+    changes = {
+        "in place": lambda layer: layer.weight.lerp_(torch.ones(40, 48), 0.5),
+        "loaded": lambda layer: layer.load_state_dict(nn.Linear(48, 40).state_dict()),
+        "assigned": lambda layer: setattr(layer, "weight", nn.Parameter(torch.ones(40, 48))),
+        "data": lambda layer: setattr(layer.weight, "data", torch.ones(40, 48)),
+    }
+    for name, change in changes.items():
+        layer, x = maker()
+        pack(layer)
+        change(layer)
+        expected = functional.linear(x, layer.weight, layer.bias)
+        assert torch.equal(layer(x), expected), name
+
+
+def test_gradients_autocast_and_other_types_take_the_parameter() -> None:
+    layer, x = maker()
+    pack(layer)
+    layer(x).sum().backward()
+    torch.testing.assert_close(layer.weight.grad, x.sum((0, 1)).expand(40, 48))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert layer.double()(x.double()).dtype == torch.float64
+    assert pack(layer) == 0
+
+
+def test_copies_and_state_dicts_know_nothing_of_it() -> None:
+    layer, x = maker()
+    pack(layer)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    twin = copy.deepcopy(layer)
+    assert twin._packed is None
+    with torch.no_grad():
+        torch.testing.assert_close(twin(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+def test_a_packed_encoder_can_be_exported() -> None:
+    encoder = AtstFrame(ENCODER_SIZES["tiny"]).eval()
+    assert pack(encoder) == 16
+    mel = torch.randn(1, 64, 41)
+    with torch.no_grad():
+        program = torch.export.export(encoder, (mel,))
+        assert "mkldnn" not in str(program.graph)
+        torch.testing.assert_close(program.module()(mel), encoder(mel), atol=1e-5, rtol=1e-5)
+
+
+def test_a_detector_of_a_bundle_is_packed(tmp_path: Path) -> None:
+    changes = {"encoder": ENCODER_SIZES["tiny"]}
+    network = SedNetwork(load_recipe("mini").network.model_copy(update=changes), ("a",)).eval()
+    save_bundle(tmp_path / "run", network, PostProcess(median_seconds=0.3).to_dict(), "card")
+    detector = Detector.from_pretrained(tmp_path / "run")
+    packed = [m for m in detector.network.modules() if isinstance(m, PackableLinear)]
+    assert len(packed) == 16
+    assert all(module._packed is not None for module in packed)
+    clip = 0.1 * torch.randn(160_000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(clip[None]).strong[0].numpy()
+    values = detector.score((clip.numpy(), 16_000)).values
+    np.testing.assert_allclose(values[:156], expected, atol=1e-5)
