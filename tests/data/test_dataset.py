@@ -24,6 +24,7 @@ from earmark.data.dataset import (
     Share,
     StepSampler,
     compose,
+    deal,
     frame_targets,
     step_loader,
 )
@@ -150,6 +151,16 @@ def test_every_clip_of_a_step_goes_to_one_part(
             assert max(sizes) - min(sizes) <= 1
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
         assert min(map(len, parts)) > 0
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4, 6, 8, 9, 12])
+def test_the_papers_batch_is_dealt_in_proportion(parts: int) -> None:
+    sizes = deal([24, 24, 48, 48], parts)
+    assert {sum(size) for size in sizes} == {144 // parts}
+    for real, synthetic, weak, unlabelled in sizes:
+        kinds = (real + synthetic, weak, unlabelled)
+        assert max(kinds) - min(kinds) <= 1
+        assert abs(real - 24 / parts) < 1
 
 
 def _tree(root: Path, strong: str | None, weak: bool, unlabelled: bool) -> Path:

@@ -131,3 +131,24 @@ def test_collapse_is_seen() -> None:
     collapsed = collapse_figures(torch.ones(8, 50, 64), _all(8, 50))
     assert collapsed["embedding_std"] < 1e-6
     assert collapsed["embedding_cosine"] == pytest.approx(1.0)
+
+
+def test_cross_entropy_under_cuda_autocast() -> None:
+    """CUDA's autocast refuses it of probabilities; fake tensors tell so without a GPU."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    enabled, kind = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    try:
+        with FakeTensorMode():
+            scores = torch.empty(2, 5, 3, device="cuda")
+            with pytest.raises(RuntimeError, match="unsafe to autocast"):
+                torch.nn.functional.binary_cross_entropy(scores, scores)
+            valid = torch.ones(2, 5, dtype=torch.bool, device="cuda")
+            assert strong_bce(scores, scores, valid).dtype == torch.float32
+            tags = torch.empty(2, 3, device="cuda")
+            assert weak_bce(tags, tags).dtype == torch.float32
+    finally:
+        torch.set_autocast_enabled("cuda", enabled)
+        torch.set_autocast_dtype("cuda", kind)

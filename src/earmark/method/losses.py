@@ -18,16 +18,22 @@ def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     return (values * mask).sum() / count.clamp(min=1.0)
 
 
+def _bce(scores: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy in float32; CUDA's autocast refuses that of probabilities."""
+    with torch.autocast(scores.device.type, enabled=False):
+        return F.binary_cross_entropy(scores.float(), targets.float(), reduction="none")
+
+
 def strong_bce(scores: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
     """Binary cross-entropy of frame probabilities [B, T, C] over valid frames [B, T]."""
-    return masked_mean(F.binary_cross_entropy(scores, targets, reduction="none"), valid)
+    return masked_mean(_bce(scores, targets), valid)
 
 
 def weak_bce(scores: Tensor, targets: Tensor) -> Tensor:
     """Binary cross-entropy of clip probabilities [B, C]; zero for an empty batch."""
     if scores.numel() == 0:
         return scores.sum()
-    return F.binary_cross_entropy(scores, targets)
+    return _bce(scores, targets).mean()
 
 
 def strong_consistency(scores: Tensor, targets: Tensor, valid: Tensor, clips: Tensor) -> Tensor:
