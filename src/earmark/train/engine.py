@@ -148,12 +148,12 @@ def train(
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
     run = Run(student, Teacher(student), make_optimizer(student, settings))
-    if state is not None:
-        run.load(state)
     both = torch.nn.ModuleList([run.student, run.teacher])
     refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
     run.teacher.to(fabric.device)
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
+    if state is not None:
+        run.load(state)  # now that all is on the device: an optimiser's state goes there but once
     grid, window = network.spec.grid, network.spec.window
     dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(shares, settings.accumulate * fabric.world_size)
