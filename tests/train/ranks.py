@@ -9,11 +9,18 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.config import Recipe
+from earmark.core.config import NetworkSettings, Recipe
 from earmark.core.errors import EarmarkError
 from earmark.data.manifest import Manifest, load_manifest
+from earmark.method.losses import strong_bce, weak_bce
 from earmark.model.sed import SedNetwork
-from earmark.train.distributed import make_fabric, refuse_different_processes, shared_scores
+from earmark.train.distributed import (
+    StepBuffers,
+    leave_out_unused,
+    make_fabric,
+    refuse_different_processes,
+    shared_scores,
+)
 from earmark.train.engine import Run, train
 from earmark.train.recipe import load_recipe
 
@@ -59,6 +66,39 @@ def fault(work: Any) -> tuple[str, str]:
     return "", ""
 
 
+def encoder_steps(fabric: Fabric, parts: int) -> dict[str, torch.Tensor]:
+    """Two steps of a tiny ATST-SED on strong labels alone, blocks recomputed, in parts of 2 clips.
+
+    The weak head has no clip to learn from, and ``mask_embed`` nothing to hide.
+    """
+    torch.manual_seed(2)
+    tiny = {"width": 12, "depth": 2, "heads": 3, "merge": 8, "checkpointing": True}
+    small = {"channels": [4, 4, 8, 8, 8, 8, 8], "conv_dropout": 0.0, "rnn_hidden": 8}
+    network = SedNetwork(NetworkSettings.model_validate(small | {"encoder": tiny}), ("a", "b"))
+    leave_out_unused(network)
+    learning = [p for p in network.parameters() if p.requires_grad]
+    wrapped, optimizer = fabric.setup(network, torch.optim.Adam(learning, lr=1e-3))
+    buffers = StepBuffers(fabric, [network], 2)
+    for step in range(2):
+        optimizer.zero_grad()
+        buffers.begin_step()
+        for turn in range(parts):
+            torch.manual_seed(10 * step + turn * fabric.world_size + fabric.global_rank)
+            waveforms, valid = 0.1 * torch.randn(2, 160_000), torch.ones(2, 156, dtype=torch.bool)
+            targets = (torch.rand(2, 156, 2) > 0.5).float()
+            valid[0, 90:] = False
+            buffers.begin_part()
+            with fabric.no_backward_sync(wrapped, enabled=turn < parts - 1):
+                output = wrapped(waveforms, valid)
+                loss = strong_bce(output.strong, targets, valid)
+                loss = loss + weak_bce(output.weak[:0], targets[:0, 0])
+                fabric.backward(loss / parts)
+            buffers.end_part(0.5)
+        buffers.end_step()
+        optimizer.step()
+    return network.state_dict()
+
+
 def main(data: Path, out: Path) -> None:
     """Run every scenario and save what this process saw of it."""
     fabric = make_fabric("cpu")
@@ -73,6 +113,7 @@ def main(data: Path, out: Path) -> None:
     run(everything, "whole", stop_after_epochs=1)
     seen["whole"] = learned(run(everything, "whole", resume=True))
     seen["strong"] = learned(run(small_recipe("train.epochs=1"), "strong", strong))
+    seen["encoder"] = encoder_steps(_again(fabric), 1)
     seen["taken"] = fault(lambda: run(everything, "whole"))
     torch.manual_seed(5)
     network = SedNetwork(everything.network, tuple(manifest.labels)).eval()

@@ -330,6 +330,17 @@ def test_strong_labels_alone_leave_no_parameter_waiting(
     assert _assert_same(learned(run), first["strong"]) > 50
 
 
+def test_an_encoder_learns_on_two_processes_as_on_one(
+    ranks: tuple[Path, list[dict[str, Any]]], one: Fabric
+) -> None:
+    _, (first, second) = ranks
+    assert _assert_same(first["encoder"], second["encoder"]) > 50
+    alone = _ranks.encoder_steps(one, 2)
+    # Adam makes a step of full size of a gradient that is nothing but rounding.
+    for name, value in first["encoder"].items():
+        torch.testing.assert_close(value, alone[name], rtol=0, atol=1e-5, msg=name)
+
+
 def test_every_clip_is_scored_once_by_some_process(
     ranks: tuple[Path, list[dict[str, Any]]], tiny_data: Path
 ) -> None:
