@@ -172,7 +172,7 @@ def tune(
             the highest mean figure. Thresholds are always by class.
         thresholds: ``best`` takes each class's threshold with the highest collar F1 on the clips
             it is tuned on; ``steady`` the mean of such thresholds over 40 resamples of these
-            clips, which is better on other clips, the more so the fewer events there are.
+            clips, which hangs less on single events and is usually better on other clips.
         groups: Name of the group of each clip; clips of a group (of one recording, say) are
             never in different folds.
         base: Settings before tuning; what is not tuned stays as it is there.
