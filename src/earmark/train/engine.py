@@ -18,8 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 
-from earmark.core.config import Recipe, dump_yaml, parse_settings
-from earmark.core.errors import ConfigError
+from earmark.core.config import Recipe, dump_yaml
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
@@ -28,6 +27,7 @@ from earmark.method.teacher import ema_decay
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
+from earmark.train.checkpoint import open_run, part_generator, save_state
 from earmark.train.distributed import (
     StepBuffers,
     agree,
@@ -44,7 +44,6 @@ from earmark.train.journal import Journal
 from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
 
 _log = logging.getLogger(__name__)
-STATE = "state.ckpt"
 
 
 class Reporter(Protocol):
@@ -142,7 +141,7 @@ def train(
     settings = recipe.train
     fabric = fabric or make_fabric(precision=settings.precision)
     start(fabric)
-    state = agree(fabric, lambda: _open_run(Path(out), recipe, manifest.fingerprint, resume))
+    state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     leave_out_unused(network)
@@ -191,7 +190,7 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
             keep_bundles(loop, run, record["validation"])
         if journal is not None:
             journal.write(record)
-            _save(run.state(loop.recipe, loop.manifest.fingerprint), loop.out / STATE)
+            save_state(run.state(loop.recipe, loop.manifest.fingerprint), loop.out)
         loop.fabric.barrier()
         if loop.reporter is not None:
             loop.reporter.on_epoch(record)
@@ -231,7 +230,7 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
         fabric,
         batches,
         settings.accumulate,
-        lambda part: _part_generator(settings.seed, run.step, part),
+        lambda part: part_generator(settings.seed, run.step, part),
         method.mixup,
     )
     total = settings.accumulate * fabric.world_size
@@ -264,12 +263,6 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
     run.step += 1
     run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
     return figures
-
-
-def _part_generator(seed: int, step: int, part: int) -> torch.Generator:
-    """The generator of one part of a step."""
-    key = (seed * 1_000_003 + step) * 1_009 + part
-    return torch.Generator().manual_seed(key % 2**63)
 
 
 def warn_of_collapse(figures: dict[str, float]) -> None:
@@ -327,46 +320,6 @@ def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
     if run.epoch == train_settings.epochs:
         for name in networks:
             save(loop.out / name, name)
-
-
-def _open_run(out: Path, recipe: Recipe, fingerprint: str, resume: bool) -> dict[str, Any] | None:
-    """The state to resume from, or None for a new run; refuses to overwrite another run."""
-    path = out / STATE
-    if not resume:
-        if path.exists():
-            raise ConfigError(
-                "holds a run already", where=out, mend="Add --resume, or choose another folder"
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.yaml").write_text(dump_yaml(recipe), encoding="utf-8")
-        return None
-    if not path.exists():
-        return _open_run(out, recipe, fingerprint, resume=False)
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    _refuse_other_run(state, recipe, fingerprint, out)
-    return state
-
-
-def _refuse_other_run(state: dict[str, Any], recipe: Recipe, fingerprint: str, out: Path) -> None:
-    stored = parse_settings(Recipe, state["recipe"], out / STATE)
-    if stored != recipe:
-        raise ConfigError(
-            "was begun with other settings",
-            where=out / "recipe.yaml",
-            mend="Resume with the same recipe and overrides, or choose another folder",
-        )
-    if state["data"] != fingerprint:
-        raise ConfigError(
-            f"was begun on other data (fingerprint {state['data']}, now {fingerprint})",
-            where=out,
-            mend="Give the same dataset, or choose another folder",
-        )
-
-
-def _save(state: dict[str, Any], path: Path) -> None:
-    draft = path.with_suffix(".part")
-    torch.save(state, draft)
-    draft.replace(path)
 
 
 def run_record(out: str | Path) -> list[dict[str, Any]]:
