@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +65,7 @@ def detect(
     detector = _load(bundle, threshold, batch_size, hop_seconds)
     job = Job(
         kinds=kinds,
-        picture=len(recordings) == 1 if plot is None else plot,
+        picture=len(recordings) == 1 and _can_draw() if plot is None else plot,
         key=_key(detector, hop_seconds),
     )
     if job.picture:
@@ -221,6 +222,10 @@ def _folder(out: Path) -> Path:
             f"cannot be made a folder ({error.strerror})", where=out, mend="Choose another --out"
         ) from None
     return out
+
+
+def _can_draw() -> bool:
+    return find_spec("matplotlib") is not None
 
 
 def _check_matplotlib() -> None:

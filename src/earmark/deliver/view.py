@@ -20,7 +20,7 @@ from earmark.core.audio import AudioSource, read_blocks
 from earmark.core.errors import EarmarkError
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
 from earmark.detect.detector import Result
-from earmark.features.frontend import hertz_to_mel, mel_filterbank
+from earmark.features.mel import hertz_to_mel, mel_to_hertz
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,8 +151,10 @@ def _title(result: Result, span: float, labels: Sequence[str]) -> str:
 
 def _mel_weights() -> NDArray[np.float64]:
     """The picture's mel bands [M, bins], each summing to 1."""
-    filters = mel_filterbank(_FFT // 2 + 1, _BANDS, _LOWEST, SAMPLE_RATE / 2)
-    weights = filters.double().numpy().T
+    span = np.linspace(hertz_to_mel(_LOWEST), hertz_to_mel(SAMPLE_RATE / 2), _BANDS + 2)
+    edges = [mel_to_hertz(mel) for mel in span]
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, _FFT // 2 + 1)
+    weights = np.stack([np.interp(bins, edges[m : m + 3], [0, 1, 0]) for m in range(_BANDS)])
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 

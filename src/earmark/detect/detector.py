@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from earmark.core.audio import AudioSource, audio_info, read_blocks
-from earmark.core.errors import ConfigError, LabelError
+from earmark.core.errors import LabelError
 from earmark.core.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
+from earmark.detect.loading import load_trained
+from earmark.detect.network import spec_of
 from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
-from earmark.detect.sliding import Progress, plan_windows, sliding_scores, spec_of
+from earmark.detect.sliding import Progress, plan_windows, sliding_scores
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from earmark.detect.network import Network
 
 RESULT_COLUMNS = ("filename", "onset", "offset", "event_label", "score")
 
@@ -61,7 +64,8 @@ class Detector:
     """Finds the events of recordings of any length.
 
     Args:
-        network: Scores waveforms [B, S]; carries its specification as ``spec``.
+        network: A PyTorch network or any `earmark.detect.network.WindowScorer`; it carries its
+            specification as ``spec``.
         postprocess: How scores become events, or the dictionary of a bundle's
             ``postprocess.yaml``; the defaults of `PostProcess` when None.
         hop_seconds: Time between window starts; half a window when None.
@@ -76,7 +80,7 @@ class Detector:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         postprocess: PostProcess | Mapping[str, Any] | None = None,
         *,
         hop_seconds: float | None = None,
@@ -114,23 +118,13 @@ class Detector:
             BundleError: If there is no such bundle, or it is not complete.
             ConfigError: If a setting or the bundle's post-processing is not usable.
         """
-        from earmark.model.bundle import load_bundle
-        from earmark.model.packed import pack
-
-        bundle = load_bundle(name)
-        pack(bundle.network)
+        trained = load_trained(name)
         postprocess = settings.pop("postprocess", None)
-        if postprocess is None:
-            try:
-                postprocess = PostProcess.from_dict(bundle.postprocess)
-            except ConfigError as error:
-                where = bundle.path / "postprocess.yaml"
-                raise ConfigError(error.what, where=where, mend=error.mend) from None
         return cls(
-            bundle.network,
-            postprocess,
-            path=bundle.path,
-            fingerprint=bundle.fingerprint,
+            trained.network,
+            trained.postprocess if postprocess is None else postprocess,
+            path=trained.path,
+            fingerprint=trained.fingerprint,
             **settings,
         )
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from earmark.core.audio import load_audio
 from earmark.core.events import events_by_clip
 from earmark.core.scores import ScoreTable
+from earmark.core.spec import NetworkSpec
+from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Evaluation
+from earmark.detect.network import call_network, spec_of
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
-from earmark.detect.sliding import call_network, sliding_scores
-from earmark.model.sed import ModelSpec
+from earmark.detect.sliding import sliding_scores
 from earmark.score.report import metrics_dict
+
+if TYPE_CHECKING:
+    from earmark.detect.network import Network
 
 Progress = Callable[[int, int], None]
 
 
 def score_clips(
-    network: nn.Module,
+    network: Network,
     clips: Iterable[Path],
     *,
     batch_size: int = 16,
@@ -33,7 +37,7 @@ def score_clips(
 
     Clips of at most one window go through the network together; longer ones by sliding windows.
     """
-    spec: ModelSpec = network.spec  # type: ignore[assignment]
+    spec = spec_of(network)
     paths = list(clips)
     tables: dict[str, ScoreTable] = {}
     waiting: list[tuple[str, NDArray[np.float32]]] = []
@@ -53,23 +57,27 @@ def score_clips(
 
 
 def _score_batch(
-    network: nn.Module, members: list[tuple[str, NDArray[np.float32]]], spec: ModelSpec
+    network: Network, members: list[tuple[str, NDArray[np.float32]]], spec: NetworkSpec
 ) -> Iterator[tuple[str, ScoreTable]]:
     waveforms = np.zeros((len(members), spec.window), dtype=np.float32)
     for row, (_, samples) in enumerate(members):
         waveforms[row, : len(samples)] = samples
     strong = call_network(network, waveforms, [len(samples) for _, samples in members])
     for (clip, samples), scores in zip(members, strong, strict=True):
-        frames = spec.grid.frames_covering(len(samples))
+        frames = _grid(spec).frames_covering(len(samples))
         # As in detection, a last incomplete frame, heard but not reported, repeats the one before.
         whole = np.pad(scores, ((0, max(0, frames - len(scores))), (0, 0)), mode="edge")
         yield clip, _table(whole[:frames], len(samples), spec)
 
 
-def _table(scores: NDArray[np.floating[Any]], samples: int, spec: ModelSpec) -> ScoreTable:
+def _table(scores: NDArray[np.floating[Any]], samples: int, spec: NetworkSpec) -> ScoreTable:
     """Frames of scores as a gapless table that ends with the recording."""
-    boundaries = spec.grid.boundaries(len(scores), samples / spec.sample_rate)
+    boundaries = _grid(spec).boundaries(len(scores), samples / spec.sample_rate)
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
+
+
+def _grid(spec: NetworkSpec) -> FrameGrid:
+    return FrameGrid(spec.frame_hop, spec.sample_rate)
 
 
 def evaluate_scores(
@@ -109,19 +117,13 @@ def evaluate_scores(
 
 
 def evaluate_network(
-    network: nn.Module,
+    network: Network,
     evaluation: Evaluation,
     postprocess: PostProcess,
     *,
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score every clip of a split and return its metrics; the network's mode is restored."""
-    training = network.training
-    network.eval()
-    try:
-        tables = score_clips(network, evaluation.clips, batch_size=batch_size, progress=progress)
-    finally:
-        network.train(training)
-    spec: ModelSpec = network.spec  # type: ignore[assignment]
-    return evaluate_scores(tables, evaluation, spec.labels, postprocess)
+    """Score every clip of a split and return its metrics; a network's mode is left as it was."""
+    tables = score_clips(network, evaluation.clips, batch_size=batch_size, progress=progress)
+    return evaluate_scores(tables, evaluation, spec_of(network).labels, postprocess)

@@ -10,82 +10,20 @@ not scored yet is held.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from earmark.core.errors import AudioError, ConfigError, ScoreError
+from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid, WindowPlan, seconds_to_samples
+from earmark.detect.network import as_scorer, spec_of
+
+if TYPE_CHECKING:
+    from earmark.detect.network import Network
 
 Progress = Callable[[int, int], None]
-
-
-class NetworkSpec(Protocol):
-    """What a network says about itself, so that detection never guesses."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the score columns."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second the network listens at."""
-
-    @property
-    def window(self) -> int:
-        """Samples per call."""
-
-    @property
-    def frame_hop(self) -> int:
-        """Samples per output frame."""
-
-
-def spec_of(network: nn.Module) -> NetworkSpec:
-    """Returns a network's specification.
-
-    Raises:
-        ConfigError: If the network has none.
-    """
-    spec = getattr(network, "spec", None)
-    if spec is None:
-        raise ConfigError(
-            "the network does not say what it listens for",
-            mend="Give it a `spec` with labels, sample_rate, window and frame_hop",
-        )
-    return cast(NetworkSpec, spec)
-
-
-def call_network(
-    network: nn.Module, waveforms: NDArray[np.float32], lengths: Sequence[int]
-) -> NDArray[np.float64]:
-    """Strong scores of windows padded at the end, in the network's present mode.
-
-    A network with an encoder is told which frames are padding, as in training: the encoder leaves
-    them aside. To the scores of any other network it makes no difference.
-
-    Args:
-        network: It says ``masks_padding`` if it takes valid frames [B, T] beside waveforms.
-        waveforms: [B, window] samples.
-        lengths: B numbers of samples before the padding.
-
-    Returns:
-        [B, T, C].
-    """
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    inputs = [torch.from_numpy(waveforms).to(device)]
-    if getattr(network, "masks_padding", False):
-        spec = spec_of(network)
-        grid = FrameGrid(hop=spec.frame_hop, sample_rate=spec.sample_rate)
-        sounding = torch.tensor([grid.frames_covering(length) for length in lengths])
-        valid = torch.arange(grid.frames_in(spec.window)) < sounding[:, None]  # [B, T]
-        inputs.append(valid.to(device))
-    with torch.inference_mode():
-        output = network(*inputs)
-    scores: NDArray[np.float64] = output.strong.detach().to("cpu", torch.float64).numpy()
-    return scores
 
 
 def plan_windows(spec: NetworkSpec, hop_seconds: float | None = None) -> WindowPlan:
@@ -125,7 +63,8 @@ class SlidingScorer:
     Windows wait for one another until a batch is full, so a batch of one has the least delay.
 
     Args:
-        network: The network; it is used in evaluation mode and left in the mode it was in.
+        network: What scores windows; a PyTorch network is used in evaluation mode and left in
+            the mode it was in.
         hop_seconds: Time between window starts; half a window when None.
         batch_size: Windows per network call.
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
@@ -136,7 +75,7 @@ class SlidingScorer:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         *,
         hop_seconds: float | None = None,
         batch_size: int = 8,
@@ -145,7 +84,7 @@ class SlidingScorer:
         if batch_size < 1:
             raise ConfigError(f"a batch of {batch_size} windows is empty", mend="Use 1 or more")
         self.plan = plan_windows(spec_of(network), hop_seconds)
-        self._network = network
+        self._network = as_scorer(network)
         self._batch_size = batch_size
         self._weights = np.asarray(self.plan.weights(weighting), dtype=np.float64)
         self._classes = len(spec_of(network).labels)
@@ -265,15 +204,9 @@ class SlidingScorer:
         # All later windows start after this one: nothing before it can change any more.
         return self._release(starts[-1])
 
-    def _call(self, waveforms: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.float64]:
+    def _call(self, waveforms: NDArray[np.float32], lengths: Sequence[int]) -> NDArray[np.floating]:
         """Scores [B, T, C] of waveforms [B, S], checked against the specification."""
-        network = self._network
-        was_training = network.training
-        network.train(False)
-        try:
-            strong = call_network(network, waveforms, lengths)
-        finally:
-            network.train(was_training)
+        strong = self._network.score_windows(waveforms, lengths)
         expected = (len(waveforms), len(self._weights), self._classes)
         if strong.shape != expected:
             raise ScoreError(
@@ -308,7 +241,7 @@ class SlidingScorer:
 
 def sliding_scores(
     blocks: Iterable[NDArray[np.float32]],
-    network: nn.Module,
+    network: Network,
     hop_seconds: float | None = None,
     batch_size: int = 8,
     weighting: str = "hann",
@@ -320,7 +253,7 @@ def sliding_scores(
     Args:
         blocks: The recording's samples at the network's rate, in order, each block [S]; an
             iterator is enough.
-        network: Scores waveforms [B, S]; its ``spec`` gives window, frame hop and labels.
+        network: What scores windows [B, S]; its ``spec`` gives window, frame hop and labels.
         hop_seconds: Time between window starts, rounded down to whole frames; half a window
             when None.
         batch_size: Windows per network call.

@@ -7,16 +7,15 @@ ATST-Frame's (1024-point Hann power, 64 bands); both are settings of the same mo
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from earmark.core.config import ATST_FRONTEND, FrontendSettings
 from earmark.core.timeline import SAMPLE_RATE
+from earmark.features.mel import hertz_to_mel
 
 CRNN_FRONTEND = FrontendSettings()
-__all__ = ["ATST_FRONTEND", "CRNN_FRONTEND", "LogMel", "hertz_to_mel", "mel_filterbank"]
+__all__ = ["ATST_FRONTEND", "CRNN_FRONTEND", "LogMel", "mel_filterbank"]
 
 
 def mel_filterbank(
@@ -35,11 +34,6 @@ def mel_filterbank(
     rising = -distance[:, :-2] / width[:-1]
     falling = distance[:, 2:] / width[1:]
     return torch.minimum(rising, falling).clamp(min=0.0)
-
-
-def hertz_to_mel(hertz: float) -> float:
-    """The HTK mel scale."""
-    return 2595.0 * math.log10(1.0 + hertz / 700.0)
 
 
 class LogMel(nn.Module):

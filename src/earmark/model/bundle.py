@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from earmark import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
-from earmark.model.sed import ModelSpec, SedNetwork
+from earmark.core.spec import ModelSpec
+from earmark.model.sed import SedNetwork
 
 FORMAT = 1
 FILES = ("model.safetensors", "config.yaml", "labels.txt", "postprocess.yaml", "README.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import torch
@@ -11,37 +10,10 @@ from torch.nn import functional
 
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
-from earmark.core.timeline import SAMPLE_RATE, FrameGrid
+from earmark.core.spec import ModelSpec
 from earmark.features.frontend import LogMel
 from earmark.model.atst import AtstFrame, align_tokens
 from earmark.model.crnn import Crnn
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a network listens for and how finely, so that inference never guesses.
-
-    Attributes:
-        labels: Class names in the order of the scores' last axis.
-        frame_hop: Samples of one output frame.
-        window: Samples of one call.
-        sample_rate: In Hz.
-    """
-
-    labels: tuple[str, ...]
-    frame_hop: int
-    window: int = 10 * SAMPLE_RATE
-    sample_rate: int = SAMPLE_RATE
-
-    @property
-    def grid(self) -> FrameGrid:
-        """The output frames on the time line."""
-        return FrameGrid(self.frame_hop, self.sample_rate)
-
-    @property
-    def frames(self) -> int:
-        """Output frames of one window."""
-        return self.grid.frames_in(self.window)
 
 
 class SedOutput(NamedTuple):

@@ -1,0 +1,81 @@
+"""What scores windows, whatever it runs on: the one thing detection asks of a network.
+
+Nothing here needs PyTorch; a network that is a PyTorch module gets its adapter, and loads PyTorch,
+when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ConfigError
+from earmark.core.spec import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class WindowScorer(Protocol):
+    """Scores windows of audio: NumPy in, NumPy out."""
+
+    @property
+    def spec(self) -> NetworkSpec:
+        """Classes, window and frames."""
+
+    def score_windows(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> NDArray[np.floating]:
+        """Strong scores of windows padded with zeros at the end.
+
+        Args:
+            waveforms: [B, window] samples.
+            lengths: B numbers of samples before the padding.
+
+        Returns:
+            [B, T, C] probabilities.
+        """
+
+
+if TYPE_CHECKING:
+    Network = nn.Module | WindowScorer
+    """Anything detection can work with."""
+
+
+def spec_of(network: Network) -> NetworkSpec:
+    """Returns a network's specification.
+
+    Raises:
+        ConfigError: If the network has none.
+    """
+    spec = getattr(network, "spec", None)
+    if spec is None:
+        raise ConfigError(
+            "the network does not say what it listens for",
+            mend="Give it a `spec` with labels, sample_rate, window and frame_hop",
+        )
+    return cast(NetworkSpec, spec)
+
+
+def as_scorer(network: Network) -> WindowScorer:
+    """Returns a network in the form detection works with.
+
+    Args:
+        network: A `WindowScorer`, or a PyTorch module with a ``spec`` that takes waveforms
+            [B, S] and gives an output with ``strong`` [B, T, C].
+    """
+    if hasattr(network, "score_windows"):
+        return cast(WindowScorer, network)
+    from earmark.detect.torch_network import TorchScorer
+
+    return TorchScorer(cast("nn.Module", network))
+
+
+def call_network(
+    network: Network, waveforms: NDArray[np.float32], lengths: Sequence[int]
+) -> NDArray[np.floating]:
+    """Strong scores [B, T, C] of windows [B, S] of which ``lengths`` samples are no padding."""
+    return as_scorer(network).score_windows(waveforms, lengths)
