@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,39 @@ def test_common_labels() -> None:
         common_labels([("x", table()), ("y", other)])
     with pytest.raises(ScoreError, match="no score tables"):
         common_labels([])
+
+
+@pytest.mark.parametrize("name", ["c.tsv", "c.csv", "c.tsv.gz", "c.csv.gz"])
+def test_tables_of_either_kind_with_an_index_or_without(tmp_path: Path, name: str) -> None:
+    rows = [
+        ["onset", "offset", "Löwe", "b c"],
+        ["0", "0.1", "5e-1", "-inf"],
+        ["0.1", "1", "1", "2"],
+    ]
+    between = "\t" if "tsv" in name else ","
+    for index in (False, True):
+        given = [[str(number - 1) if number else "", *row] for number, row in enumerate(rows)]
+        lines = [between.join(row if index else row[1:]) for row in given]
+        data = ("\ufeff" + "\r\n".join(lines)).encode()
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        read = ScoreTable.read(tmp_path / name)
+        assert read.labels == ("Löwe", "b c")
+        assert read.values.tolist() == [[0.5, -np.inf], [1.0, 2.0]]
+        assert read.boundaries.tolist() == [0.0, 0.1, 1.0]
+
+
+def test_numbers_are_those_that_python_reads(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    cells = [repr(value) for value in np.exp(rng.normal(size=300) * 20).tolist()]
+    cells += [f"{value:.25f}" for value in rng.random(300)]
+    lines = [f"{k}\t{k + 1}\t{cell}" for k, cell in enumerate(cells)]
+    path = write(tmp_path / "clip.tsv", "\n".join(["onset\toffset\ta", *lines]))
+    assert ScoreTable.read(path).values[:, 0].tolist() == [float(cell) for cell in cells]
+
+
+def test_a_torn_archive_is_told(tmp_path: Path) -> None:
+    data = gzip.compress(b"onset\toffset\ta\n0\t1\t2\n" * 50)
+    for torn in (data[:-12], b"no archive", data[:30] + b"xxxx" + data[34:]):
+        (tmp_path / "c.tsv.gz").write_bytes(torn)
+        with pytest.raises(ScoreError, match="cannot read the score table"):
+            ScoreTable.read(tmp_path / "c.tsv.gz")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,25 +111,38 @@ class ScoreTable:
 
     @classmethod
     def read(cls, path: str | Path) -> ScoreTable:
-        """Read a tab-separated score table.
+        """Read a score table, separated by tabs or commas as its header is.
+
+        Args:
+            path: The file; one that ends with ``.gz`` is unpacked.
 
         Raises:
             ScoreError: If the file is missing, not a table of numbers, or not a valid table.
         """
-        columns: list[str] = []
-        rows = []
         try:
-            with Path(path).open(encoding="utf-8", newline="") as file:
-                for number, row in enumerate(csv.reader(file, delimiter="\t"), start=1):
-                    if not columns:
-                        columns = row
-                    elif row:
-                        rows.append(_numbers(row, len(columns), f"{path}:{number}"))
-        except (OSError, UnicodeError, csv.Error) as error:
+            raw = Path(path).read_bytes()
+            text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
+        except (OSError, EOFError, UnicodeError, zlib.error) as error:
             raise ScoreError(f"cannot read the score table ({error})", where=path) from None
-        if not rows:
-            raise ScoreError("the score table has no frames", where=path)
-        return cls._from_columns(columns, np.stack(rows), path)
+        lines = text.splitlines()
+        first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
+        header = lines[first] if first < len(lines) else ""
+        delimiter = "," if "," in header and "\t" not in header else "\t"
+        columns = next(csv.reader([header], delimiter=delimiter), [])
+        body = lines[first + 1 :]
+        try:
+            # Correctly rounded, and faster than cell by cell …
+            if not any(body):
+                raise ValueError  # NumPy would only warn
+            numbers = np.loadtxt(body, delimiter=delimiter, comments=None, ndmin=2)
+            if numbers.shape[1:] != (len(columns),):
+                raise ValueError
+        except ValueError:
+            # … which tells the line that is wrong.
+            numbers = _cells(lines, first, delimiter, len(columns), path)
+        if columns[:1] == [""]:  # the index that pandas writes unless told otherwise
+            columns, numbers = columns[1:], numbers[:, 1:]
+        return cls._from_columns(columns, numbers, path)
 
     def write(self, path: str | Path) -> None:
         """Write the table as tab-separated text; reading it gives the same numbers back."""
@@ -136,14 +151,25 @@ class ScoreTable:
         frame.to_csv(path, sep="\t", index=False, lineterminator="\n")
 
 
-def _numbers(row: Sequence[str], size: int, where: str) -> NDArray[np.float64]:
-    """The cells of one line, each rounded correctly from its decimal text."""
-    if len(row) != size:
-        raise ScoreError(f"{len(row)} cells for {size} columns", where=where)
-    try:
-        return np.array([float(cell) for cell in row])
-    except ValueError as error:
-        raise ScoreError(f"a cell is not a number ({error})", where=where) from None
+def _cells(
+    lines: Sequence[str], header: int, delimiter: str, size: int, path: str | Path
+) -> NDArray[np.float64]:
+    """The numbers below a table's header, cell by cell; errors name the line."""
+    rows = []
+    for number, row in enumerate(csv.reader(lines[header + 1 :], delimiter=delimiter), header + 2):
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != size:
+            raise ScoreError(f"{len(row)} cells for {size} columns", where=f"{path}:{number}")
+        try:
+            rows.append([float(cell) for cell in row])
+        except ValueError as error:
+            raise ScoreError(
+                f"a cell is not a number ({error})", where=f"{path}:{number}"
+            ) from None
+    if not rows:
+        raise ScoreError("the score table has no frames", where=path)
+    return np.array(rows)
 
 
 def _check(boundaries: NDArray[np.float64], values: NDArray[Any], labels: tuple[str, ...]) -> None:
