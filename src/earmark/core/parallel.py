@@ -1,0 +1,96 @@
+"""Work shared by processes: each job's result as soon as it is there, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from earmark.core.errors import DataError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Shared = TypeVar("Shared")
+
+_WAITING = 3  # jobs handed out for each process, so that none waits for the next one
+_shared: Any = None  # of this process, set once when it starts
+
+
+def available_cores() -> int:
+    """Cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run_jobs(
+    function: Callable[[Job, Shared], Result],
+    jobs: Iterable[Job],
+    shared: Shared,
+    workers: int,
+) -> Iterator[tuple[Job, Result]]:
+    """Do jobs in several processes, yielding each with its result when it is done.
+
+    Processes are spawned, so a script that asks for several must guard its entry with
+    ``if __name__ == "__main__"``. With one worker everything happens in this process, in order.
+
+    Args:
+        function: Called with a job and ``shared``; importable by its name.
+        jobs: Taken as they are needed; picklable.
+        shared: What all jobs need, sent to each process once.
+        workers: Processes.
+
+    Raises:
+        DataError: A process was killed.
+        Exception: Whatever a job raises; the jobs not begun are dropped.
+    """
+    if workers <= 1:
+        for job in jobs:
+            yield job, function(job, shared)
+        return
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_start, initargs=(shared,)
+    )
+    with pool:
+        try:
+            yield from _fed(pool, function, iter(jobs), workers * _WAITING)
+        except BrokenProcessPool:
+            raise DataError(
+                "a process was killed, perhaps for want of memory",
+                mend="Run again with fewer workers; what is finished is kept.",
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _fed(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Job, Shared], Result],
+    jobs: Iterator[Job],
+    most: int,
+) -> Iterator[tuple[Job, Result]]:
+    """Keep so many jobs with the pool, and no more, however many there are."""
+    pending: dict[Future[Result], Job] = {}
+    while True:
+        for job in islice(jobs, most - len(pending)):
+            pending[pool.submit(_run, function, job)] = job
+        if not pending:
+            return
+        finished = wait(pending, return_when=FIRST_COMPLETED).done
+        for future in [future for future in pending if future in finished]:
+            yield pending.pop(future), future.result()
+
+
+def _start(shared: Any) -> None:
+    global _shared
+    _shared = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+
+
+def _run(function: Callable[[Job, Any], Result], job: Job) -> Result:
+    return function(job, _shared)
