@@ -38,7 +38,7 @@ finally:
 
 def write_recording(path: Path, minutes: int, rate: int, channels: int) -> None:
     """Soundscapes of a minute, tiled; other rates and channels by repetition of samples."""
-    from earmark.data.soundscapes import make_soundscape
+    from earmark.data.scene import make_soundscape
     from earmark.data.sources import SynthesisedSources
     from earmark.data.synth_settings import load_synth_settings
 

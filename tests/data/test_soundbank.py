@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from earmark.core.audio import write_audio
 from earmark.core.errors import DataError
-from earmark.data.soundbank import Soundbank, active_parts, divide_recordings, recording_name
+from earmark.data.soundbank import Soundbank, active_parts
+from earmark.data.soundbank_files import divide_recordings, recording_name
 from earmark.data.supplier import SPLITS, Supplier
 
 RATE = 16_000

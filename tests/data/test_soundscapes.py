@@ -15,8 +15,12 @@ from earmark.core.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import read_durations, read_strong, read_weak
+from earmark.data.code import code_fingerprint
+from earmark.data.scene import make_soundscape
 from earmark.data.soundbank import Soundbank
-from earmark.data.soundscapes import make_soundscape, write_dataset
+from earmark.data.soundscapes import _CODE as CODE
+from earmark.data.soundscapes import write_dataset
+from earmark.data.sources import SynthesisedSources
 from earmark.data.supplier import SPLITS
 from earmark.data.synth_settings import (
     LAYOUT,
@@ -235,7 +239,7 @@ def test_presets() -> None:
         "mini": (800, 400, 1600, 200, 300),
         "mini-long": (4000, 1000, 3000, 300, 500),
     }
-    assert set(preset_names()) == set(expected)
+    assert set(preset_names()) == {*expected, "scaper"}
     for name, counts in expected.items():
         preset = load_synth_settings(name)
         assert tuple(preset.subset(subset).clips for subset in SUBSETS) == counts
@@ -367,8 +371,11 @@ def test_lost_clips_are_restored(dataset: Path, bank: Soundbank, tmp_path: Path)
 
 def test_other_content_is_never_overwritten(dataset: Path, bank: Soundbank, tmp_path: Path) -> None:
     before = digests(dataset)
-    for chosen, seed in ((small(), 6), (small(background_db=-40), 5)):
-        with pytest.raises(DataError, match=r"other settings.*another folder"):
+    for chosen, seed, what in (
+        (small(), 6, "seed"),
+        (small(background_db=-40, weak={"clips": 3}), 5, r"settings.weak.clips, .*background_db"),
+    ):
+        with pytest.raises(DataError, match=rf"differs in .*{what}.*another folder"):
             write_dataset(dataset, bank, chosen, seed)
     assert digests(dataset) == before
     (tmp_path / "letters.txt").write_text("mine")
@@ -376,6 +383,35 @@ def test_other_content_is_never_overwritten(dataset: Path, bank: Soundbank, tmp_
         write_dataset(tmp_path, bank, small(), 5)
     with pytest.raises(DataError, match="not an empty folder"):
         write_dataset(tmp_path / "letters.txt", bank, small(), 5)
+
+
+def test_clips_of_other_code_do_not_join(dataset: Path, bank: Soundbank) -> None:
+    record = dataset / "synth.yaml"
+    text = record.read_text()
+    assert yaml.safe_load(text)["code"] == code_fingerprint(CODE)
+    record.write_text(text.replace("code: ", "code: x"))
+    with pytest.raises(DataError, match=r"it differs in code\. Name another folder"):
+        write_dataset(dataset, bank, small(), 5)
+    record.write_text(text.replace("seed: 5", "seed: ["))
+    with pytest.raises(DataError, match="differs in earmark, code"):
+        write_dataset(dataset, bank, small(), 5)
+    record.write_text(text)
+
+
+def test_the_fingerprint_of_code_is_of_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "sounds_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "bark.py").write_text("LOUD = 1\n")
+    before = code_fingerprint(["sounds_of_a_test"])
+    assert before == code_fingerprint(["sounds_of_a_test"])
+    (package / "bark.py").write_text("LOUD = 2\n")
+    assert code_fingerprint(["sounds_of_a_test"]) != before
+    both = SynthesisedSources().fingerprint
+    assert both == SynthesisedSources(["Dog"]).fingerprint
 
 
 def test_requests_that_make_no_sense(bank: Soundbank, tmp_path: Path) -> None:
@@ -410,6 +446,7 @@ def test_what_the_supplier_lacks_is_told(workers: int, tmp_path: Path) -> None:
             write_audio(tmp_path / "bank" / name, samples)
             rows.append(f"{label},{name},{split}")
     (tmp_path / "bank" / "manifest.csv").write_text("\n".join(rows))
-    with pytest.raises(DataError, match=r"no recording of 'background' .* 'validation'") as caught:
+    missing = r"no recording of 'background' .* '(validation|test)'"
+    with pytest.raises(DataError, match=missing) as caught:
         write_dataset(tmp_path / "out", Soundbank(tmp_path / "bank"), small(), 0, workers=workers)
     assert caught.value.mend is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,15 @@ import typer
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder of the dataset; new, or begun before.")],
     recipe: Annotated[
-        str, typer.Option(help="demo, mini, mini-long, or a YAML file of settings.")
+        str, typer.Option(help="demo, mini, mini-long, scaper, or a YAML file of settings.")
     ] = "mini",
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
     soundbank: Annotated[
         Path | None,
         typer.Option(
             help="Folder of recordings: CLASS/*.wav|flac and background/, optionally "
-            "manifest.csv. Without it all sounds are synthesised."
+            "manifest.csv; Scaper's foreground/ and background/ will do. Without it all sounds "
+            "are synthesised."
         ),
     ] = None,
     clips: Annotated[
@@ -29,6 +29,9 @@ def synth(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes; 0 takes one per available core.")
     ] = 0,
+    jams: Annotated[
+        bool, typer.Option("--jams", help="Write a JAMS file beside each strongly labelled clip.")
+    ] = False,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting: snr_db=[0,20], strong.events=[1,2], …"),
@@ -40,17 +43,27 @@ def synth(
     into another domain (rooms, microphones, noise, level). The subsets never share a recording
     or a random stream. Run it again to go on where it stopped.
 
-    Examples: earmark synth data/mini | earmark synth data/own --soundbank my_sounds --seed 3 |
-    earmark synth data/small --clips strong=100,weak=50,unlabelled=200,validation=30,test=30
+    Numbers may be distributions: `12`, `[6,30]` (uniform), `{choose: [0,6,12]}`,
+    `{normal: {mean: 15, sd: 5}}`, `{truncnorm: {mean: 15, sd: 5, low: 6, high: 30}}`, for snr_db,
+    event_time, source_time, duration, pitch_shift, time_stretch, background_db, and for the
+    number of events. docs/soundscapes.md explains all settings.
+
+    Examples:
+    - `earmark synth data/mini`
+    - `earmark synth data/own --soundbank my_sounds --recipe scaper --seed 3`
+    - `earmark synth data/small --clips strong=100,weak=50,unlabelled=200,validation=30,test=30`
+    - `earmark synth data/own --soundbank my_sounds --set "pitch_shift={normal: {mean: 0, sd: 1}}"
+      --set "strong.counts={Doorbell: 1}" --set "strong.events=[0,3]"`
     """
     from earmark.core.config import apply_overrides, parse_settings
+    from earmark.core.parallel import available_cores
     from earmark.data.soundscapes import write_dataset
     from earmark.data.synth_settings import SynthSettings, load_synth_mapping
 
-    overrides = [*_clip_overrides(clips), *(set_ or [])]
+    overrides = [*_clip_overrides(clips), *(["jams=true"] if jams else []), *(set_ or [])]
     content: dict[str, Any] = apply_overrides(load_synth_mapping(recipe), overrides)
     settings = parse_settings(SynthSettings, content, recipe)
-    supplier = _supplier(soundbank)
+    supplier = _supplier(soundbank, settings)
     with _progress() as bar:
         task = bar.add_task("soundscapes", total=None)
         write_dataset(
@@ -58,17 +71,24 @@ def synth(
             supplier,
             settings,
             seed,
-            workers=workers or _available_cores(),
+            workers=workers or available_cores(),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(_summary(out, settings, supplier.labels))
 
 
-def _supplier(soundbank: Path | None) -> Any:
+def _supplier(soundbank: Path | None, settings: Any) -> Any:
     if soundbank is not None:
         from earmark.data.soundbank import Soundbank
+        from earmark.data.synth_settings import SPLIT_OF, SUBSETS
 
-        return Soundbank(soundbank)
+        used = [name for name in SUBSETS if settings.subset(name).clips]
+        return Soundbank(
+            soundbank,
+            needed={SPLIT_OF[name] for name in used},
+            events=settings.soundbank.events,
+            lengthen=settings.soundbank.background,
+        )
     from earmark.data.sources import SynthesisedSources
 
     return SynthesisedSources()
@@ -114,13 +134,6 @@ def _progress() -> Any:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-
-
-def _available_cores() -> int:
-    """Cores this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _summary(out: Path, settings: Any, labels: tuple[str, ...]) -> str:

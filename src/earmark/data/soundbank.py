@@ -1,50 +1,35 @@
 """A soundbank: a folder of isolated recordings by class, handed out by split.
 
-``CLASS/*.wav`` or ``*.flac`` holds the recordings of a class, ``background/`` those of the
-backgrounds. A ``manifest.csv`` may say which split each file serves; without one the recordings
-are divided by a stable hash of their names. Pieces of one recording (``NAME-1.wav``,
-``NAME-2.wav``) always stay together.
+``CLASS/*.wav`` or ``*.flac`` holds the recordings of a class, ``background/`` (and folders in it)
+those of the backgrounds; the classes may also lie in ``foreground/``, as Scaper has them. A
+``manifest.csv`` may say which split each file serves; without one the recordings are divided by a
+stable hash of their names. Pieces of one recording (``NAME-1.wav``, ``NAME-2.wav``) always stay
+together.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
-import re
-from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.timeline import seconds_to_samples
+from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.data.activity import FRAME, frame_power, runs
-from earmark.data.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS
+from earmark.data.soundbank_files import BACKGROUND, soundbank_files
+from earmark.data.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Origin
 
 logger = logging.getLogger(__name__)
 
 Samples = NDArray[np.float32]
-
-SUFFIXES = (".wav", ".flac")
-BACKGROUND = "background"
-
-#: Names of splits in a manifest, and what Earmark calls them.
-MANIFEST_SPLITS: Mapping[str, str] = {
-    "train-synthetic": "synthetic",
-    "train-real": "real",
-    "validation": "validation",
-    "test": "test",
-}
-#: Share of the recordings each split gets when no manifest says so.
-SPLIT_SHARES: Mapping[str, float] = {
-    "synthetic": 0.4, "real": 0.3, "validation": 0.1, "test": 0.2,
-}  # fmt: skip
 
 _EMPHASIS = np.float32(0.97)
 _CROSSFADE = seconds_to_samples(0.25)
@@ -101,42 +86,6 @@ def active_parts(samples: Samples, gate: Gate = DEFAULT_GATE) -> list[tuple[int,
     return [(a * FRAME, min(b * FRAME, samples.size)) for a, b in runs(opened, bridge)]
 
 
-def divide_recordings(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Assign recordings to splits by a stable hash of their names.
-
-    A recording that serves several classes goes to one split for all of them. Classes with few
-    recordings choose first.
-
-    Args:
-        classes: Class → names of its recordings.
-
-    Returns:
-        Name of a recording → split.
-
-    Raises:
-        DataError: A class has no recording left for one of the splits.
-    """
-    assigned: dict[str, str] = {}
-    for label in sorted(classes, key=lambda name: (len(set(classes[name])), name)):
-        names = sorted(set(classes[label]), key=_stable_hash)
-        counts = dict.fromkeys(SPLIT_SHARES, 0)
-        for name in names:
-            if name in assigned:
-                counts[assigned[name]] += 1
-        for name in names:
-            if name not in assigned:
-                assigned[name] = _neediest(counts, len(names))
-                counts[assigned[name]] += 1
-        if not all(counts.values()):
-            raise DataError(
-                f"class {label!r} has {len(names)} recordings, too few to keep the four splits "
-                "apart",
-                mend="Add recordings (files NAME-1, NAME-2 count as pieces of one recording "
-                "NAME), or write a manifest.csv with event_label, file and split.",
-            )
-    return assigned
-
-
 class Soundbank:
     """A supplier of sounds from a folder of recordings.
 
@@ -146,6 +95,11 @@ class Soundbank:
             test), and ``recording`` for pieces of one recording.
         cache_mib: Decoded recordings kept in memory, at most.
         gate: What counts as the sounding part of a recording.
+        needed: Splits in which every class must have a recording.
+        events: ``active`` hands out one sounding stretch of a recording, ``whole`` all of it,
+            then of any length.
+        lengthen: How a background that is too short is made longer: ``crossfade`` joins random
+            stretches of it, ``loop`` repeats it in order.
 
     Attributes:
         labels: Classes of the folder, sorted.
@@ -157,16 +111,19 @@ class Soundbank:
     """
 
     def __init__(
-        self, folder: str | Path, *, cache_mib: float = 256.0, gate: Gate = DEFAULT_GATE
+        self,
+        folder: str | Path,
+        *,
+        cache_mib: float = 256.0,
+        gate: Gate = DEFAULT_GATE,
+        needed: Collection[str] = SPLITS,
+        events: Literal["active", "whole"] = "active",
+        lengthen: Literal["crossfade", "loop"] = "crossfade",
     ) -> None:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise DataError("no such soundbank folder", where=self.folder)
-        manifest = self.folder / "manifest.csv"
-        # class → split → recording → its files
-        self._files = (
-            _read_manifest(manifest) if manifest.is_file() else _divide_folder(self.folder)
-        )
+        self._files = soundbank_files(self.folder, needed)
         self.labels = tuple(sorted(name for name in self._files if name != BACKGROUND))
         if not self.labels:
             raise DataError(
@@ -180,7 +137,7 @@ class Soundbank:
                 where=self.folder,
                 mend="It needs a folder background/ with recordings in which no class sounds.",
             )
-        self._gate = gate
+        self._gate, self._events, self._lengthen = gate, events, lengthen
         self._cache = _AudioCache(round(cache_mib * 2**20))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -230,10 +187,34 @@ class Soundbank:
             DataError: The class has no recording in the split, or the recording is silent.
             AudioError: The recording cannot be read.
         """
-        samples = self._draw(label, split, rng)
+        return self.traced_event(label, split, rng)[0]
+
+    def traced_event(
+        self, label: str, split: str, rng: np.random.Generator
+    ) -> tuple[Samples, Origin]:
+        """As ``event``, with where the event was taken from."""
+        path, samples = self._draw(label, split, rng)
+        shortest = seconds_to_samples(SHORTEST_EVENT)
+        if self._events == "whole":
+            if not np.any(samples):
+                raise DataError(f"a recording of {label!r} is silent", where=path)
+            start, stop = 0, samples.size
+        else:
+            start, stop = self._active_part(path, samples, rng)
+        event = samples[start:stop].copy()
+        _fade_edges(event, start > 0, stop < samples.size)
+        shortage = shortest - event.size
+        if shortage > 0:  # the whole recording is shorter than any event
+            event = np.pad(event, (0, shortage))
+        return event / max(1.0, float(np.max(np.abs(event)))), self._origin(path, start)
+
+    def _active_part(
+        self, path: Path, samples: Samples, rng: np.random.Generator
+    ) -> tuple[int, int]:
+        """One sounding stretch of a recording, neither too short nor too long."""
         parts = active_parts(samples, self._gate)
         if not parts:
-            raise DataError(f"a recording of {label!r} is silent", where=self.folder / label)
+            raise DataError("the recording is silent", where=path, mend="Leave it out.")
         shortest, longest = seconds_to_samples(SHORTEST_EVENT), seconds_to_samples(LONGEST_EVENT)
         # A fragment is an event only where there is nothing longer.
         parts = [part for part in parts if part[1] - part[0] >= shortest] or parts
@@ -242,12 +223,7 @@ class Soundbank:
         if stop - start > longest:
             start = int(rng.integers(start, stop - longest + 1))
             stop = start + longest
-        event = samples[start:stop].copy()
-        _fade_edges(event, start > 0, stop < samples.size)
-        shortage = shortest - event.size
-        if shortage > 0:  # the whole recording is shorter than any event
-            event = np.pad(event, (0, shortage))
-        return event / max(1.0, float(np.max(np.abs(event))))
+        return start, stop
 
     def background(self, split: str, samples: int, rng: np.random.Generator) -> Samples:
         """Draw a stretch of background, lengthened by cross-faded pieces where it is short.
@@ -264,27 +240,41 @@ class Soundbank:
             DataError: The split has no background, or the drawn one is silent.
             AudioError: The recording cannot be read.
         """
-        recording = self._draw(BACKGROUND, split, rng)
+        return self.traced_background(split, samples, rng)[0]
+
+    def traced_background(
+        self, split: str, samples: int, rng: np.random.Generator
+    ) -> tuple[Samples, Origin]:
+        """As ``background``, with where its beginning was taken from."""
+        path, recording = self._draw(BACKGROUND, split, rng)
         if not np.any(recording):
-            raise DataError("a background is silent", where=self.folder / BACKGROUND)
+            raise DataError("the background is silent", where=path, mend="Leave it out.")
         if recording.size >= samples:
             start = int(rng.integers(recording.size - samples + 1))
             stretch = recording[start : start + samples]
+        elif self._lengthen == "loop":
+            start = int(rng.integers(recording.size))
+            stretch = _looped(recording, samples, start)
         else:
-            stretch = _lengthen(recording, samples, rng)
+            start, stretch = _lengthened(recording, samples, rng)
         if not np.any(stretch):  # a pause longer than the stretch: take the loudest one
             start = max(0, min(int(np.argmax(np.abs(recording))), recording.size - samples))
             stretch = recording[start : start + samples]
-        return stretch / np.float32(max(1.0, float(np.max(np.abs(stretch)))))
+        scaled = stretch / np.float32(max(1.0, float(np.max(np.abs(stretch)))))
+        return scaled, self._origin(path, start)
 
-    def _draw(self, label: str, split: str, rng: np.random.Generator) -> Samples:
+    def _origin(self, path: Path, start: int) -> Origin:
+        return Origin(path.relative_to(self.folder).as_posix(), samples_to_seconds(start))
+
+    def _draw(self, label: str, split: str, rng: np.random.Generator) -> tuple[Path, Samples]:
         """One file of a class: first a recording, then one of its pieces.
 
         So a recording that was cut into many pieces is not heard more often.
         """
         pieces = list(self.recordings(label, split).values())
         files = pieces[int(rng.integers(len(pieces)))]
-        return self._cache.load(files[int(rng.integers(len(files)))])
+        path = files[int(rng.integers(len(files)))]
+        return path, self._cache.load(path)
 
 
 class _AudioCache:
@@ -310,88 +300,6 @@ class _AudioCache:
         return samples
 
 
-Files = dict[str, dict[str, dict[str, tuple[Path, ...]]]]
-
-
-def _read_manifest(path: Path) -> Files:
-    """Class → split → recording → files, as the manifest says; every file must exist."""
-    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
-    split_of: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        lacking = {"event_label", "file", "split"} - set(reader.fieldnames or ())
-        if lacking:
-            raise DataError(f"the manifest lacks the columns {sorted(lacking)}", where=path)
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            split = MANIFEST_SPLITS.get((row["split"] or "").strip())
-            if split is None:
-                raise DataError(
-                    f"unknown split {row['split']!r}",
-                    where=where,
-                    mend=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
-                )
-            audio = path.parent / row["file"]
-            if not audio.is_file():
-                raise DataError(f"listed file {row['file']!r} does not exist", where=where)
-            name = row.get("recording") or recording_name(audio)
-            if split_of.setdefault(name, split) != split:
-                raise DataError(f"recording {name!r} is in two splits", where=where)
-            label = row["event_label"]
-            label = BACKGROUND if label.lower() == BACKGROUND else label
-            gathered[label, split, name].append(audio)
-    return _nested(gathered)
-
-
-def _divide_folder(folder: Path) -> Files:
-    """Class → split → recording → files, divided by the names of the recordings."""
-    audio: dict[str, list[Path]] = {}
-    for part in sorted(folder.iterdir()):
-        if not part.is_dir() or part.name.startswith("."):
-            continue
-        label = BACKGROUND if part.name.lower() == BACKGROUND else part.name
-        found = sorted(path for path in part.iterdir() if path.suffix.lower() in SUFFIXES)
-        if not found:
-            raise DataError(
-                f"class {label!r} has no .wav or .flac file", where=part, mend="Fill or remove it."
-            )
-        audio[label] = found
-    names = {label: [recording_name(path) for path in paths] for label, paths in audio.items()}
-    try:
-        split_of = divide_recordings(names)
-    except DataError as error:
-        raise DataError(error.what, where=folder, mend=error.mend) from None
-    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
-    for label, paths in audio.items():
-        for path in paths:
-            name = recording_name(path)
-            gathered[label, split_of[name], name].append(path)
-    return _nested(gathered)
-
-
-def recording_name(path: Path) -> str:
-    """The recording a file is a piece of: its stem without a trailing ``-NUMBER``."""
-    return re.sub(r"(?<=.)-\d+$", "", path.stem)
-
-
-def _nested(gathered: Mapping[tuple[str, str, str], list[Path]]) -> Files:
-    files: Files = {}
-    for (label, split, name), paths in sorted(gathered.items()):
-        files.setdefault(label, {}).setdefault(split, {})[name] = tuple(sorted(paths))
-    return files
-
-
-def _stable_hash(name: str) -> bytes:
-    return hashlib.sha256(name.encode()).digest()
-
-
-def _neediest(counts: Mapping[str, int], total: int) -> str:
-    """The split furthest below its share; an empty one before all others."""
-    return max(
-        SPLITS, key=lambda split: (counts[split] == 0, SPLIT_SHARES[split] * total - counts[split])
-    )
-
-
 def _at_least(start: int, stop: int, size: int, shortest: int) -> tuple[int, int]:
     """Widen a range to a least length within [0, size], evenly where there is room."""
     lack = shortest - (stop - start)
@@ -411,13 +319,31 @@ def _fade_edges(event: Samples, head: bool, tail: bool) -> None:
         event[event.size - size :] *= ramp[::-1]
 
 
-def _lengthen(recording: Samples, samples: int, rng: np.random.Generator) -> Samples:
-    """Join random stretches of a short recording with equal-power cross-fades."""
+def _lengthened(recording: Samples, samples: int, rng: np.random.Generator) -> tuple[int, Samples]:
+    """Join random stretches of a short recording: where the first begins, and the samples."""
+    first = int(rng.integers(recording.size // 2 + 1))
+
+    def draw() -> int:
+        return int(rng.integers(recording.size // 4 + 1))
+
+    return first, _joined(recording, samples, first, draw)
+
+
+def _looped(recording: Samples, samples: int, start: int) -> Samples:
+    """Repeat a short recording from a start."""
+    return _joined(recording, samples, start, lambda: 0)
+
+
+def _joined(recording: Samples, samples: int, first: int, following: Callable[[], int]) -> Samples:
+    """Stretches from ``first``, then from each ``following``, to the recording's end.
+
+    Each fades in while the one before it fades out, at equal power.
+    """
     fade = min(_CROSSFADE, recording.size // 4)
+    first = min(first, recording.size - fade)
     phase = np.linspace(0, np.pi / 2, fade, dtype=np.float32)
     result = np.zeros(samples, dtype=np.float32)
-    shift = int(rng.integers(recording.size // 2 + 1))
-    piece = recording[shift:].copy()
+    piece = recording[first:].copy()
     position = 0
     while True:
         room = samples - position
@@ -427,5 +353,5 @@ def _lengthen(recording: Samples, samples: int, rng: np.random.Generator) -> Sam
         end = position + piece.size
         position = end - fade  # the next piece fades in while this one fades out
         result[position:end] -= piece[piece.size - fade :] * (1 - np.cos(phase))
-        piece = recording[int(rng.integers(recording.size // 4 + 1)) :].copy()
+        piece = recording[following() :].copy()
         piece[:fade] *= np.sin(phase)

@@ -16,6 +16,8 @@ from scipy import fft
 
 from earmark.core.errors import LabelError
 from earmark.core.timeline import SAMPLE_RATE
+from earmark.data import synthesis
+from earmark.data.code import code_fingerprint
 from earmark.data.synthesis import alarms, animals, backgrounds, impacts, motors, noise, voice
 from earmark.data.synthesis.shaping import (
     Array,
@@ -70,6 +72,11 @@ class SynthesisedSources:
         for label in chosen:
             _check(label, SYNTHESISED_LABELS)
         self.labels: tuple[str, ...] = chosen
+
+    @property
+    def fingerprint(self) -> str:
+        """A short hash of the code that makes the sounds."""
+        return code_fingerprint([__name__, synthesis.__name__])
 
     def event(self, label: str, split: str, rng: np.random.Generator) -> NDArray[np.float32]:
         """Synthesise one isolated event.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -49,3 +50,51 @@ class Supplier(Protocol):
     def background(self, split: str, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Draw a stretch of background, of just so many samples and never silent."""
         ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a sound was taken from.
+
+    Attributes:
+        source: Name of the recording; empty where there is none.
+        seconds: Where in it the sound begins.
+    """
+
+    source: str = ""
+    seconds: float = 0.0
+
+
+@runtime_checkable
+class TracingSupplier(Supplier, Protocol):
+    """A supplier that also says where its sounds are from; they are those of the plain calls."""
+
+    def traced_event(
+        self, label: str, split: str, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], Origin]:
+        """As ``event``."""
+        ...
+
+    def traced_background(
+        self, split: str, samples: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], Origin]:
+        """As ``background``."""
+        ...
+
+
+def traced_event(
+    supplier: Supplier, label: str, split: str, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], Origin]:
+    """An event of any supplier, with its origin as far as that is known."""
+    if isinstance(supplier, TracingSupplier):
+        return supplier.traced_event(label, split, rng)
+    return supplier.event(label, split, rng), Origin()
+
+
+def traced_background(
+    supplier: Supplier, split: str, samples: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], Origin]:
+    """A background of any supplier, with its origin as far as that is known."""
+    if isinstance(supplier, TracingSupplier):
+        return supplier.traced_background(split, samples, rng)
+    return supplier.background(split, samples, rng), Origin()

@@ -20,7 +20,8 @@ from earmark.core.audio import write_audio
 from earmark.core.config import Recipe
 from earmark.core.events import write_events
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
-from earmark.data.soundscapes import make_soundscape, write_dataset
+from earmark.data.scene import make_soundscape
+from earmark.data.soundscapes import write_dataset
 from earmark.data.sources import SynthesisedSources
 from earmark.data.synth_settings import SynthSettings, load_synth_settings
 from earmark.deliver.view import plot_detection
