@@ -26,6 +26,7 @@ from earmark.score.f1 import (
 )
 from earmark.score.psds import PSDS1, PsdsAccumulator, PsdsParameters, psds, psds_of_detections
 from earmark.score.report import metrics_dict
+from earmark.score.settings import MetricSettings
 from earmark.score.tagging import tagging_metrics
 
 CASES = json.loads((Path(__file__).parent / "data" / "edge_cases.json").read_text(encoding="utf-8"))
@@ -333,7 +334,7 @@ def test_clips_without_events_count_and_the_report_says_whether_they_do() -> Non
     found = detections_from_scores(tables, 0.5)
     rest = (tables, found, given.truth, given.durations, given.labels)
     counted = metrics_dict(*rest, of=3)
-    dropped = metrics_dict(*rest, of=3, drop_eventless=True)
+    dropped = metrics_dict(*rest, of=3, settings=MetricSettings(drop_eventless=True))
     assert (counted["clips"], dropped["clips"]) == (3, 2)
     assert counted["parameters"]["clips_without_events"] == "counted"
     assert dropped["parameters"]["clips_without_events"] == "dropped"

@@ -17,12 +17,13 @@ from earmark.score.bootstrap import bootstrap
 from earmark.score.f1 import collar_f1, collar_statistics, detections_from_scores
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
 from earmark.score.report import metrics_dict
+from earmark.score.settings import MetricSettings
 
 F1 = {"collar_f1", "intersection_f1", "segment_f1", "tagging_f1"}
 MACRO = {"psds1", "psds2", "tagging_map"} | F1 | {f"{name}_best" for name in F1}
 MICRO = {f"{name}_micro" for name in MACRO if "f1" in name}
 KEYS = MACRO | MICRO | {
-    "per_class", "thresholds", "intervals", "clips", "of", "fingerprint", "evaluation",
+    "per_class", "thresholds", "intervals", "clips", "of", "missing", "fingerprint", "evaluation",
     "parameters", "warnings",
 }  # fmt: skip
 Tables = Callable[[Any], dict[str, ScoreTable]]
@@ -174,7 +175,10 @@ def test_detections_alone_have_what_needs_no_scores(case: Any, tables: Tables) -
 
 
 def test_the_old_mean_of_cross_triggers_is_named(case: Any, tables: Tables) -> None:
-    new, old = (report(case, tables(case), ct_mean=mean) for mean in ("others", "old"))
+    new, old = (
+        report(case, tables(case), settings=MetricSettings.with_scenarios({}, ct_mean=mean))
+        for mean in ("others", "old")
+    )
     assert old["parameters"]["psds2"]["ct_mean"] == "old"
     expected = psds(
         tables(case), case.truth, case.durations, replace(PSDS2, ct_mean="old")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -12,12 +13,14 @@ import pytest
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
+from earmark.score.aligned import averaged
 from earmark.score.bootstrap import bootstrap, draw_clips
 from earmark.score.compare import compare_systems
 from earmark.score.f1 import collar_statistics, detections_from_scores
 from earmark.score.fingerprint import evaluation_fingerprint
+from earmark.score.measure import Task, measure_tables
 from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
-from earmark.score.report import metric_statistics, metrics_dict
+from earmark.score.report import comparison_dict, metric_statistics, metrics_dict, report
 from earmark.score.seeds import across_seeds
 
 Tables = Callable[[Any], dict[str, ScoreTable]]
@@ -201,6 +204,62 @@ def test_seeds_must_be_of_the_same_evaluation(case: Any, tables: Tables) -> None
         across_seeds([runs[0], runs[1] | {"evaluation": "else"}])
     with pytest.raises(ScoreError, match="no reports"):
         across_seeds([])
+
+
+def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(
+    case: Any, tables: Tables
+) -> None:
+    task = Task(tuple(case.values), case.truth, case.durations, case.labels)
+    runs = []
+    for seed in range(3):
+        scores = worse(tables(case), seed)  # in another order of clips
+        own = replace(task, clips=tuple(scores) if seed else task.clips)
+        runs.append(measure_tables(scores, detections_from_scores(scores, case.threshold), own))
+    found = report(runs, resamples=60)
+    alone = [report([run], resamples=60) for run in runs]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["seeds"] == 3
+    assert set(alone[0]) <= set(found) | {"thresholds"}
+    for name, low_high in found["intervals"].items():
+        values = [one[name] for one in alone]
+        assert found[name] == pytest.approx(np.mean(values))
+        assert found["sd"][name] == pytest.approx(np.std(values, ddof=1))
+        assert [run[name] for run in found["runs"]] == values
+        assert low_high[0] <= low_high[1]
+    label = next(iter(found["per_class"]["psds1"]))
+    values = [one["per_class"]["psds1"][label] for one in alone]
+    assert found["per_class"]["psds1"][label] == pytest.approx(np.mean(values))
+    assert found["per_class_sd"]["psds1"][label] == pytest.approx(np.std(values, ddof=1))
+    assert found["evaluation"] == alone[0]["evaluation"]
+    together = averaged([run.statistics for run in runs])
+    weights = draw_clips(np.random.default_rng(1), together["psds1"].eventful(), 4)
+    place = [[run.task.clips.index(clip) for clip in task.clips] for run in runs]
+    for name, statistics in together.items():
+        drawn = []
+        for run, order in zip(runs, place, strict=True):
+            own_weights = np.empty_like(weights)
+            own_weights[:, order] = weights
+            drawn.append(run.statistics[name].resampled(own_weights)[""])
+        assert statistics.resampled(weights)[""] == pytest.approx(np.mean(drawn, axis=0)), name
+
+
+def test_systems_of_several_runs_are_compared_by_their_means(case: Any, tables: Tables) -> None:
+    task = Task(tuple(case.values), case.truth, case.durations, case.labels)
+
+    def measured(scores: dict[str, ScoreTable]) -> Any:
+        return measure_tables(scores, detections_from_scores(scores, case.threshold), task)
+
+    good, bad = measured(tables(case)), [measured(worse(tables(case), seed)) for seed in range(2)]
+    found = comparison_dict([good], bad, resamples=100)["segment_f1_best"]
+    values = [run.statistics["segment_f1_best"].result().macro for run in bad]
+    assert found["second"] == pytest.approx(np.mean(values))
+    assert found["low"] > 0
+    again = comparison_dict([good, good], bad, resamples=100)["segment_f1_best"]
+    assert again == pytest.approx(found)
+    other = replace(task, clips=task.clips[1:])
+    fewer = measure_tables(tables(case), {}, other)
+    with pytest.raises(ScoreError, match=f"first run are not in the 2.: {task.clips[0]}"):
+        report([good, fewer])
 
 
 # --- fingerprints -------------------------------------------------------------------------------

@@ -10,15 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
-from earmark.score.best import SweepStatistics
+from earmark.score.aligned import check_alike, reordered
 from earmark.score.bootstrap import Statistics, interval, resampled_values
-from earmark.score.events import check_clips
-from earmark.score.f1 import F1Statistics
-from earmark.score.statistics import PsdsStatistics
-from earmark.score.tagging import PrecisionStatistics
 
 
 @dataclass(frozen=True)
@@ -75,13 +70,13 @@ def compare_systems(
             mend=f"One has {', '.join(first) or 'none'}, the other {', '.join(second) or 'none'}.",
         )
     for name in names:
-        _check_alike(name, first[name], second[name])
-    order = _places(first[names[0]].clips, second[names[0]].clips)
+        check_alike(name, first[name], second[name], ("first", "second", "system"))
+    clips = first[names[0]].clips
     systems: list[dict[str, Statistics]] = [
         {name: first[name] for name in names},
-        {name: _Reordered(second[name], first[names[0]].clips, order) for name in names},
+        {name: reordered(second[name], clips) for name in names},
     ]
-    once = np.ones((1, len(order)), dtype=np.int64)
+    once = np.ones((1, len(clips)), dtype=np.int64)
     values = resampled_values(systems, resamples=resamples, rng=rng, level=level, progress=progress)
     found = {}
     for name in names:
@@ -93,68 +88,3 @@ def compare_systems(
             better = float(np.mean((a > b) + 0.5 * (a == b)))
             found[f"{name}{ending}"] = Comparison(one, other, one - other, low, high, better)
     return found
-
-
-@dataclass(frozen=True)
-class _Reordered:
-    """Statistics that take weights of clips in another order."""
-
-    statistics: Statistics
-    clips: tuple[str, ...]
-    order: NDArray[np.int64]  # for each of the statistics' clips its place in ``clips``
-
-    def eventful(self) -> NDArray[np.bool_]:
-        found = np.zeros(len(self.clips), dtype=np.bool_)
-        found[self.order] = self.statistics.eventful()
-        return found
-
-    def resampled(self, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        return self.statistics.resampled(weights[:, self.order])
-
-
-def _places(clips: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
-    place = {clip: number for number, clip in enumerate(clips)}
-    return np.array([place[clip] for clip in wanted], dtype=np.int64)
-
-
-def _check_alike(name: str, first: Statistics, second: Statistics) -> None:
-    check_clips(first.clips, set(second.clips), "first system", "second")
-    check_clips(second.clips, set(first.clips), "second system", "first")
-    order = _places(first.clips, second.clips)
-    one, other = _truth(first), _truth(second)
-    if one is None or other is None:
-        return
-    if sorted(one[0]) != sorted(other[0]):
-        raise ScoreError(f"the two systems have other classes: {_unlike(one[0], other[0])}")
-    columns = [one[0].index(label) for label in other[0]]
-    differing = np.flatnonzero((one[1][order][:, columns] != other[1]).any(axis=1))
-    if len(differing):
-        raise ScoreError(
-            f"the truth of {second.clips[differing[0]]} differs between the two systems in {name} "
-            f"({len(differing)} clips in all)"
-        )
-    if isinstance(first, PsdsStatistics) and isinstance(second, PsdsStatistics):
-        if first.parameters != second.parameters:
-            raise ScoreError(f"{name} of the two systems was measured with other parameters")
-        if not np.allclose(first.durations[order], second.durations, rtol=0, atol=1e-6):
-            raise ScoreError(f"the durations of the two systems differ in {name}")
-
-
-def _unlike(first: tuple[str, ...], second: tuple[str, ...]) -> str:
-    return ", ".join(sorted(set(first) ^ set(second)))
-
-
-def _truth(
-    statistics: Statistics,
-) -> tuple[tuple[str, ...], NDArray[np.float64]] | None:  # fmt: skip
-    """Classes, and what is true in each clip: number of events or seconds, ``[N, C]``."""
-    if isinstance(statistics, PrecisionStatistics):
-        return _truth(statistics.ranking)
-    if isinstance(statistics, F1Statistics | SweepStatistics):
-        return statistics.labels, statistics.true.astype(np.float64)
-    if not isinstance(statistics, PsdsStatistics):
-        return None
-    truth = statistics.truth
-    seconds = np.zeros((len(statistics.clips), len(statistics.labels)))
-    np.add.at(seconds, (truth.clip, truth.label), truth.seconds)
-    return statistics.labels, np.round(seconds, 6)

@@ -20,6 +20,7 @@ from earmark.score.intersections import intersect, pairs_in_clip
 from earmark.score.matching import largest_matching
 
 Ints = NDArray[np.int64]
+Counts = NDArray[np.integer[Any]]
 COUNTED = ("tp", "fp", "fn")
 
 
@@ -84,9 +85,9 @@ class F1Statistics:
 
     labels: tuple[str, ...]
     clips: tuple[str, ...]
-    tp: Ints
-    detected: Ints
-    true: Ints
+    tp: Counts
+    detected: Counts
+    true: Counts
     warnings: tuple[str, ...]
 
     def result(self, weights: NDArray[np.int64] | None = None) -> F1Result:
@@ -97,6 +98,7 @@ class F1Statistics:
         """
         once = np.ones(len(self.clips), dtype=np.int64) if weights is None else weights
         tp, detected, true = (once @ counts for counts in (self.tp, self.detected, self.true))
+        tp, detected, true = (total.astype(np.int64) for total in (tp, detected, true))
         if not true.any():
             raise ScoreError("no class has ground truth", mend="F1 needs at least one true event.")
         counts = {
@@ -118,7 +120,11 @@ class F1Statistics:
 
     def resampled(self, weights: Ints) -> dict[str, NDArray[np.float64]]:
         """Macro ("") and micro ("_micro") F1 of each of R resamples, from weights ``[R, N]``."""
-        tp, detected, true = (weights @ counts for counts in (self.tp, self.detected, self.true))
+        # As floats, which are exact for whole numbers and much faster to multiply.
+        drawn = weights.astype(np.float64)
+        tp, detected, true = (
+            drawn @ counts.astype(np.float64) for counts in (self.tp, self.detected, self.true)
+        )
         by_class = _share(2 * tp, detected + true)
         total = tp.sum(axis=1), (detected + true).sum(axis=1)
         return {
@@ -385,10 +391,15 @@ def _statistics(
     """Statistics from clip and label of each true positive, each positive, each true event."""
     shape = len(names), len(labels)
     tp, detected, true = (
-        np.bincount(clip * shape[1] + label, minlength=shape[0] * shape[1]).reshape(shape)
+        small(np.bincount(clip * shape[1] + label, minlength=shape[0] * shape[1]).reshape(shape))
         for clip, label in pairs
     )
     return F1Statistics(tuple(labels), tuple(names), tp, detected, true, tuple(warnings))
+
+
+def small(counts: Counts) -> Counts:
+    """Whole numbers in as few bytes as they need: there may be millions, most of them 0."""
+    return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def _active_segments(events: EventArrays, seconds: float, last: Ints | None) -> Ints:

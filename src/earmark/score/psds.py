@@ -18,11 +18,10 @@ from earmark.score.curves import Curve
 from earmark.score.events import TIME_DECIMALS, Events, check_clips, tidy
 from earmark.score.intersections import intersect
 from earmark.score.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
+from earmark.score.settings import Convention
 from earmark.score.statistics import OperatingPoints, PsdsResult, PsdsStatistics
 from earmark.score.sweeps import class_sweeps
 from earmark.score.thresholds import CT, FP, TP, Steps
-
-Convention = Literal["sed_scores_eval", "psds_eval"]
 
 __all__ = [
     "Convention",

@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, Literal, TypedDict
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable, common_labels
-from earmark.score.best import (
-    BestF1,
-    SweepStatistics,
-    best_collar_statistics,
-    best_intersection_statistics,
-    best_segment_statistics,
-)
+from earmark.score.aligned import averaged
+from earmark.score.best import BestF1, SweepStatistics
 from earmark.score.bootstrap import Statistics, bootstrap
-from earmark.score.events import Events, check_clips
-from earmark.score.f1 import (
-    F1Statistics,
-    collar_statistics,
-    intersection_statistics,
-    segment_statistics,
-)
+from earmark.score.compare import Comparison, compare_systems
+from earmark.score.events import Events
+from earmark.score.f1 import F1Statistics
 from earmark.score.fingerprint import evaluation_fingerprint
-from earmark.score.psds import PSDS1, PSDS2, PsdsStatistics, several_statistics
-from earmark.score.tagging import PrecisionStatistics, tag_statistics, tagging_statistics
+from earmark.score.measure import Measurement, Scores, Task, measure_detections, measure_tables
+from earmark.score.psds import PsdsStatistics
+from earmark.score.seeds import across_seeds
+from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
+from earmark.score.tagging import PrecisionStatistics
 
+__all__ = [
+    "COLLAR",
+    "INTERSECTION",
+    "LEVEL",
+    "Measured",
+    "SEGMENT",
+    "comparison_dict",
+    "measure",
+    "metric_statistics",
+    "metrics_dict",
+    "report",
+]
 
-class _Collar(TypedDict):
-    onset_collar: float
-    offset_collar: float
-    offset_share: float
-
-
-class _Intersection(TypedDict):
-    dtc: float
-    gtc: float
-
-
-class _Segment(TypedDict):
-    segment_seconds: float
-
-
-COLLAR: _Collar = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_share": 0.2}
-INTERSECTION: _Intersection = {"dtc": 0.5, "gtc": 0.5}
-SEGMENT: _Segment = {"segment_seconds": 1.0}
 LEVEL = 0.95
-
-Scores = Mapping[str, ScoreTable]
 Progress = Callable[[int, int], None]
 
 
@@ -64,11 +47,11 @@ def metrics_dict(
     labels: Sequence[str],
     *,
     of: int,
+    missing: Sequence[str] = (),
     fingerprint: str | None = None,
+    settings: MetricSettings | None = None,
     resamples: int = 0,
     seed: int = 0,
-    drop_eventless: bool = False,
-    ct_mean: Literal["others", "old"] = "others",
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure score tables and detections of the same clips.
@@ -85,52 +68,31 @@ def metrics_dict(
         durations: Seconds by clip id.
         labels: The classes, as in the score tables.
         of: Number of clips in the evaluation list.
+        missing: Those of the list that could not be scored.
         fingerprint: Identifies the data; that of the evaluation itself if not given.
+        settings: What is measured; PSDS1, PSDS2 and all of the rest if not given.
         resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
         seed: Seed of the draws.
-        drop_eventless: Whether to leave out clips without truth, from every metric.
-        ct_mean: Over which classes PSDS2 averages cross triggers: the ``"others"``, or all
-            (``"old"``), as papers did until 2022.
         progress: Called with draws done and draws in all.
 
     Returns:
-        Macro scores ``psds1``, ``psds2``, ``collar_f1``, ``intersection_f1``, ``segment_f1``,
-        ``tagging_f1``, ``tagging_map``; of the F1 scores ``…_micro``, ``…_best`` (each class at its
-        best threshold) and ``…_best_micro``; ``per_class`` (metric → class → number; classes
-        without truth are missing), ``thresholds`` (metric → class → best threshold, ``None`` if
-        not finite), ``intervals`` (metric → [low, high]), ``clips``, ``of``, ``fingerprint``,
-        ``evaluation`` (fingerprint of clips, truth, durations, classes and parameters),
-        ``parameters``, ``warnings``; fit for JSON.
+        As :func:`report`.
 
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    statistics, notes = _statistics(
-        scores, detections, truth, durations, labels, drop_eventless, ct_mean
+    task = Task(
+        clips=tuple(durations if scores is None else scores),
+        truth=truth,
+        durations=durations,
+        labels=tuple(labels),
+        settings=settings or MetricSettings(),
+        of=of,
+        missing=tuple(missing),
+        fingerprint=fingerprint,
     )
-    clips = next(iter(statistics.values())).clips
-    parameters = _parameters(drop_eventless, ct_mean)
-    found = measure(statistics)
-    warnings = [*notes, *(line for line in found.warnings if line not in notes)]
-    intervals = {}
-    if resamples:
-        rng = np.random.default_rng(seed)
-        ends = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
-        intervals = {name: list(interval) for name, interval in ends.items()}
-    evaluation = evaluation_fingerprint(clips, truth, durations, labels, parameters)
-    drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
-    return {
-        **found.values,
-        "per_class": found.per_class,
-        "thresholds": found.thresholds,
-        "intervals": intervals,
-        "clips": len(clips),
-        "of": of,
-        "fingerprint": evaluation if fingerprint is None else fingerprint,
-        "evaluation": evaluation,
-        "parameters": {**parameters, "intervals": drawn, "warnings": warnings},
-        "warnings": warnings,
-    }
+    found = _measurement(scores, detections, task)
+    return report([found], resamples=resamples, seed=seed, progress=progress)
 
 
 def metric_statistics(
@@ -140,17 +102,155 @@ def metric_statistics(
     durations: Mapping[str, float],
     labels: Sequence[str],
     *,
-    drop_eventless: bool = False,
-    ct_mean: Literal["others", "old"] = "others",
+    settings: MetricSettings | None = None,
 ) -> dict[str, Statistics]:
     """What :func:`metrics_dict` computes its numbers from, by metric: to compare systems with.
 
     Arguments and errors as there.
     """
-    return _statistics(scores, detections, truth, durations, labels, drop_eventless, ct_mean)[0]
+    clips = tuple(durations if scores is None else scores)
+    task = Task(clips, truth, durations, tuple(labels), settings or MetricSettings())
+    return _measurement(scores, detections, task).statistics
 
 
-@dataclasses.dataclass(frozen=True)
+def _measurement(scores: Scores | None, detections: Events, task: Task) -> Measurement:
+    if scores is None:
+        return measure_detections(detections, task)
+    return measure_tables(scores, detections, task)
+
+
+def report(
+    runs: Sequence[Measurement],
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The numbers of a system, or the means over several runs of it.
+
+    Args:
+        runs: Counts of each run, on the same task.
+        resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
+        seed: Seed of the draws.
+        progress: Called with draws done and draws in all.
+
+    Returns:
+        Macro scores ``psds1``, ``psds2`` (and other scenarios), ``collar_f1``,
+        ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``; of the F1 scores
+        ``…_micro``, ``…_best`` (each class at its best threshold) and ``…_best_micro``;
+        ``per_class`` (metric → class → number; classes without truth are missing),
+        ``thresholds`` (metric → class → best threshold, ``None`` if not finite), ``intervals``
+        (metric → [low, high]), ``clips``, ``of``, ``missing``, ``fingerprint``, ``evaluation``
+        (fingerprint of clips, truth, durations, classes and parameters), ``parameters``,
+        ``warnings``; fit for JSON. Of several runs also ``seeds`` (their number), ``sd`` (metric →
+        standard deviation over runs), ``per_class_sd`` and ``runs`` (the numbers of each); all
+        other numbers are means.
+
+    Raises:
+        ScoreError: If the runs are not of the same task, or no class has truth.
+    """
+    task, statistics = runs[0].task, averaged([run.statistics for run in runs])
+    notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
+    measured = [measure(run.statistics) for run in runs]
+    warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
+    told = _identity(task)
+    ends = {}
+    if resamples:
+        rng = np.random.default_rng(seed)
+        found = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
+        ends = {name: list(interval) for name, interval in found.items()}
+    drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
+    stated = task.settings.to_dict() | {"intervals": drawn, "warnings": warnings}
+    if runs[0].thresholds is not None and "psds1" in runs[0].statistics:
+        stated["thresholds"] = runs[0].thresholds
+    rest = {"intervals": ends, **told, "parameters": stated, "warnings": warnings}
+    return {**_numbers(measured, told), **rest}
+
+
+def _coarse(run: Measurement) -> list[str]:
+    """A warning where PSDS is of some thresholds only."""
+    if run.thresholds is None or not any(name.startswith("psds") for name in run.statistics):
+        return []
+    many = "1 threshold is" if run.thresholds == 1 else f"{run.thresholds} thresholds are"
+    return [f"PSDS of detections at {many} a lower bound of PSDS over all thresholds"]
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    """What was measured on which clips."""
+    durations = task.durations or dict.fromkeys(task.clips, 0.0)
+    evaluation = evaluation_fingerprint(
+        task.clips, task.truth, durations, task.labels, task.settings.to_dict()
+    )
+    return {
+        "clips": len(task.clips),
+        "of": len(task.clips) if task.of is None else task.of,
+        "missing": list(task.missing),
+        "fingerprint": evaluation if task.fingerprint is None else task.fingerprint,
+        "evaluation": evaluation,
+    }
+
+
+def _numbers(measured: Sequence[Measured], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of one run; of several the means, what they spread, and each."""
+    several = [
+        {**one.values, "per_class": one.per_class, "thresholds": one.thresholds} for one in measured
+    ]
+    if len(several) == 1:
+        return several[0]
+    found = across_seeds([one | dict(told) for one in several])
+    metrics, classes = found["metrics"], found["per_class"]
+    return {
+        **{name: metrics[name]["mean"] for name in metrics},
+        "per_class": {
+            name: {label: of["mean"] for label, of in by_class.items()}
+            for name, by_class in classes.items()
+        },
+        "seeds": len(several),
+        "sd": {name: metrics[name]["sd"] for name in metrics},
+        "per_class_sd": {
+            name: {label: of["sd"] for label, of in by_class.items()}
+            for name, by_class in classes.items()
+        },
+        "runs": several,
+    }
+
+
+def comparison_dict(
+    first: Sequence[Measurement],
+    second: Sequence[Measurement],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, dict[str, float]]:
+    """Two systems, each of one run or several, on the same clips: paired bootstrap by metric.
+
+    Args:
+        first: Runs of system A.
+        second: Runs of system B.
+        resamples: Draws of clips.
+        seed: Seed of the draws.
+        progress: Called with draws done and draws in all.
+
+    Returns:
+        By metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and ``better``,
+        as of :class:`earmark.score.compare.Comparison`.
+
+    Raises:
+        ScoreError: If clips (they are named), truth, classes or parameters differ.
+    """
+    found: dict[str, Comparison] = compare_systems(
+        averaged([run.statistics for run in first]),
+        averaged([run.statistics for run in second]),
+        resamples=resamples,
+        rng=np.random.default_rng(seed),
+        level=LEVEL,
+        progress=progress,
+    )
+    return {name: vars(one) for name, one in found.items()}
+
+
+@dataclass(frozen=True)
 class Measured:
     """Numbers of several metrics: macro and micro, by class, best thresholds, and warnings."""
 
@@ -183,83 +283,3 @@ def measure(statistics: Mapping[str, Statistics]) -> Measured:
             found.values[name], found.per_class[name] = precision.mean, precision.per_class
         found.warnings.extend(line for line in warnings if line not in found.warnings)
     return found
-
-
-def _statistics(
-    scores: Scores | None,
-    detections: Events,
-    truth: Events,
-    durations: Mapping[str, float],
-    labels: Sequence[str],
-    drop_eventless: bool,
-    ct_mean: Literal["others", "old"],
-) -> tuple[dict[str, Statistics], list[str]]:
-    """Statistics by metric, and what was left out before any was made."""
-    labels = tuple(labels)
-    if scores is not None:
-        found = common_labels(scores.items())
-        if labels != found:
-            raise ScoreError(
-                f"the score tables have the classes {', '.join(found)}, not {', '.join(labels)}"
-            )
-        check_clips(scores, durations, "scores", "durations")
-    clips = tuple(durations if scores is None else scores)
-    check_clips(detections, set(clips), "detections", "clips that count")
-    notes = []
-    if drop_eventless:
-        kept = tuple(clip for clip in clips if any(b > a for a, b, _ in truth.get(clip, ())))
-        notes.append(f"{len(clips) - len(kept)} clips without events dropped")
-        clips = kept
-    truth = {clip: truth.get(clip, ()) for clip in clips}
-    detections = {clip: detections.get(clip, ()) for clip in clips}
-    statistics = _of_detections(detections, truth, labels, clips)
-    if scores is None:
-        return statistics, notes
-    tables = {clip: scores[clip] for clip in clips}
-    seconds = {clip: durations[clip] for clip in clips}
-    return _of_scores(tables, truth, seconds, ct_mean) | statistics | _best(
-        tables, truth, seconds
-    ), notes  # fmt: skip
-
-
-def _of_scores(
-    scores: Scores, truth: Events, durations: Mapping[str, float], ct_mean: Literal["others", "old"]
-) -> dict[str, Statistics]:
-    second = dataclasses.replace(PSDS2, ct_mean=ct_mean)
-    psds1, psds2 = several_statistics(scores, truth, durations, [PSDS1, second])
-    return {"psds1": psds1, "psds2": psds2}
-
-
-def _of_detections(
-    detections: Events, truth: Events, labels: Sequence[str], clips: Sequence[str]
-) -> dict[str, Statistics]:
-    given = detections, truth, labels
-    return {
-        "collar_f1": collar_statistics(*given, clips=clips, **COLLAR),
-        "intersection_f1": intersection_statistics(*given, clips=clips, **INTERSECTION),
-        "segment_f1": segment_statistics(*given, clips=clips, **SEGMENT),
-        "tagging_f1": tag_statistics(*given, clips),
-    }
-
-
-def _best(scores: Scores, truth: Events, durations: Mapping[str, float]) -> dict[str, Statistics]:
-    given = scores, truth, durations
-    tags = tagging_statistics(scores, truth)
-    return {
-        "collar_f1_best": best_collar_statistics(*given, **COLLAR),
-        "intersection_f1_best": best_intersection_statistics(*given, **INTERSECTION),
-        "segment_f1_best": best_segment_statistics(*given, **SEGMENT),
-        "tagging_f1_best": tags.best,
-        "tagging_map": tags.average_precision,
-    }
-
-
-def _parameters(drop_eventless: bool, ct_mean: Literal["others", "old"]) -> dict[str, Any]:
-    return {
-        "psds1": asdict(PSDS1),
-        "psds2": asdict(dataclasses.replace(PSDS2, ct_mean=ct_mean)),
-        "collar_f1": dict(COLLAR),
-        "intersection_f1": dict(INTERSECTION),
-        "segment_f1": dict(SEGMENT),
-        "clips_without_events": "dropped" if drop_eventless else "counted",
-    }

@@ -200,7 +200,7 @@ def tag_sweeps(
 def _f1_statistics(
     detected: Bools, true: Bools, clips: Sequence[str], labels: Sequence[str]
 ) -> F1Statistics:
-    tp, positive, actual = (found.astype(np.int64) for found in (detected & true, detected, true))
+    tp, positive, actual = (found.astype(np.uint8) for found in (detected & true, detected, true))
     return F1Statistics(tuple(labels), tuple(clips), tp, positive, actual, ())
 
 

@@ -1,0 +1,123 @@
+"""What is measured, and by which rules."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypedDict
+
+from earmark.core.errors import ScoreError
+from earmark.score.parameters import PSDS1, PSDS2, PsdsParameters
+
+Convention = Literal["sed_scores_eval", "psds_eval"]
+CONVENTIONS: tuple[Convention, ...] = ("sed_scores_eval", "psds_eval")
+NAME = re.compile(r"psds[a-z0-9_]*")
+
+
+class _Collar(TypedDict):
+    onset_collar: float
+    offset_collar: float
+    offset_share: float
+
+
+class _Intersection(TypedDict):
+    dtc: float
+    gtc: float
+
+
+class _Segment(TypedDict):
+    segment_seconds: float
+
+
+COLLAR: _Collar = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_share": 0.2}
+INTERSECTION: _Intersection = {"dtc": 0.5, "gtc": 0.5}
+SEGMENT: _Segment = {"segment_seconds": 1.0}
+SCENARIOS: Mapping[str, PsdsParameters] = MappingProxyType({"psds1": PSDS1, "psds2": PSDS2})
+
+
+@dataclass(frozen=True)
+class MetricSettings:
+    """What is measured, and by which rules.
+
+    Args:
+        scenarios: Each PSDS by the name it has in the report.
+        drop_eventless: Whether to leave out clips without truth, from every metric.
+        best: Whether to measure what needs all scores in memory at once: F1 scores of each class
+            at its best threshold, and the average precision of tags.
+        like: Whose conventions hold for PSDS of detections, as of
+            :func:`earmark.score.psds.psds_of_detections`.
+
+    Raises:
+        ScoreError: If a scenario has no fit name, or the convention is unknown.
+    """
+
+    scenarios: Mapping[str, PsdsParameters] = field(default_factory=lambda: dict(SCENARIOS))
+    drop_eventless: bool = False
+    best: bool = True
+    like: Convention = "sed_scores_eval"
+
+    def __post_init__(self) -> None:
+        for name in self.scenarios:
+            if not NAME.fullmatch(name):
+                raise ScoreError(
+                    f"a PSDS cannot be called {name!r}",
+                    mend="Call it psds and letters, digits or _: psds_strict, psds3.",
+                )
+        if self.like not in CONVENTIONS:
+            raise ScoreError(
+                f"no library's conventions are called {self.like!r}",
+                mend=f"Known are {' and '.join(CONVENTIONS)}.",
+            )
+
+    @classmethod
+    def with_scenarios(
+        cls, extra: Mapping[str, PsdsParameters], *, ct_mean: Literal["others", "old"] = "others"
+    ) -> MetricSettings:
+        """PSDS1 and PSDS2, further scenarios, and one mean of cross triggers for PSDS2."""
+        second = dataclasses.replace(PSDS2, ct_mean=ct_mean)
+        return cls(scenarios={"psds1": PSDS1, "psds2": second, **extra})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ``parameters`` of a report; two reports with the same have the same rules."""
+        told: dict[str, Any] = {name: asdict(given) for name, given in self.scenarios.items()}
+        told |= {
+            "collar_f1": dict(COLLAR),
+            "intersection_f1": dict(INTERSECTION),
+            "segment_f1": dict(SEGMENT),
+            "clips_without_events": "dropped" if self.drop_eventless else "counted",
+        }
+        return told if self.like == CONVENTIONS[0] else {**told, "like": self.like}
+
+
+def read_scenario(text: str) -> tuple[str, PsdsParameters]:
+    """A PSDS as it is written on a command line: ``dtc=0.5,gtc=0.5,max_efpr=50``.
+
+    Args:
+        text: Parameters of `PsdsParameters` by name, separated by commas; ``dtc`` and ``gtc`` must
+            be there. ``name=psds_strict`` says what it is called in the report, ``psds`` if
+            nothing does.
+
+    Raises:
+        ScoreError: If a parameter is unknown, missing or impossible.
+    """
+    known = [one.name for one in dataclasses.fields(PsdsParameters)]
+    given: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or name not in (*known, "name") or name in given:
+            what = "twice" if name in given else "no parameter of a PSDS"
+            raise ScoreError(
+                f"{part.strip()!r} in {text!r} is {what}",
+                mend=f"Write NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
+            )
+        try:
+            given[name] = value if name in ("name", "ct_mean") else float(value)
+        except ValueError:
+            raise ScoreError(f"{value!r} in {text!r} is not a number") from None
+    name = given.pop("name", "psds")
+    if not {"dtc", "gtc"} <= set(given):
+        raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", mend="Write dtc=0.5,gtc=0.5,…")
+    return name, PsdsParameters(**given)
