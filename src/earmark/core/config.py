@@ -281,10 +281,13 @@ class TrainSettings(Settings):
     """The loop: length, optimiser, precision, validation.
 
     Attributes:
-        lr: Peak learning rate; ``lr_groups`` maps a parameter-name prefix to another one.
+        lr: Peak learning rate; ``lr_groups`` maps a prefix of parameter names to another one, as
+            ``crnn.cnn.``; the longest prefix of a name counts.
         encoder_lr: Peak rate of the encoder's last norm, or null for ``lr``; every block below
-            has ``encoder_lr_decay`` times the rate of the one above it.
-        frozen: Prefixes of the network's parameter names that do not learn (``encoder.``).
+            has ``encoder_lr_decay`` times the rate of the one above it, patch and position
+            embeddings that below the first block.
+        frozen: Prefixes of the network's parameter names that do not learn (``encoder.``); their
+            modules are in evaluation mode.
         warmup_steps: Of the exponential ramp exp(-5(1-s)²).
         lr_final: Share of the peak rate that the cosine ends at.
         batch: Clips of one optimiser step, however many parts and devices it is dealt over.

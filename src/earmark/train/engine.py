@@ -41,7 +41,13 @@ from earmark.train.distributed import (
     start,
 )
 from earmark.train.journal import Journal
-from earmark.train.optim import learning_rate, make_optimizer, set_learning_rate
+from earmark.train.optim import (
+    freeze,
+    learning_rate,
+    make_optimizer,
+    set_learning_rate,
+    train_mode,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -146,6 +152,7 @@ def train(
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
+    freeze(student, settings.frozen)
     run = Run(student, Teacher(student), make_optimizer(student, settings))
     both = torch.nn.ModuleList([run.student, run.teacher])
     refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
@@ -212,6 +219,7 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     )
     batches = iter(step_loader(loop.dataset, sampler, settings.workers))
     loop.student.train()
+    train_mode(run.student, settings.frozen)
     for _ in range(settings.steps_per_epoch):
         figures = optimizer_step(loop, run, batches)
         for name, value in figures.items():

@@ -1,8 +1,14 @@
-"""Optimiser, parameter groups and the learning-rate schedule."""
+"""Optimiser, parameter groups and the learning-rate schedule.
+
+Names of parameters are the network's (``encoder.blocks.0.…``, ``crnn.cnn.…``, ``crnn.rnn.…``); the
+heads of the embedding loss, which stand beside the network, are ``heads.…``.
+"""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -11,6 +17,8 @@ from torch import nn
 from earmark.core.config import TrainSettings
 from earmark.core.errors import ConfigError
 from earmark.method.teacher import ramp
+
+_BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -26,31 +34,88 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     return settings.lr_final + (1.0 - settings.lr_final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """Adam or AdamW with one group per prefix of ``lr_groups`` and one for the rest.
+def own_name(name: str) -> str:
+    """The name that settings use of a parameter or module of a `Student`."""
+    return name.removeprefix("network.")
 
-    The longest matching prefix of a parameter's name decides.
+
+def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:
+    """Let the parameters whose names begin so learn nothing.
 
     Raises:
         ConfigError: A prefix matches no parameter.
     """
+    named = [(own_name(name), parameter) for name, parameter in module.named_parameters()]
+    for prefix in prefixes:
+        chosen = [parameter for name, parameter in named if name.startswith(prefix)]
+        if not chosen:
+            raise ConfigError(
+                f"train.frozen: no parameter is called {prefix}…",
+                mend=f"The network has {', '.join(_parts(name for name, _ in named))}",
+            )
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+
+
+def train_mode(module: nn.Module, frozen: Iterable[str]) -> None:
+    """Training mode for all but the frozen modules, whose batch norms and dropouts stand still."""
+    prefixes = tuple(frozen)
+    module.train()
+    for name, part in module.named_modules():
+        if name and prefixes and f"{own_name(name)}.".startswith(prefixes):
+            part.eval()
+
+
+def encoder_layer(name: str, depth: int) -> int | None:
+    """How many layers below its output a parameter of the encoder lies; None for any other.
+
+    ATST-SED's counting: 0 is the last norm, 1 the last block, ``depth`` the first one and
+    ``depth`` + 1 what embeds patches and positions.
+    """
+    if not name.startswith("encoder."):
+        return None
+    if name.startswith("encoder.norm_frame."):
+        return 0
+    block = _BLOCK.match(name)
+    return depth + 1 if block is None else depth - int(block[1])
+
+
+def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
+    """Adam or AdamW over what learns, in groups of one peak rate each.
+
+    The longest prefix of ``lr_groups`` that a name begins with decides; where there is none, the
+    encoder's layers have ``encoder_lr · encoder_lr_decay^k`` (`encoder_layer`) and all else ``lr``.
+
+    Raises:
+        ConfigError: A prefix matches nothing that learns, there is an ``encoder_lr`` but no
+            encoder, or nothing learns at all.
+    """
+    named = [(own_name(name), parameter) for name, parameter in module.named_parameters()]
     prefixes = sorted(settings.lr_groups, key=len, reverse=True)
-    groups: dict[str, list[nn.Parameter]] = {prefix: [] for prefix in (*prefixes, "")}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            groups[next((p for p in prefixes if name.startswith(p)), "")].append(parameter)
-    idle = [prefix for prefix in prefixes if not groups[prefix]]
-    if idle:
-        raise ConfigError(f"train.lr_groups: no parameter is called {', '.join(idle)}…")
-    parts: list[dict[str, Any]] = [
-        {
-            "params": members,
-            "lr": settings.lr_groups.get(prefix, settings.lr),
-            "peak": settings.lr_groups.get(prefix, settings.lr),
-        }
-        for prefix, members in groups.items()
-        if members
-    ]
+    blocks = [int(found[1]) for name, _ in named if (found := _BLOCK.match(name))]
+    depth = max(blocks, default=-1) + 1
+    if settings.encoder_lr is not None and not depth:
+        raise ConfigError("train.encoder_lr: the network has no encoder")
+    top = settings.lr if settings.encoder_lr is None else settings.encoder_lr
+    groups: dict[str, dict[str, Any]] = {
+        prefix: {"params": [], "peak": settings.lr_groups[prefix]} for prefix in prefixes
+    }
+    for name, parameter in named:
+        if not parameter.requires_grad:
+            continue
+        layer = encoder_layer(name, depth)
+        group, peak = next(((p, 0.0) for p in prefixes if name.startswith(p)), ("", settings.lr))
+        if not group and layer is not None:
+            group, peak = f"encoder layer {layer}", top * settings.encoder_lr_decay**layer
+        groups.setdefault(group, {"params": [], "peak": peak})["params"].append(parameter)
+    if idle := [prefix for prefix in prefixes if not groups[prefix]["params"]]:
+        raise ConfigError(
+            f"train.lr_groups: no parameter that learns is called {', '.join(idle)}…",
+            mend=f"The network has {', '.join(_parts(name for name, _ in named))}",
+        )
+    if not groups:
+        raise ConfigError("train.frozen: nothing is left to learn")
+    parts = [group | {"lr": group["peak"], "name": name} for name, group in groups.items()]
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
     return kind(parts, lr=settings.lr, weight_decay=settings.weight_decay)
 
@@ -60,3 +125,10 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: Tra
     share = learning_rate(step, settings)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
+
+
+def _parts(names: Iterable[str]) -> list[str]:
+    """Prefixes worth proposing: the first two words of names, one of the encoder's."""
+    words = [name.split(".") for name in names]
+    short = [word[:1] if word[0] == "encoder" else word[:2] for word in words]
+    return list(dict.fromkeys(".".join(word) + "." for word in short))
