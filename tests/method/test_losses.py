@@ -96,9 +96,9 @@ def test_frame_weights_by_hand() -> None:
 
 def test_frame_energy_of_waveform_and_mel() -> None:
     wave = torch.cat([torch.zeros(1, 80), torch.full((1, 80), 2.0)], dim=1)
-    torch.testing.assert_close(frame_energy(wave, 2), torch.tensor([[0.0, 4.0]]))
+    torch.testing.assert_close(frame_energy(wave, 80, 2), torch.tensor([[0.0, 4.0]]))
     mel = torch.ones(1, 5, 10)
-    torch.testing.assert_close(frame_energy(mel, 2), torch.full((1, 2), 5.0))
+    torch.testing.assert_close(frame_energy(mel, 4, 3), torch.tensor([[5.0, 5.0, 2.5]]))
 
 
 def test_masked_bce_equals_bce_of_the_valid_part() -> None:

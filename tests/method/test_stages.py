@@ -100,8 +100,8 @@ def test_the_objective_is_the_weighted_sum_of_its_parts(step: int) -> None:
     expected = (
         figures["strong"]
         + 0.25 * figures["weak"]
-        + ramp(step, 100) * (3 * figures["mean_teacher"] + 5 * figures["pseudo_label"])
-        + ramp(step, 100) * 0.7 * figures["embedding"]
+        + ramp(step + 1, 100) * (3 * figures["mean_teacher"] + 5 * figures["pseudo_label"])
+        + ramp(step + 1, 100) * 0.7 * figures["embedding"]
     )
     assert figures["loss"] == pytest.approx(expected, rel=1e-5)
 

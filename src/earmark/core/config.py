@@ -246,12 +246,15 @@ class MethodSettings(Settings):
         ema: Largest decay of the teacher's moving average.
         ema_horizon: The average's horizon as a share of the steps so far, so that it grows with
             the run; null uses ``ema`` from the first step.
-        warp_probability: Of a frequency warp, drawn per clip and network.
+        warp_probability: Of a frequency warp of the encoder's log-mel, or of the only one where
+            there is no encoder; student and teacher each have crops of their own.
         warp_range: Smallest and largest share of bands kept by a warp.
+        warp_per: Each ``clip`` is warped or not and has its own crop, or one draw decides for
+            the whole batch and all clips of a ``kind`` share a crop, as in ATST-SED v1.
         teacher_sees: ``clean`` clips, whose scores are then mixed as the labels are, or the
             student's own ``mixture`` (ATST-SED v1's first stage): plain mean teacher.
-        consistency: Mean of the consistency losses over all clips (``clip``) or first within,
-            then over the kinds of label (``kind``; v1's interpolation consistency).
+        consistency: Mean of the loss on composed clips over all clips (``clip``), or first
+            within, then over the kinds of label (``kind``; v1's interpolation consistency).
     """
 
     mixup: MixupSettings = MixupSettings()
@@ -264,6 +267,7 @@ class MethodSettings(Settings):
     ema_horizon: Annotated[float, Field(gt=0)] | None = None
     warp_probability: Share = 0.0
     warp_range: tuple[float, float] = (0.6, 1.0)
+    warp_per: Literal["clip", "kind"] = "clip"
     teacher_sees: Literal["clean", "mixture"] = "clean"
     consistency: Literal["clip", "kind"] = "clip"
 

@@ -121,13 +121,17 @@ def embedding_loss(
     return masked_mean(loss * (length.detach() > 1e-6), valid)
 
 
-def frame_energy(x: Tensor, frames: int) -> Tensor:
-    """Mean energy of each output frame of waveforms [B, S] or linear mels [B, F, L]: [B, frames].
+def frame_energy(x: Tensor, hop: int, frames: int) -> Tensor:
+    """Mean energy of each frame of waveforms [B, S] or linear mels [B, F, L]: [B, frames].
 
-    Samples (or mel frames) are split evenly over the frames by adaptive pooling.
+    Args:
+        x: Amplitudes, or mels whose bands are summed.
+        hop: Samples, or mel frames, of one frame.
+        frames: How many; beyond the end of ``x`` there is silence.
     """
     power = x.square() if x.dim() == 2 else x.sum(dim=1)
-    return F.adaptive_avg_pool1d(power.unsqueeze(1), frames).squeeze(1)
+    power = F.pad(power, (0, max(0, hop * frames - power.shape[1])))[:, : hop * frames]
+    return power.reshape(len(power), frames, hop).mean(dim=2)
 
 
 @torch.no_grad()

@@ -23,14 +23,20 @@ class Mix:
     """One draw for a batch.
 
     Attributes:
-        coefficient: λ, [B] in [0.5, 1].
+        coefficient: λ, [B] in [0.5, 1], or in [0, 1] where it is not folded.
         partner: π, [B] row of the partner, within the same kind of label.
-        composed: [B] True where the mixture is a composition. λ = 1 never is.
+        composed: [B] True where the mixture is a composition. λ = 1 of a clip's own never is.
     """
 
     coefficient: Tensor
     partner: Tensor
     composed: Tensor
+
+    @property
+    def mixed(self) -> Tensor:
+        """[B] True where the mixture differs from the clip."""
+        itself = self.partner == torch.arange(len(self.partner), device=self.partner.device)
+        return (self.coefficient < 1.0) & ~itself
 
     def to(self, device: torch.device) -> Mix:
         """The same draw on a device."""
@@ -40,20 +46,30 @@ class Mix:
 def draw_mix(kinds: Tensor, settings: MixupSettings, generator: torch.Generator) -> Mix:
     """Draw coefficients, partners and modes for a batch.
 
+    With ``per: kind`` a kind has one λ and one mode, whoever is whose partner: a clip that the
+    permutation leaves in its place is mixed with itself and counts as its kind does, as in
+    ATST-SED v1. With ``per: clip`` such a clip has λ = 1 and is plain.
+
     Args:
         kinds: [B] number of each clip's kind of label; partners stay within a kind.
         settings: Distribution, threshold and probability of mixing the batch.
         generator: Source of every draw, on the CPU.
     """
-    batch = len(kinds)
+    batch, by_kind = len(kinds), settings.per == "kind"
     partner = torch.arange(batch)
     coefficient = torch.ones(batch)
-    if torch.rand((), generator=generator) < settings.probability:
-        draws = _beta(settings.alpha, batch, generator)
-        coefficient = torch.maximum(draws, 1.0 - draws)
-        for kind in set(kinds.tolist()):
-            rows = torch.nonzero(kinds == kind).squeeze(1)
-            partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
+    if torch.rand((), generator=generator) >= settings.probability:
+        return Mix(coefficient, partner, torch.zeros(batch, dtype=torch.bool))
+    present, number = torch.unique(kinds, return_inverse=True)
+    draws = _beta(settings.alpha, len(present) if by_kind else batch, generator)
+    if settings.fold:
+        draws = torch.maximum(draws, 1.0 - draws)
+    coefficient = draws[number] if by_kind else draws
+    for kind in present:
+        rows = torch.nonzero(kinds == kind).squeeze(1)
+        partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
+    if by_kind:
+        return Mix(coefficient, partner, coefficient <= settings.tau)
     alone = partner == torch.arange(batch)
     coefficient = torch.where(alone, torch.ones(()), coefficient)
     composed = (coefficient <= settings.tau) & (coefficient < 1.0)
@@ -97,6 +113,7 @@ def mix_targets(targets: Tensor, mix: Mix, how: Literal["soft", "max"] = "soft")
         joined = torch.maximum(targets, other)
     else:
         coefficient = _column(mix.coefficient, targets)
-        joined = coefficient * targets + (1.0 - coefficient) * other
+        # Rounding may go past 1, where there is no cross-entropy.
+        joined = (coefficient * targets + (1.0 - coefficient) * other).clamp(0.0, 1.0)
     composed = mix.composed.reshape(-1, *([1] * (targets.dim() - 1)))
     return torch.where(composed, joined, targets)

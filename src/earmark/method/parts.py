@@ -27,7 +27,8 @@ class PartWeights:
         clips: For means over the clips of one kind, by kind.
         all_frames: For means over the valid frames of all mixtures.
         all_clips: For means over all clips.
-        own_frames: For means over the frames in which the clips themselves have sound.
+        own_frames: For means over the frames, or tokens, in which the clips themselves have
+            sound, as the tap of the embedding loss has them.
         kinds: Kinds of label that the whole step holds; None for those of the batch.
     """
 
@@ -56,16 +57,22 @@ def mixture_valid(valid: Tensor, mix: Mix) -> Tensor:
     return valid | (valid[mix.partner] & mix.composed[:, None])
 
 
-def count_part(batch: Batch, mix: Mix) -> Tensor:
+def count_part(batch: Batch, mix: Mix, own: Tensor | None = None) -> Tensor:
     """What the means of a part are over: [2K + 1] float64, for K kinds of label.
 
     Valid frames of the mixtures by kind, clips by kind, and the clips' own valid frames.
+
+    Args:
+        batch: The part's clips.
+        mix: Their partners.
+        own: [B, N] the clips' own valid frames or tokens at the tap; by default their frames.
     """
+    own = batch.valid if own is None else own
     both = mixture_valid(batch.valid, mix).sum(dim=1)  # [B]
     by_kind = [batch.of_kind(kind) for kind in KINDS]
     frames = [both[rows].sum() for rows in by_kind]
     clips = [rows.sum() for rows in by_kind]
-    return torch.stack([*frames, *clips, batch.valid.sum()]).double().cpu()
+    return torch.stack([*frames, *clips, own.sum()]).double().cpu()
 
 
 def weigh_part(part: Tensor, average: Tensor) -> PartWeights:

@@ -83,14 +83,18 @@ class SedNetwork(nn.Module):
             raise ValueError("a network without an encoder has no tokens")
         return self.encoder.tokens_in(1 + self.spec.window // self.encoder.settings.frontend.hop)
 
-    def linear(self, waveforms: Tensor) -> Mels:
-        """Waveforms [B, S] → linear mels; with an encoder zero-padded to the window."""
+    def linear(self, waveforms: Tensor, with_encoder: bool = True) -> Mels:
+        """Waveforms [B, S] → linear mels; with an encoder zero-padded to the window.
+
+        ``with_encoder=False`` leaves the encoder's out, where its tokens are known.
+        """
         if self.encoder_frontend is None:
             return Mels(self.frontend.linear(waveforms))
         missing = max(0, self.spec.window - waveforms.shape[-1])
         if missing:
             waveforms = functional.pad(waveforms, (0, missing))
-        return Mels(self.frontend.linear(waveforms), self.encoder_frontend.linear(waveforms))
+        cnn = self.frontend.linear(waveforms)
+        return Mels(cnn, self.encoder_frontend.linear(waveforms) if with_encoder else None)
 
     def scale(self, mels: Mels) -> Mels:
         """Linear mels → scaled log-mels, clip by clip."""

@@ -221,6 +221,7 @@ def deal_step(
     accumulate: int,
     generator_of: Callable[[int], torch.Generator],
     mixup: MixupSettings,
+    valid_at_tap: Callable[[Tensor], Tensor] = lambda valid: valid,
 ) -> list[Part]:
     """Read this process's parts of the next step, draw their mixtures, and weigh them.
 
@@ -230,6 +231,7 @@ def deal_step(
         accumulate: Parts of every process.
         generator_of: The generator of a part, by its number within the step.
         mixup: How mixtures are drawn.
+        valid_at_tap: Of a batch's valid frames, those of the embedding loss's tap.
     """
     drawn = []
     for turn in range(accumulate):
@@ -237,7 +239,7 @@ def deal_step(
         generator = generator_of(turn * fabric.world_size + fabric.global_rank)
         seed = int(torch.randint(2**62, (), generator=generator))
         drawn.append((batch, draw_mix(batch.kinds, mixup, generator), generator, seed))
-    counts = [count_part(batch, mix) for batch, mix, _, _ in drawn]
+    counts = [count_part(batch, mix, valid_at_tap(batch.valid)) for batch, mix, _, _ in drawn]
     average = reduce_mean(fabric, torch.stack(counts).mean(dim=0))
     parts = accumulate * fabric.world_size
     result = []

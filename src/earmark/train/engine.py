@@ -160,6 +160,7 @@ def train(
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
     if state is not None:
         run.load(state)  # now that all is on the device: an optimiser's state goes there but once
+    run.teacher.share_encoder(run.student)
     grid, window = network.spec.grid, network.spec.window
     dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(shares, settings.accumulate * fabric.world_size)
@@ -240,6 +241,7 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
         settings.accumulate,
         lambda part: part_generator(settings.seed, run.step, part),
         method.mixup,
+        run.teacher.valid_at_tap,
     )
     total = settings.accumulate * fabric.world_size
     buffers = StepBuffers(fabric, (run.student, run.teacher), total)

@@ -1,0 +1,196 @@
+"""What student and teacher are given of a batch: mixed, scaled, warped, encoded once if frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from earmark.core.config import MethodSettings, MixupSettings
+from earmark.data.dataset import Batch
+from earmark.features.augment import frequency_warp
+from earmark.method.losses import frame_energy
+from earmark.method.mixup import Mix, mix_inputs
+from earmark.method.networks import View
+from earmark.method.parts import mixture_valid
+from earmark.model.sed import Mels, SedNetwork
+
+TURN = 8
+"""Clips that a frozen encoder takes at a time (our choice; 2,000 tokens keep a device busy)."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a step.
+
+    Attributes:
+        teacher: Clean clips, or the student's mixtures.
+        student: Mixtures.
+        energy: [B, N] of each clean frame, or token, of the tap in the mixing domain; None where
+            no loss asks for it.
+    """
+
+    teacher: View
+    student: View
+    energy: Tensor | None
+
+
+def asks_teacher(settings: MethodSettings) -> bool:
+    """Whether any loss needs the teacher."""
+    return bool(settings.mean_teacher or settings.pseudo_label or settings.embedding.weight)
+
+
+@torch.no_grad()
+def make_views(
+    network: SedNetwork,
+    batch: Batch,
+    mix: Mix,
+    settings: MethodSettings,
+    generator: torch.Generator,
+    share_encoder: bool = False,
+    tokens: Tensor | None = None,
+) -> Views:
+    """Front-ends, mixing, scaling and warp.
+
+    Mixing happens once before all front-ends (``waveform``), or in the linear mel of each with
+    the same λ (``mel``).
+
+    Args:
+        network: Whose front-ends, and whose encoder if it is shared.
+        batch: Clean clips.
+        mix: λ and partners.
+        settings: Domain of mixing, warp, what the teacher sees.
+        generator: Source of the warps, on the CPU.
+        share_encoder: Both networks have this one's encoder: run it once per distinct input.
+        tokens: [B, N, D] of that encoder for the clean clips, where they are known.
+    """
+    mixup = settings.mixup
+    clean, mixed = linear_mels(network, batch.waveforms, mix, mixup, tokens is None)
+    energy = None
+    if settings.embedding.weight and settings.embedding.weights in ("energy", "hard"):
+        energy = tap_energy(network, batch.waveforms, clean, settings)
+    clean_mels = network.scale(clean)
+    mixed_mels = clean_mels if mixed is clean else network.scale(mixed)
+    if mixed.encoder is clean.encoder:
+        mixed_mels = mixed_mels._replace(encoder=clean_mels.encoder)
+    both = mixture_valid(batch.valid, mix)
+    student = View(mixed_mels, both, both if mixup.encoder else batch.valid)
+    teacher = View(clean_mels, batch.valid, batch.valid)
+    if settings.teacher_sees == "mixture" or not asks_teacher(settings):
+        teacher = student
+    if settings.warp_probability:
+        teacher, student = warp_each(teacher, student, batch.kinds, settings, generator)
+    elif share_encoder:
+        changed = mix.mixed if mixup.encoder else torch.zeros_like(mix.mixed)
+        teacher, student = encode_once(network, teacher, student, changed, tokens)
+    return Views(teacher, student, energy)
+
+
+def linear_mels(
+    network: SedNetwork,
+    waveforms: Tensor,
+    mix: Mix,
+    settings: MixupSettings,
+    with_encoder: bool = True,
+) -> tuple[Mels, Mels]:
+    """Linear mels of the clean clips and of the mixtures; the same where nothing is mixed.
+
+    ``with_encoder=False`` leaves out the clean clips' mel of the encoder unless mixing needs it.
+    """
+    mixes = bool(mix.mixed.any())
+    in_mel = settings.domain == "mel"
+    clean = network.linear(waveforms, with_encoder or (mixes and in_mel and settings.encoder))
+    if not mixes:
+        return clean, clean
+    if not in_mel:
+        mixed = network.linear(mix_inputs(waveforms, mix, settings.level), settings.encoder)
+    else:
+        mixed = Mels(mix_inputs(clean.cnn, mix, settings.level))
+        if clean.encoder is not None and settings.encoder:
+            mixed = Mels(mixed.cnn, mix_inputs(clean.encoder, mix, settings.level))
+    return clean, mixed if settings.encoder else mixed._replace(encoder=clean.encoder)
+
+
+def tap_energy(
+    network: SedNetwork, waveforms: Tensor, mels: Mels, settings: MethodSettings
+) -> Tensor:
+    """Energy of the clean clips in the mixing domain on the time line of the tap: [B, N]."""
+    encoder = network.settings.encoder
+    at_encoder = settings.embedding.tap == "encoder" and encoder is not None
+    hop, count = network.spec.frame_hop, network.spec.grid.frames_in(waveforms.shape[1])
+    if at_encoder and encoder is not None:
+        hop = encoder.token_hop
+        count = network.token_mask(torch.ones(1, 1, dtype=torch.bool)).shape[1]
+    if settings.mixup.domain == "waveform":
+        return frame_energy(waveforms, hop, count)
+    if at_encoder and encoder is not None:
+        return frame_energy(cast(Tensor, mels.encoder), encoder.patch_frames, count)
+    return frame_energy(mels.cnn, hop // network.settings.frontend.hop, count)
+
+
+def warp_each(
+    teacher: View,
+    student: View,
+    kinds: Tensor,
+    settings: MethodSettings,
+    generator: torch.Generator,
+) -> tuple[View, View]:
+    """Warp the frequencies of both views, each with crops of its own."""
+    probability, groups = settings.warp_probability, None
+    if settings.warp_per == "kind":
+        fired = bool(torch.rand((), generator=generator) < probability)
+        probability, groups = float(fired), kinds
+
+    def warp(view: View) -> View:
+        mel = view.mels.cnn if view.mels.encoder is None else view.mels.encoder
+        warped = frequency_warp(mel, generator, probability, settings.warp_range, groups)
+        name = "cnn" if view.mels.encoder is None else "encoder"
+        return view._replace(mels=view.mels._replace(**{name: warped}))
+
+    return warp(teacher), warp(student)
+
+
+def encode_once(
+    network: SedNetwork, teacher: View, student: View, changed: Tensor, tokens: Tensor | None = None
+) -> tuple[View, View]:
+    """Run a frozen encoder that both networks have once per distinct input.
+
+    Args:
+        network: Whose encoder it is.
+        teacher: Its view, not warped.
+        student: Its view, not warped; the very same object where the teacher sees mixtures.
+        changed: [B] True for clips that the encoder hears otherwise in the student's view.
+        tokens: [B, N, D] of the clean clips where they are known.
+
+    Returns:
+        Both views with tokens.
+    """
+    if tokens is None:
+        tokens = encode_in_turns(network, cast(Tensor, teacher.mels.encoder), teacher.heard)
+        if teacher is student:
+            changed = torch.zeros_like(changed)
+    mixed = tokens
+    if bool(changed.any()):
+        mel = cast(Tensor, student.mels.encoder)
+        mixed = tokens.clone()
+        mixed[changed] = encode_in_turns(network, mel[changed], student.heard[changed])
+    if teacher is student:
+        tokens = mixed
+    return teacher._replace(tokens=tokens), student._replace(tokens=mixed)
+
+
+def encode_in_turns(network: SedNetwork, mel: Tensor, heard: Tensor) -> Tensor:
+    """Tokens [B, N, D] of mels [B, F, L], `TURN` clips at a time.
+
+    Each turn has the same size, filled with silence if need be. So a clip's tokens are the same
+    to the last bit whichever clips are encoded with it, and few activations live at a time.
+    """
+    turns = []
+    for some, sound in zip(torch.split(mel, TURN), torch.split(heard, TURN), strict=True):
+        missing = TURN - len(some)
+        filled = functional.pad(some, (0, 0, 0, 0, 0, missing))
+        turns.append(network.encode(filled, functional.pad(sound, (0, 0, 0, missing)))[: len(some)])
+    return torch.cat(turns)

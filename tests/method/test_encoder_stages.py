@@ -1,0 +1,227 @@
+"""The step with an encoder: both front-ends, its tap, one pass of a frozen one, no padding."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+
+from earmark.core.config import (
+    EncoderSettings,
+    MethodSettings,
+    NetworkSettings,
+    apply_overrides,
+    parse_settings,
+)
+from earmark.data.dataset import Batch
+from earmark.method.mixup import Mix
+from earmark.method.stages import StepResult, Student, Teacher, training_step
+from earmark.model.sed import SedNetwork
+from earmark.train.distributed import leave_out_unused
+
+KINDS = [0, 0, 0, 1, 1, 2, 2, 2]
+SMALL: dict[str, Any] = {
+    "channels": (4, 4, 8, 8, 8, 8, 8),
+    "rnn_hidden": 8,
+    "rnn_layers": 1,
+    "dropout": 0.0,
+    "conv_dropout": 0.0,
+    "window_seconds": 2.048,
+    "encoder": EncoderSettings(width=16, depth=2, heads=2, merge=12, max_tokens=60),
+}
+
+
+def method(*overrides: str) -> MethodSettings:
+    base = ["embedding={hidden: 16, out: 8, tap: encoder, ramp_steps: 100}", "ramp_steps=100"]
+    return parse_settings(MethodSettings, apply_overrides({}, [*base, *overrides]))
+
+
+def make_batch(seed: int = 0) -> Batch:
+    """Clips of 2.048 s: 32 frames, 51 tokens; one is half padding."""
+    generator = torch.Generator().manual_seed(seed)
+    strong = (torch.rand(len(KINDS), 32, 2, generator=generator) > 0.7).float()
+    valid = torch.ones(len(KINDS), 32, dtype=torch.bool)
+    valid[1, 16:] = False
+    waveforms = 0.1 * torch.randn(len(KINDS), 32 * 1024, generator=generator)
+    waveforms[1, 16 * 1024 :] = 0.0
+    return Batch(waveforms, strong, strong.amax(1), valid, torch.tensor(KINDS))
+
+
+def make_models(
+    settings: MethodSettings, frozen: bool = False, **network: Any
+) -> tuple[Student, Teacher]:
+    torch.manual_seed(0)
+    made = SedNetwork(NetworkSettings.model_validate(SMALL | network), ("a", "b"))
+    with torch.no_grad():  # an encoder that matters, so that what it hears shows
+        for name, parameter in made.named_parameters():
+            if name.startswith(("encoder.", "crnn.merge")) and parameter.dim() > 1:
+                parameter.mul_(6.0)
+    leave_out_unused(made)
+    if frozen and made.encoder is not None:
+        made.encoder.requires_grad_(False)
+    student = Student(made, settings.embedding)
+    return student, Teacher(student)
+
+
+def take_step(
+    settings: MethodSettings,
+    batch: Batch | None = None,
+    step: int = 40,
+    models: tuple[Student, Teacher] | None = None,
+    mix: Mix | None = None,
+    tokens: Tensor | None = None,
+) -> tuple[StepResult, Student, Teacher]:
+    student, teacher = models or make_models(settings)
+    generator = torch.Generator().manual_seed(7)
+    batch = batch or make_batch()
+    result = training_step(student, teacher, batch, step, settings, generator, mix, tokens=tokens)
+    return result, student, teacher
+
+
+OPTIONS = [
+    [],
+    ["embedding.tap=rnn"],
+    ["mixup.domain=mel"],
+    ["mixup.domain=mel", "mixup.encoder=false"],
+    ["mixup.encoder=false"],
+    ["mixup.per=kind", "mixup.fold=false", "mixup.tau=1", "consistency=kind"],
+    ["teacher_sees=mixture"],
+    ["warp_probability=0.7"],
+    ["warp_probability=1.0", "warp_per=kind"],
+    ["embedding.weights=activity"],
+    ["embedding.weights=energy"],
+    ["embedding.weights=hard", "mixup.domain=mel"],
+    ["embedding.symmetric=true", "embedding.center=true"],
+    ["mixup.probability=0"],
+]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("overrides", OPTIONS, ids=lambda o: " ".join(o) or "default")
+def test_every_option_trains_the_student_and_never_the_teacher(
+    overrides: list[str], frozen: bool
+) -> None:
+    settings = method(*overrides)
+    models = make_models(settings, frozen)
+    models[1].share_encoder(models[0])
+    before = [p.clone() for p in models[0].network.encoder.parameters()]  # type: ignore[union-attr]
+    result, student, teacher = take_step(settings, models=models)
+    result.loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.isfinite(result.loss)
+    for name, parameter in student.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            assert parameter.grad.abs().max() > 0, name
+        else:
+            assert parameter.grad is None, name
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    after = student.network.encoder.parameters()  # type: ignore[union-attr]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("tap", ["encoder", "rnn"])
+@pytest.mark.parametrize("domain", ["waveform", "mel"])
+def test_what_lies_in_padding_never_enters_a_loss(tap: str, domain: str) -> None:
+    """Labels, vectors and scores of padded frames may be anything; the loss is the same."""
+    overrides = ["mixup.tau=0.0", f"mixup.domain={domain}", f"embedding.tap={tap}"]
+    settings, batch = method(*overrides), make_batch()
+    changed = Batch(batch.waveforms, batch.strong.clone(), batch.weak, batch.valid, batch.kinds)
+    changed.strong[1, 16:] = 1 - changed.strong[1, 16:]
+    plain = take_step(settings, batch)[0].loss
+    assert plain == take_step(settings, changed)[0].loss
+    models = make_models(settings)
+    look = SedNetwork.from_mel
+
+    def noisy(self: SedNetwork, mels: Any, valid: Tensor, *rest: Any) -> Any:
+        """Put noise into the padding of everything that comes out of a network."""
+        output = look(self, mels, valid, *rest)
+        strong = torch.where(valid.unsqueeze(-1), output.strong, 0.3)
+        found = output.embeddings[tap]
+        sound = self.token_mask(valid, found.shape[1]) if tap == "encoder" else valid
+        found = torch.where(sound.unsqueeze(-1), found, torch.randn_like(found))
+        return output._replace(strong=strong, embeddings=output.embeddings | {tap: found})
+
+    with mock.patch.object(SedNetwork, "from_mel", noisy):
+        assert take_step(settings, batch, models=models)[0].loss == plain
+
+
+@pytest.mark.parametrize(
+    ("overrides", "clips"),
+    [
+        (["mixup.probability=0"], 8),
+        (["mixup.encoder=false"], 8),
+        (["teacher_sees=mixture"], 8),
+        ([], None),
+        (["mixup.domain=mel"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_frozen_encoder_runs_once_per_distinct_input(
+    overrides: list[str], clips: int | None
+) -> None:
+    settings = method(*overrides)
+    apart, together = make_models(settings, frozen=True), make_models(settings, frozen=True)
+    together[1].share_encoder(together[0])
+    assert together[1].shares_encoder
+    expected = take_step(settings, models=apart)[0]
+    encode, heard = SedNetwork.encode, []
+
+    def counted(self: SedNetwork, mel: Tensor, valid: Tensor | None = None) -> Tensor:
+        heard.append(mel[mel.abs().amax(dim=(1, 2)) > 0])
+        return encode(self, mel, valid)
+
+    with mock.patch.object(SedNetwork, "encode", counted):
+        found = take_step(settings, models=together)[0]
+    inputs = torch.cat(heard)
+    assert len(torch.unique(inputs, dim=0)) == len(inputs)
+    assert clips is None or len(inputs) == clips
+    torch.testing.assert_close(found.loss, expected.loss)
+    for name, value in expected.figures.items():
+        assert found.figures[name] == pytest.approx(value, rel=1e-4), name
+
+
+def test_an_encoder_that_learns_or_differs_is_not_shared() -> None:
+    settings = method()
+    student, teacher = make_models(settings)
+    teacher.share_encoder(student)
+    assert not teacher.shares_encoder
+    student, teacher = make_models(settings, frozen=True)
+    with torch.no_grad():
+        student.network.encoder.norm_frame.bias.add_(1.0)  # type: ignore[union-attr]
+    teacher.share_encoder(student)
+    assert not teacher.shares_encoder
+
+
+def test_a_frozen_encoder_drops_nothing() -> None:
+    dropping = SMALL["encoder"].model_copy(update={"drop_path": 1.0})
+    for frozen in (False, True):
+        student, _ = make_models(method(), frozen, encoder=dropping)
+        assert student.train().network.encoder.training is not frozen  # type: ignore[union-attr]
+        assert student.network.crnn.training
+
+
+def test_what_is_mixed_for_whom() -> None:
+    """The loss depends on a partner through the encoder's input only if that is mixed."""
+    settings = {name: method(f"mixup.encoder={name}", "mixup.tau=1") for name in ("true", "false")}
+    batch = make_batch()
+    partner = torch.tensor([1, 2, 0, 4, 3, 6, 7, 5])
+    mix = Mix(torch.full((8,), 0.6), partner, torch.ones(8, dtype=torch.bool))
+    encode, heard = SedNetwork.encode, []
+
+    def seen(self: SedNetwork, mel: Tensor, valid: Tensor | None = None) -> Tensor:
+        heard.append((self.training, mel, valid))
+        return encode(self, mel, valid)
+
+    for name, mixed in (("true", True), ("false", False)):
+        heard.clear()
+        with mock.patch.object(SedNetwork, "encode", seen):
+            take_step(settings[name], batch, mix=mix)
+        (_, clean, own), (_, students, theirs) = heard
+        assert torch.equal(clean, students) is not mixed
+        assert own is not None and theirs is not None  # noqa: PT018
+        assert torch.equal(own, batch.valid)
+        assert torch.equal(theirs, batch.valid) is not mixed  # clip 1's partner fills its padding
