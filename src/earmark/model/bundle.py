@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from earmark import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.spec import ModelSpec
+from earmark.model.encoder_file import is_encoder
+from earmark.model.folder import folder_fingerprint, write_folder
 from earmark.model.sed import SedNetwork
 
 FORMAT = 1
@@ -44,10 +45,7 @@ class Bundle:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over weights, settings, labels and post-processing."""
-        digest = hashlib.sha256()
-        for name in FILES[:4]:
-            digest.update(name.encode() + b"\0" + (self.path / name).read_bytes())
-        return digest.hexdigest()[:16]
+        return folder_fingerprint(self.path, FILES[:4])
 
 
 def save_bundle(
@@ -61,26 +59,18 @@ def save_bundle(
         postprocess: Content of ``postprocess.yaml``.
         card: Content of ``README.md``.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     config = {
         "format": FORMAT,
         "earmark": __version__,
         "network": network.settings.model_dump(mode="json"),
     }
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        draft = Path(temporary)
-        weights = {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
-        save_file(weights, draft / "model.safetensors", metadata={"format": "pt"})
-        (draft / "config.yaml").write_text(dump_yaml(config), encoding="utf-8")
-        (draft / "labels.txt").write_text("\n".join(network.spec.labels) + "\n", encoding="utf-8")
-        (draft / "postprocess.yaml").write_text(dump_yaml(postprocess), encoding="utf-8")
-        (draft / "README.md").write_text(card, encoding="utf-8")
-        mode = (draft / "config.yaml").stat().st_mode
-        for name in FILES:
-            (draft / name).chmod(mode)  # safetensors writes files only their owner may read
-            (draft / name).replace(folder / name)
-    return folder
+    texts = {
+        "config.yaml": dump_yaml(config),
+        "labels.txt": "\n".join(network.spec.labels) + "\n",
+        "postprocess.yaml": dump_yaml(postprocess),
+        "README.md": card,
+    }
+    return write_folder(folder, FILES[0], network.state_dict(), texts)
 
 
 def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path:
@@ -162,6 +152,12 @@ def load_bundle(name: str | Path) -> Bundle:
     """
     folder = find_bundle(name)
     missing = [file for file in FILES[:4] if not (folder / file).is_file()]
+    if missing and is_encoder(folder):
+        raise BundleError(
+            "is an encoder, not a detector",
+            where=folder,
+            mend="Train one that starts with it: set train.init to this folder",
+        )
     if missing:
         raise BundleError(
             f"is no bundle: {', '.join(missing)} missing",

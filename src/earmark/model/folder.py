@@ -1,0 +1,45 @@
+"""Folders of tensors and texts, each file of which appears whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def write_folder(
+    folder: str | Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
+) -> Path:
+    """Write one file of tensors and some of text; files of the same names are replaced.
+
+    Args:
+        folder: Made if missing.
+        weights: Name of the safetensors file.
+        tensors: Its content.
+        texts: Content of the other files by name.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        draft = Path(temporary)
+        stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(stored, draft / weights, metadata={"format": "pt"})
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+        mode = (draft / next(iter(texts))).stat().st_mode
+        for name in (weights, *texts):
+            (draft / name).chmod(mode)  # safetensors writes files only their owner may read
+            (draft / name).replace(folder / name)
+    return folder
+
+
+def folder_fingerprint(folder: Path, names: Iterable[str]) -> str:
+    """16 hexadecimal digits over the names and content of files."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]
