@@ -7,6 +7,7 @@ import sys
 import typer
 
 from earmark import __version__
+from earmark.cli.cache import cache
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("synth")(synth)
+app.command("cache")(cache)
 app.command("train")(train)
 app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)

@@ -55,6 +55,7 @@ def synth(
     - `earmark synth data/own --soundbank my_sounds --set "pitch_shift={normal: {mean: 0, sd: 1}}"
       --set "strong.counts={Doorbell: 1}" --set "strong.events=[0,3]"`
     """
+    from earmark.cli.progress import counting
     from earmark.core.config import apply_overrides, parse_settings
     from earmark.core.parallel import available_cores
     from earmark.data.soundscapes import write_dataset
@@ -64,15 +65,9 @@ def synth(
     content: dict[str, Any] = apply_overrides(load_synth_mapping(recipe), overrides)
     settings = parse_settings(SynthSettings, content, recipe)
     supplier = _supplier(soundbank, settings)
-    with _progress() as bar:
-        task = bar.add_task("soundscapes", total=None)
+    with counting("soundscapes") as progress:
         write_dataset(
-            out,
-            supplier,
-            settings,
-            seed,
-            workers=workers or available_cores(),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            out, supplier, settings, seed, workers=workers or available_cores(), progress=progress
         )
     typer.echo(_summary(out, settings, supplier.labels))
 
@@ -115,25 +110,6 @@ def _clip_overrides(clips: str | None) -> list[str]:
             )
         overrides.append(f"{subset}.clips={count}")
     return overrides
-
-
-def _progress() -> Any:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _summary(out: Path, settings: Any, labels: tuple[str, ...]) -> str:

@@ -166,6 +166,11 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
     Raises:
         AudioError: If there is no such folder.
     """
+    return [path for path in list_files(folder) if path.name.lower().endswith(SUFFIXES)]
+
+
+def list_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """All files in a folder and its sub-folders, as `list_audio` finds recordings."""
     folder = Path(folder)
     if not folder.is_dir():
         raise AudioError("no such folder", where=folder, mend="Check the path")
@@ -178,11 +183,7 @@ def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(base, name)
-            for name in names
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        ]
+        found += [Path(base, name) for name in names if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 

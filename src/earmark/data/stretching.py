@@ -86,35 +86,37 @@ def _moved(spectra: Spectra, places: NDArray[np.float64]) -> Spectra:
     """
     left = places.astype(np.int64)
     share = (places - left).astype(np.float32)[:, None]  # [N, 1]
-    magnitude = np.abs(spectra)
+    magnitude, angles = np.abs(spectra), np.angle(spectra)  # [T, F]
     magnitudes = (1 - share) * magnitude[left] + share * magnitude[left + 1]  # [N, F]
-    # What a bin's phase advances by over one hop, from the two frames around the place.
-    angles = np.angle(spectra)
-    bins = np.arange(spectra.shape[1])
-    expected = 2 * np.pi * _HOP * bins / _WINDOW  # [F]
-    turned = angles[left + 1] - angles[left] - expected
-    advance = expected + turned - 2 * np.pi * np.round(turned / (2 * np.pi))  # [N, F]
-    phases = np.empty_like(magnitudes, dtype=np.float64)
+    owner = _nearest_peaks(magnitudes)
+    # A bin turns as its peak does between the two frames around the place (over one hop, up to
+    # whole turns), and keeps the angle it has to the peak.
+    turn = np.take_along_axis((angles[1:] - angles[:-1])[left], owner, axis=1)
+    relative = angles[left] - np.take_along_axis(angles[left], owner, axis=1)
+    phases = np.empty(magnitudes.shape)
     phases[0] = angles[left[0]]
     for n in range(1, len(places)):
-        owner = _peak_of_each_bin(magnitudes[n])
-        peaks = phases[n - 1, owner] + advance[n - 1, owner]
-        phases[n] = peaks + angles[left[n]] - angles[left[n], owner]
-    result: Spectra = (magnitudes * np.exp(1j * phases)).astype(np.complex64)
+        phases[n] = phases[n - 1][owner[n]] + turn[n] + relative[n]
+    wrapped = (phases % (2 * np.pi)).astype(np.float32)
+    result = np.empty(magnitudes.shape, dtype=np.complex64)
+    np.multiply(magnitudes, np.cos(wrapped), out=result.real)
+    np.multiply(magnitudes, np.sin(wrapped), out=result.imag)
     return result
 
 
-def _peak_of_each_bin(magnitudes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The spectral peak whose region each bin lies in [F]: the nearest one."""
-    inner = magnitudes[2:-2]
-    higher = (inner >= magnitudes[1:-3]) & (inner >= magnitudes[:-4])
-    higher &= (inner > magnitudes[3:-1]) & (inner > magnitudes[4:])
-    peaks = np.flatnonzero(higher) + 2
-    bins = np.arange(magnitudes.size)
-    if peaks.size == 0:
-        return bins
-    borders = (peaks[1:] + peaks[:-1]) / 2
-    return peaks[np.searchsorted(borders, bins)]
+def _nearest_peaks(magnitudes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For each bin of frames [N, F] the nearest bin that is higher than two on either side."""
+    bins = magnitudes.shape[1]
+    inner = magnitudes[:, 2:-2]
+    higher = (inner >= magnitudes[:, 1:-3]) & (inner >= magnitudes[:, :-4])
+    higher &= (inner > magnitudes[:, 3:-1]) & (inner > magnitudes[:, 4:])
+    peak = np.pad(higher, ((0, 0), (2, 2)))
+    number = np.arange(bins)
+    below = np.maximum.accumulate(np.where(peak, number, -bins), axis=1)
+    above = np.minimum.accumulate(np.where(peak, number, 2 * bins)[:, ::-1], axis=1)[:, ::-1]
+    nearest = np.where(number - below <= above - number, below, above)
+    # A frame without any peak (silence) has nothing to lock to: each bin for itself.
+    return np.where((nearest >= 0) & (nearest < bins), nearest, number)
 
 
 def _synthesised(spectra: Spectra, size: int) -> Samples:
