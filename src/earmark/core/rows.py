@@ -1,0 +1,193 @@
+"""Rows of text tables: fields, names and numbers, and what is refused of them."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+
+from earmark.core.errors import LabelError
+
+_NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
+_LINE_END = re.compile(r"\r\n|\n|\r")  # and nothing else: str.splitlines also breaks at U+2028
+Row = tuple[int, dict[str, str]]
+
+
+def is_nothing(field: str) -> bool:
+    """Whether a field stands for no value: empty, ``nan``, ``none`` and their like."""
+    return field.lower() in _NOTHING
+
+
+def is_unfit(sign: str) -> bool:
+    """Whether a character is a tab, a line break, another control character or half of one."""
+    return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def check_label(label: str, where: str | Path | None = None) -> str:
+    """A class name that every file can hold, as it is.
+
+    Raises:
+        LabelError: If it is empty, means nothing (``none``, ``nan``), begins or ends with white
+            space, or holds a tab, a line break or another control character.
+    """
+    mend = "Rename the class"
+    odd = next((sign for sign in label if is_unfit(sign)), None)
+    if odd is not None:
+        name = {"\t": "a tab", "\n": "a line break", "\r": "a line break"}.get(
+            odd, f"the control character U+{ord(odd):04X}"
+        )
+        raise LabelError(f"the class name {label!r} holds {name}", where=where, mend=mend)
+    if label != label.strip() or is_nothing(label):
+        what = "means no class" if is_nothing(label.strip()) else "begins or ends with a space"
+        raise LabelError(f"the class name {label!r} {what}", where=where, mend=mend)
+    return label
+
+
+class BaseNames:
+    """Base names of listed files; refuses two files that only their folders tell apart."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.full: dict[str, str] = {}
+
+    def base(self, listed: str, line: int) -> str:
+        """The last part of a path.
+
+        Raises:
+            LabelError: There is none, or another path had the same.
+        """
+        name = base_name(listed)
+        where = f"{self.path}:{line}"
+        if not name:
+            raise LabelError("a row without a file name", where=where)
+        if self.full.setdefault(name, listed) != listed:
+            raise LabelError(
+                f"{listed} and {self.full[name]} have the same base name",
+                where=where,
+                mend="Give every clip a file name of its own",
+            )
+        return name
+
+
+def base_name(listed: str) -> str:
+    """The last part of a path, whichever way its slashes lean."""
+    return PurePosixPath(listed.replace("\\", "/")).name
+
+
+def read_text(path: Path) -> str:
+    """A text file.
+
+    Raises:
+        LabelError: If there is no such file or it is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise LabelError("no such file", where=path, mend="Check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(
+            f"cannot be read as text ({error})", where=path, mend="Give a UTF-8 text file"
+        ) from None
+
+
+def read_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
+    """Rows of a table with a header: line number, and field by column; short rows are filled up.
+
+    Raises:
+        LabelError: If the file cannot be read or lacks a column, or a row has too many fields.
+    """
+    header, lines = read_header(path, delimiter, columns)
+    for line, text in lines:
+        yield line, parse_row(path, line, header, text, delimiter)
+
+
+def read_header(
+    path: Path, delimiter: str, columns: Sequence[str]
+) -> tuple[tuple[str, ...], Iterator[tuple[int, str]]]:
+    """The header of a table, and its lines of data with their numbers; blank ones left out.
+
+    Raises:
+        LabelError: If the file cannot be read or lacks a column.
+    """
+    numbered = enumerate(_LINE_END.split(read_text(path)), start=1)
+    lines = ((line, text) for line, text in numbered if text.strip(f" {delimiter}"))
+    line, text = next(lines, (0, ""))
+    if not line:
+        raise LabelError(
+            "the file is empty", where=path, mend=f"It needs the columns {', '.join(columns)}"
+        )
+    header = _split(text, delimiter, f"{path}:{line}")
+    lacking = [name for name in columns if name not in header]
+    if lacking:
+        between = "tabs" if delimiter == "\t" else "commas"
+        raise LabelError(
+            f"no column {', '.join(lacking)}",
+            where=f"{path}:{line}",
+            mend=f"The first line must be {' '.join(columns)}, separated by {between}",
+        )
+    return tuple(header), lines
+
+
+def parse_row(
+    path: Path, line: int, header: Sequence[str], text: str, delimiter: str
+) -> dict[str, str]:
+    """Field by column of a line; missing last fields are empty.
+
+    Raises:
+        LabelError: If it has more fields than there are columns, or a quotation is not closed.
+    """
+    fields = _split(text, delimiter, f"{path}:{line}")
+    if len(fields) > len(header):
+        sign = "tab" if delimiter == "\t" else "comma"
+        raise LabelError(
+            f"{len(fields)} fields under {len(header)} columns",
+            where=f"{path}:{line}",
+            mend=f"A {sign} may stand between fields only",
+        )
+    return dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
+
+
+def _split(text: str, delimiter: str, where: str) -> list[str]:
+    if '"' not in text:
+        return [field.strip() for field in text.split(delimiter)]
+    try:
+        rows = csv.reader([text], delimiter=delimiter, strict=True)
+        # Line by line: a quotation mark that is not closed must not swallow the rows after it.
+        return [field.strip() for field in next(rows)]
+    except csv.Error as error:
+        raise LabelError(
+            f"not a row of a table ({error})",
+            where=where,
+            mend='Close the quotation marks, or write "" for one inside a field',
+        ) from None
+
+
+def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
+    """A finite number.
+
+    Raises:
+        LabelError: If the field is none.
+    """
+    try:
+        value = float(text)  # correctly rounded, unlike pandas' default
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise LabelError(
+            f"the {what} {text!r} is not a number",
+            where=f"{path}:{line}",
+            mend="Write seconds with a decimal point",
+        )
+    return value
+
+
+def write_lines(path: str | Path, lines: Sequence[str]) -> None:
+    """Write lines; the file appears whole or not at all, and its folder is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+    partial.replace(path)
