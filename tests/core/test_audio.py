@@ -12,7 +12,15 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.audio import audio_info, list_audio, load_audio, read_blocks, write_audio
+from earmark.core.audio import (
+    audio_info,
+    list_audio,
+    load_audio,
+    load_int16,
+    read_blocks,
+    to_int16,
+    write_audio,
+)
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.timeline import resampled_length
 
@@ -122,6 +130,55 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert total == 8_000 * 600
     assert peak < 4_000_000  # 10 minutes are 38 MB
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("most", [None, 1, 9_000, 20_000, 50_000])
+def test_int16_is_what_floats_round_to(ending: str, rate: int, most: int | None) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, (round(rate * 1.3), 1 + (rate > 16_000)))
+    file = io.BytesIO(encoded(ending, noise, rate))
+    expected = to_int16(load_audio(file))[:most]
+    np.testing.assert_array_equal(load_int16(file, most), expected)
+    assert load_int16(file, most).dtype == np.int16
+
+
+def test_24_bits_are_rounded() -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, 8000)
+    file = io.BytesIO(encoded("flac", noise, 16_000, subtype="PCM_24"))
+    np.testing.assert_array_equal(load_int16(file), to_int16(load_audio(file)))
+
+
+class Counting(io.BytesIO):
+    """A file that counts what is read of it."""
+
+    count = 0
+
+    def readinto(self, buffer: Any, /) -> int:
+        size = super().readinto(buffer)
+        self.count += size
+        return size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_the_beginning_of_a_long_recording_is_read_alone(rate: int) -> None:
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 300 * rate).astype(np.float32)
+    file = Counting(encoded("flac", noise, rate))
+    assert len(load_int16(file, 160_000)) == 160_000
+    assert file.count < len(file.getvalue()) / 12
+
+
+def test_a_file_that_breaks_off_has_no_int16_either() -> None:
+    whole = encoded("flac", np.random.default_rng(0).uniform(-1, 1, 48_000), 16_000)
+    cut = io.BytesIO(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match="truncated or damaged"):
+        load_int16(cut)
+    assert len(load_int16(cut, 10_000)) == 10_000
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg"])

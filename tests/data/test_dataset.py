@@ -211,3 +211,28 @@ def test_a_batch_without_labels_is_refused(tmp_path: Path) -> None:
     manifest = load_manifest(_tree(tmp_path, "strong_label_real", weak=False, unlabelled=True))
     with pytest.raises(DataError, match="no labelled clip"):
         compose(manifest, BatchSettings(real=0, synthetic=0, weak=2, unlabelled=4), GRID, WINDOW)
+
+
+def test_reading_processes_give_the_same_batches(tmp_path: Path) -> None:
+    clips = [
+        LabelledClip(_clip(tmp_path, f"{number}.wav", 0.5 + 0.01 * number), "strong")
+        for number in range(12)
+    ]
+    sampler = StepSampler([Share("real", 0, 12, 4)], seed=1, start=0, stop=5)
+
+    def batches(workers: int) -> list[torch.Tensor]:
+        dataset = ClipDataset(clips, LabelSet(("a",)), FrameGrid(256), 16_000)
+        return [batch.waveforms for batch in step_loader(dataset, sampler, workers)]
+
+    for alone, shared in zip(batches(0), batches(2), strict=True):
+        assert torch.equal(alone, shared)
+
+
+def test_reading_processes_share_the_memory(tmp_path: Path) -> None:
+    clips = [LabelledClip(_clip(tmp_path, f"{n}.wav", 1.0), "strong") for n in range(8)]
+    size = 32_000  # bytes of a decoded clip
+    dataset = ClipDataset(clips, LabelSet(("a",)), FrameGrid(256), 16_000, 4.5 * size / 2**30)
+    dataset.share_cache(2)
+    for number in range(8):
+        dataset[number]
+    assert len(dataset._cache) == 2

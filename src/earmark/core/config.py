@@ -300,7 +300,7 @@ class TrainSettings(Settings):
         gradient_clip: Largest gradient norm, or null.
         validate_every: Epochs between validations (the last epoch always is).
         select: The figure that chooses the best epoch, and of which network.
-        cache_gib: Decoded clips kept in memory, at most.
+        cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
         workers: Reading processes (0 reads in the loop).
     """
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from earmark.core.audio import SUFFIXES, list_files, read_blocks
+from earmark.core.audio import SUFFIXES, list_files, read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
 from earmark.core.parallel import run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
@@ -320,11 +320,10 @@ def _encode(source: Path, partial: Path) -> tuple[str, int, int]:
     samples = limited = 0
     with soundfile.SoundFile(partial, "w", SAMPLE_RATE, 1, "PCM_16") as file:
         for block in read_blocks(source, SAMPLE_RATE, _BLOCK_SECONDS):
-            scaled = np.rint(block * 32768.0)
-            limited += int(np.count_nonzero((scaled > 32767) | (scaled < -32768)))
-            whole = np.clip(scaled, -32768, 32767).astype("<i2")
+            limited += int(np.count_nonzero((block >= 1) | (block < -1)))
+            whole = to_int16(block)
             file.write(whole)
-            digest.update(whole.tobytes())
+            digest.update(whole.astype("<i2").tobytes())
             samples += len(whole)
     return digest.hexdigest(), samples, limited
 

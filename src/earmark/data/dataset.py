@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from earmark.core.audio import load_audio
+from earmark.core.audio import load_int16
 from earmark.core.config import BatchSettings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import LabelSet, events_by_clip
-from earmark.core.timeline import SAMPLE_RATE, FrameGrid
+from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Manifest, Source
 
 KINDS = ("strong", "weak", "unlabelled")
@@ -103,12 +103,14 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
     def __len__(self) -> int:
         return len(self.clips)
 
+    def share_cache(self, processes: int) -> None:
+        """Keep one of so many parts of the memory for decoded clips."""
+        self._room //= processes
+
     def _audio(self, index: int) -> NDArray[np.int16]:
         if index in self._cache:
             return self._cache[index]
-        samples = load_audio(self.clips[index].path, SAMPLE_RATE)[: self.window]
-        audio: NDArray[np.int16]
-        audio = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+        audio = load_int16(self.clips[index].path, self.window)
         if audio.nbytes <= self._room:
             self._room -= audio.nbytes
             self._cache[index] = audio
@@ -119,7 +121,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
         clip = self.clips[index]
         audio = self._audio(index)
         waveform = np.zeros(self.window, dtype=np.float32)
-        waveform[: len(audio)] = audio / 32768.0
+        np.multiply(audio, np.float32(1 / 32768), out=waveform[: len(audio)])
         strong = frame_targets(clip.events, self.labels, self.grid, self.frames)
         weak = strong.max(axis=0, initial=0.0)
         for tag in clip.tags:
@@ -293,8 +295,26 @@ def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch
 
 
 def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:
-    """Batches of consecutive steps, one for each part of a step."""
+    """Batches of consecutive steps, one for each part of a step.
+
+    Args:
+        dataset: Where clips are read.
+        sampler: Which clips, in which order.
+        workers: Processes that read ahead, sharing the memory for decoded clips; 0 reads when a
+            batch is asked for. The batches are the same.
+    """
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collate, num_workers=workers
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=_share_cache,
     )
     return loader
+
+
+def _share_cache(_: int) -> None:
+    """In a reading process: keep its part of the memory for decoded clips, no more."""
+    info = get_worker_info()
+    if info is not None and isinstance(info.dataset, ClipDataset):
+        info.dataset.share_cache(info.num_workers)
