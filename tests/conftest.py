@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,12 @@ def shared_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("needs the optional shared folder: set EARMARK_SHARED to its path")
     return Path(folder)
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """All arithmetic in float64, the heads' too, so that only mistakes are left to see."""
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

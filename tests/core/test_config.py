@@ -13,6 +13,7 @@ from earmark.core.config import (
     MixupSettings,
     NetworkSettings,
     Recipe,
+    TrainSettings,
     apply_overrides,
     dump_yaml,
     load_yaml,
@@ -76,3 +77,12 @@ def test_the_published_crnn_has_frames_of_64_ms() -> None:
     settings = NetworkSettings()
     assert settings.frame_hop == 1024
     assert settings.window == 160_000
+
+
+def test_medians_by_class() -> None:
+    one = TrainSettings(median_seconds=0.4)
+    assert one.medians(["a", "b"]) == 0.4
+    some = TrainSettings(median_seconds={"a": 0.3, "default": 0.5})
+    assert some.medians(["a", "b"]) == {"a": 0.3, "b": 0.5}
+    with pytest.raises(ConfigError, match="nothing for b, c"):
+        TrainSettings(median_seconds={"a": 0.3}).medians(["a", "b", "c"])

@@ -36,3 +36,14 @@ def test_crop_is_stretched_over_all_bands() -> None:
     warped = frequency_warp(mel, torch.Generator().manual_seed(1), 1.0, (0.6, 0.61))
     slope = warped[0, :, 0].diff().mean() * 63
     assert 0.55 < slope < 0.62
+
+
+def test_clips_of_a_group_share_a_crop() -> None:
+    clip = torch.rand(1, 64, 20, generator=torch.Generator().manual_seed(2))
+    mel, groups = clip.repeat(5, 1, 1), torch.tensor([1, 0, 1, 0, 1])
+    warped = frequency_warp(mel, torch.Generator().manual_seed(3), 1.0, (0.6, 0.9), groups)
+    assert torch.equal(warped[0], warped[2])
+    assert torch.equal(warped[0], warped[4])
+    assert torch.equal(warped[1], warped[3])
+    assert not torch.allclose(warped[0], warped[1])
+    assert not torch.allclose(warped[1], mel[1])

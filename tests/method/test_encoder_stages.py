@@ -196,14 +196,6 @@ def test_an_encoder_that_learns_or_differs_is_not_shared() -> None:
     assert not teacher.shares_encoder
 
 
-def test_a_frozen_encoder_drops_nothing() -> None:
-    dropping = SMALL["encoder"].model_copy(update={"drop_path": 1.0})
-    for frozen in (False, True):
-        student, _ = make_models(method(), frozen, encoder=dropping)
-        assert student.train().network.encoder.training is not frozen  # type: ignore[union-attr]
-        assert student.network.crnn.training
-
-
 def test_what_is_mixed_for_whom() -> None:
     """The loss depends on a partner through the encoder's input only if that is mixed."""
     settings = {name: method(f"mixup.encoder={name}", "mixup.tau=1") for name in ("true", "false")}

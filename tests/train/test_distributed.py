@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +86,6 @@ def _models(recipe: Recipe) -> tuple[Student, Teacher]:
 def one() -> Fabric:
     """One process."""
     return make_fabric("cpu")
-
-
-@pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """All arithmetic in float64, the heads' too, so that only mistakes are left to see."""
-    monkeypatch.setattr(Tensor, "float", Tensor.double)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
 
 
 ENCODER = (

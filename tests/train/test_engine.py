@@ -148,3 +148,21 @@ def test_the_run_folder_remembers_its_recipe(
 ) -> None:
     _train(tiny_recipe, tiny_data, tmp_path, stop_after_epochs=1)
     assert load_recipe(tmp_path / "recipe.yaml") == tiny_recipe
+
+
+def test_the_split_that_chooses_and_its_medians(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    medians = {"Dog": 0.7, "default": 0.3}
+    recipe = _set(tiny_recipe, validate_on=("nowhere", "test"), median_seconds=medians, epochs=1)
+    _train(recipe, tiny_data, tmp_path / "one")
+    assert run_record(tmp_path / "one")[0]["validation"]["teacher"]["of"] == 2  # clips of test
+    assert "Scores on the split `test`" in (tmp_path / "one/README.md").read_text()
+    stored = load_bundle(tmp_path / "one").postprocess["median_seconds"]
+    assert stored == {"Alarm_bell_ringing": 0.3, "Dog": 0.7, "Speech": 0.3}
+    assert not caplog.records
+    run = _train(_set(recipe, validate_on=("nowhere",)), tiny_data, tmp_path / "two")
+    assert run.best_epoch == 1
+    assert "no split to choose an epoch on" in caplog.text
+    with pytest.raises(ConfigError, match="nothing for Alarm"):
+        _train(_set(recipe, median_seconds={"Dog": 1.0}), tiny_data, tmp_path / "three")

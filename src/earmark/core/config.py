@@ -299,7 +299,11 @@ class TrainSettings(Settings):
             less memory; mixtures stay within a part.
         gradient_clip: Largest gradient norm, or null.
         validate_every: Epochs between validations (the last epoch always is).
+        validate_on: Split that chooses the best epoch: the first of these that the data have.
+            DESED's custom is to choose on synthetic and to report real validation clips.
         select: The figure that chooses the best epoch, and of which network.
+        median_seconds: Median filter of validation and of the bundle; one length for all classes,
+            or one by class, where ``default`` is that of classes without one.
         cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
         workers: Reading processes (0 reads in the loop).
     """
@@ -320,8 +324,9 @@ class TrainSettings(Settings):
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     validate_every: Positive = 10
+    validate_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("validation",)
     select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"
-    median_seconds: NonNegative = 0.448
+    median_seconds: NonNegative | dict[str, NonNegative] = 0.448
     cache_gib: NonNegative = 4.0
     workers: Annotated[int, Field(ge=0)] = 0
     seed: Annotated[int, Field(ge=0)] = 42
@@ -330,6 +335,26 @@ class TrainSettings(Settings):
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    def medians(self, labels: Iterable[str]) -> float | dict[str, float]:
+        """Length of the median filter for all classes, or by class.
+
+        Raises:
+            ConfigError: A class has none and there is no default.
+        """
+        if not isinstance(self.median_seconds, dict):
+            return self.median_seconds
+        by_class = {
+            label: self.median_seconds.get(label, self.median_seconds.get("default"))
+            for label in labels
+        }
+        missing = [label for label, seconds in by_class.items() if seconds is None]
+        if missing:
+            raise ConfigError(
+                f"train.median_seconds has nothing for {', '.join(missing)}",
+                mend="Add these classes, or a length for 'default'",
+            )
+        return {label: seconds for label, seconds in by_class.items() if seconds is not None}
 
 
 class Recipe(Settings):

@@ -113,7 +113,6 @@ def mix_targets(targets: Tensor, mix: Mix, how: Literal["soft", "max"] = "soft")
         joined = torch.maximum(targets, other)
     else:
         coefficient = _column(mix.coefficient, targets)
-        # Rounding may go past 1, where there is no cross-entropy.
-        joined = (coefficient * targets + (1.0 - coefficient) * other).clamp(0.0, 1.0)
+        joined = coefficient * targets + (1.0 - coefficient) * other
     composed = mix.composed.reshape(-1, *([1] * (targets.dim() - 1)))
     return torch.where(composed, joined, targets)

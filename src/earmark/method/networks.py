@@ -59,13 +59,6 @@ class Student(nn.Module):
         width = network.tap_widths[settings.tap]
         self.heads = StudentHeads(width, settings) if settings.weight > 0 else None
 
-    def train(self, mode: bool = True) -> Student:
-        """A frozen encoder stays in evaluation mode: nothing in it is dropped."""
-        super().train(mode)
-        if self.network.encoder is not None and encoder_is_frozen(self.network):
-            self.network.encoder.eval()
-        return self
-
     def forward(self, view: View, detach_tap: bool = False) -> tuple[SedOutput, Tensor | None]:
         """A view → output and u [B, N, d], N frames or tokens of the tap."""
         output = look(self.network, view)

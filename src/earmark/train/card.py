@@ -7,6 +7,7 @@ from typing import Any
 from earmark import __version__
 from earmark.core.config import Recipe
 from earmark.data.manifest import Manifest
+from earmark.train.recipe import validation_split
 
 FIGURES = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")
 
@@ -37,7 +38,9 @@ def model_card(
     ]
     if command:
         lines.append(f"    {command}")
-    lines += ["## Scores on the validation split", metrics_table(metrics)]
+    split = validation_split(recipe, manifest)
+    where = "the validation split" if split is None else f"the split `{split.name}`"
+    lines += [f"## Scores on {where}", metrics_table(metrics)]
     lines += ["## Licence", "Weights: MIT. The audio it was trained on keeps its own licences."]
     return "\n\n".join(line for line in lines if line) + "\n"
 

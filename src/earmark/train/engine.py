@@ -48,6 +48,7 @@ from earmark.train.optim import (
     set_learning_rate,
     train_mode,
 )
+from earmark.train.recipe import validation_split
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +146,7 @@ def train(
         ConfigError: The folder holds another run, or resuming with another recipe or data.
     """
     settings = recipe.train
+    settings.medians(manifest.labels)  # a class without one is better told now than hours later
     fabric = fabric or make_fabric(precision=settings.precision)
     start(fabric)
     state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
@@ -166,6 +168,8 @@ def train(
     lone = lone_clips(shares, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:
         _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
+    if validation_split(recipe, manifest) is None and fabric.is_global_zero:
+        _log.warning("the data have no split to choose an epoch on: the last one will be kept")
     loop = Loop(recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command)
     stop = settings.epochs
     if stop_after_epochs is not None:
@@ -292,11 +296,12 @@ def warn_of_collapse(figures: dict[str, float]) -> None:
 
 
 def validate(loop: Loop, run: Run) -> dict[str, Any]:
-    """Metrics of both networks on the validation split; empty without one."""
-    evaluation = loop.manifest.splits.get("validation")
+    """Metrics of both networks on the split that ``validate_on`` says; empty without one."""
+    evaluation = validation_split(loop.recipe, loop.manifest)
     if evaluation is None:
         return {}
-    postprocess = PostProcess(median_seconds=loop.recipe.train.median_seconds)
+    medians = loop.recipe.train.medians(loop.manifest.labels)
+    postprocess = PostProcess(median_seconds=medians)
     return {
         name: shared_evaluation(loop.fabric, network, evaluation, postprocess)
         for name, network in run.networks.items()
@@ -310,7 +315,8 @@ def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
     """
     train_settings, networks = loop.recipe.train, run.networks
     chosen = "student" if train_settings.select == "student_psds" else "teacher"
-    postprocess = {"median_seconds": train_settings.median_seconds, "threshold": 0.5}
+    medians = train_settings.medians(loop.manifest.labels)
+    postprocess = {"median_seconds": medians, "threshold": 0.5}
 
     def save(folder: Path, name: str) -> None:
         if not loop.fabric.is_global_zero:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from earmark.core.config import Recipe, apply_overrides, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
+from earmark.data.manifest import Evaluation, Manifest
 
 
 def _folder() -> Path:
@@ -35,3 +36,9 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         )
     content = apply_overrides(load_yaml(path), overrides)
     return parse_settings(Recipe, content, path)
+
+
+def validation_split(recipe: Recipe, manifest: Manifest) -> Evaluation | None:
+    """The first split of ``train.validate_on`` that the data have."""
+    known = [manifest.splits.get(name) for name in recipe.train.validate_on]
+    return next((split for split in known if split is not None), None)
