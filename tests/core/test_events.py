@@ -10,16 +10,13 @@ from hypothesis import strategies as st
 from earmark.core.errors import LabelError
 from earmark.core.events import (
     EVENT_COLUMNS,
-    FORMATS,
     LabelSet,
     clip_id,
     events_by_clip,
     read_durations,
-    read_events,
     read_strong,
     read_weak,
     write_durations,
-    write_events,
     write_strong,
     write_weak,
 )
@@ -164,9 +161,12 @@ def test_durations(tmp_path: Path) -> None:
 times = st.floats(0, 1e5, allow_nan=False)
 names = st.sampled_from(["a.wav", "b.flac", "Yabc_30.000_40.000.wav"])
 events_strategy = st.lists(
-    st.tuples(names, times, times, st.sampled_from(["Dog", "Running_water", "Türklingel"])).map(
-        lambda row: (row[0], min(row[1:3]), max(row[1:3]), row[3])
-    ),
+    st.tuples(
+        names,
+        times,
+        times,
+        st.sampled_from(["Dog", "Running_water", "Türklingel", '"quoted"', "a, b"]),
+    ).map(lambda row: (row[0], min(row[1:3]), max(row[1:3]), row[3])),
     max_size=8,
 )
 
@@ -182,58 +182,6 @@ def test_strong_labels_are_written_to_the_last_bit(
     assert listed == clips
     assert events_by_clip(events) == events_by_clip(table(*rows))
     assert [entry.name for entry in path.parent.iterdir()] == ["labels.tsv"]
-
-
-@pytest.mark.parametrize("format", ["tsv", "csv", "json"])
-@pytest.mark.parametrize("score", [False, True])
-@given(rows=events_strategy)
-def test_events_survive_every_format(
-    format: str,
-    score: bool,
-    rows: list[tuple[str, float, float, str]],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    events = table(*rows)
-    if score:
-        events["score"] = [1 / (3 + number) for number in range(len(rows))]
-    path = tmp_path_factory.mktemp("events") / f"events{FORMATS[format].suffix}"
-    write_events(path, events, format)
-    for again in (read_events(path), read_events(path, format)):
-        assert again.to_dict("list") == events.to_dict("list") or not rows
-        assert len(again) == len(rows)
-
-
-def test_label_tracks(tmp_path: Path) -> None:
-    events = table(("kitchen.wav", 0.5, 1.25, "Dog"), ("kitchen.wav", 0.064, 3, "Speech"))
-    path = tmp_path / "kitchen.txt"
-    write_events(path, events, "audacity")
-    assert path.read_text() == "0.500000\t1.250000\tDog\n0.064000\t3.000000\tSpeech\n"
-    path.write_text(path.read_text() + "\\\t100.0\t2000.0\n")  # a frequency range
-    assert events_by_clip(read_events(path)) == events_by_clip(events)
-    path.write_text("0.5\t1.0\n")
-    with pytest.raises(LabelError, match="label track"):
-        read_events(path)
-    with pytest.raises(LabelError, match="one recording"):
-        write_events(path, table(("a.wav", 0, 1, "Dog"), ("b.wav", 0, 1, "Dog")), "audacity")
-
-
-def test_labels_with_delimiters_survive_csv(tmp_path: Path) -> None:
-    events = table(("a, b.wav", 0.0, 1.0, 'say "hi", twice'))
-    write_events(tmp_path / "e.csv", events, "csv")
-    assert read_events(tmp_path / "e.csv").to_dict("list") == events.to_dict("list")
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '{"a": 1}', '[{"filename": "a.wav"}]', "null"])
-def test_json_that_is_no_list_of_events(text: str, tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="JSON"):
-        read_events(written(tmp_path, text, "e.json"))
-
-
-def test_unknown_formats(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="tsv, csv, json, audacity"):
-        write_events(tmp_path / "x", table(), "xml")
-    with pytest.raises(LabelError, match="known kind"):
-        read_events(tmp_path / "x.xml")
 
 
 def test_the_validation_set_of_desed(shared_dir: Path) -> None:

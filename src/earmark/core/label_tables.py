@@ -16,16 +16,17 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from earmark.core.errors import LabelError
+from earmark.core.files import write_lines
 from earmark.core.rows import (
     BaseNames,
     base_name,
     check_label,
+    check_name,
     is_nothing,
-    is_unfit,
+    join_row,
     parse_number,
     parse_row,
     read_header,
-    write_lines,
 )
 
 EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
@@ -322,16 +323,6 @@ def _table(
 def _write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     lines = ["\t".join(columns)]
     for row in rows:
-        name = row[0]
-        if name != name.strip() or any(map(is_unfit, name)):
-            raise LabelError(
-                f"the file name {name!r} begins or ends with a space or holds a control character",
-                where=path,
-                mend="Rename the clip",
-            )
-        lines.append("\t".join(_quoted(field) for field in row))
+        check_name(row[0], path)
+        lines.append(join_row(row, "\t"))
     write_lines(path, lines)
-
-
-def _quoted(field: str) -> str:
-    return f'"{field.replace(chr(34), 2 * chr(34))}"' if '"' in field else field

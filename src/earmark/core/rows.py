@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from earmark.core.errors import LabelError
+from earmark.core.files import read_text
 
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
 _LINE_END = re.compile(r"\r\n|\n|\r")  # and nothing else: str.splitlines also breaks at U+2028
@@ -24,6 +25,24 @@ def is_nothing(field: str) -> bool:
 def is_unfit(sign: str) -> bool:
     """Whether a character is a tab, a line break, another control character or half of one."""
     return unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def check_name(name: str, where: str | Path | None = None) -> str:
+    """A file name that every table can hold, as it is.
+
+    Raises:
+        LabelError: If it is empty, begins or ends with white space, or holds a tab, a line break or
+            another control character.
+    """
+    if not name or name != name.strip() or any(map(is_unfit, name)):
+        raise LabelError(
+            f"the file name {name!r} begins or ends with a space or holds a control character"
+            if name
+            else "an event without a file name",
+            where=where,
+            mend="Rename the recording",
+        )
+    return name
 
 
 def check_label(label: str, where: str | Path | None = None) -> str:
@@ -77,22 +96,6 @@ def base_name(listed: str) -> str:
     return PurePosixPath(listed.replace("\\", "/")).name
 
 
-def read_text(path: Path) -> str:
-    """A text file.
-
-    Raises:
-        LabelError: If there is no such file or it is no UTF-8 text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise LabelError("no such file", where=path, mend="Check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(
-            f"cannot be read as text ({error})", where=path, mend="Give a UTF-8 text file"
-        ) from None
-
-
 def read_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a table with a header: line number, and field by column; short rows are filled up.
 
@@ -105,7 +108,7 @@ def read_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[Ro
 
 
 def read_header(
-    path: Path, delimiter: str, columns: Sequence[str]
+    path: Path, delimiter: str, columns: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], Iterator[tuple[int, str]]]:
     """The header of a table, and its lines of data with their numbers; blank ones left out.
 
@@ -140,6 +143,8 @@ def parse_row(
         LabelError: If it has more fields than there are columns, or a quotation is not closed.
     """
     fields = _split(text, delimiter, f"{path}:{line}")
+    while len(fields) > len(header) and not fields[-1]:
+        fields.pop()  # a delimiter at the end of the line
     if len(fields) > len(header):
         sign = "tab" if delimiter == "\t" else "comma"
         raise LabelError(
@@ -148,6 +153,14 @@ def parse_row(
             mend=f"A {sign} may stand between fields only",
         )
     return dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
+
+
+def join_row(fields: Sequence[str], delimiter: str) -> str:
+    """A line of a table; fields with quotation marks or the delimiter stand between such marks."""
+    return delimiter.join(
+        f'"{field.replace(chr(34), 2 * chr(34))}"' if '"' in field or delimiter in field else field
+        for field in fields
+    )
 
 
 def _split(text: str, delimiter: str, where: str) -> list[str]:
@@ -182,12 +195,3 @@ def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
             mend="Write seconds with a decimal point",
         )
     return value
-
-
-def write_lines(path: str | Path, lines: Sequence[str]) -> None:
-    """Write lines; the file appears whole or not at all, and its folder is made."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
-    partial.replace(path)

@@ -1,0 +1,87 @@
+"""Text in and out: files of other programs as they come, and files that appear whole or not."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from earmark.core.errors import LabelError
+
+_MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: str | Path) -> str:
+    """A text file's content, in whichever Unicode encoding a program wrote it.
+
+    UTF-8 with or without byte order mark; UTF-16 and UTF-32 with one, UTF-16 also without (Raven
+    and Audacity on Windows). Encodings that cannot be told from the file are not guessed.
+
+    Raises:
+        LabelError: If the file is missing or no such text.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise LabelError("no such file", where=path, mend="Check the path") from None
+    except OSError as error:
+        raise LabelError(f"cannot be read ({error.strerror})", where=path) from None
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    encoding = encoding or _without_mark(content)
+    try:
+        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise LabelError(
+            f"cannot be read as text ({error})",
+            where=f"{path}:{line}",
+            mend="Save it as UTF-8 text",
+        ) from None
+
+
+def _without_mark(content: bytes) -> str:
+    """UTF-16 where every other byte of the first line is null, otherwise UTF-8."""
+    head = content[:64]
+    if len(head) >= 4 and head[0] and head[2] and not any(head[1:4:2]):
+        return "utf-16-le"
+    if len(head) >= 4 and head[1] and head[3] and not any(head[0:3:2]):
+        return "utf-16-be"
+    return "utf-8"
+
+
+def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
+    """Let a file appear whole or not at all, even if the machine stops.
+
+    Args:
+        path: The file; its folder is made. A file that is there is replaced.
+        write: Writes a draft, whose name ends like the file's.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".draft.{path.name}")
+    try:
+        write(draft)
+        with draft.open("rb+") as file:
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8, as it is; the file appears whole or not at all."""
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline=""))
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    """Write lines as UTF-8; the file appears whole or not at all."""
+    write_text(path, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,120 @@
+"""Kinds of files for events: each is read and written, and says what it cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earmark.core.errors import LabelError
+from earmark.core.files import write_text
+from earmark.core.formats.audacity import AUDACITY
+from earmark.core.formats.base import EventFormat, Hints, checked
+from earmark.core.formats.delimited import CSV, TSV
+from earmark.core.formats.elan import ELAN
+from earmark.core.formats.jsons import JSON, JSON_LINES, events_schema
+from earmark.core.formats.raven import RAVEN, is_selection_table
+from earmark.core.formats.webvtt import WEBVTT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "FORMATS",
+    "EventFormat",
+    "events_schema",
+    "format_of",
+    "read_events",
+    "write_events",
+]
+
+FORMATS: Mapping[str, EventFormat] = {
+    "tsv": TSV,
+    "csv": CSV,
+    "json": JSON,
+    "jsonl": JSON_LINES,
+    "audacity": AUDACITY,
+    "raven": RAVEN,
+    "elan": ELAN,
+    "webvtt": WEBVTT,
+}
+"""Kinds of files for events by name."""
+
+_SUFFIXES = {one.suffix: name for name, one in FORMATS.items()} | {".ndjson": "jsonl"}
+
+
+def write_events(
+    path: str | Path,
+    events: pd.DataFrame,
+    format: str = "tsv",
+    *,
+    recording: str | Path | None = None,
+) -> None:
+    """Write events, with their scores where the table has them and the format can.
+
+    Args:
+        path: The file; its folder is made. It appears whole or not at all.
+        events: Table with the columns of ``EVENT_COLUMNS`` and optionally ``score``.
+        format: One of ``FORMATS``. Those of Audacity, Raven, ELAN and WebVTT hold the events of
+            one recording; those of Audacity and WebVTT neither its name nor scores.
+        recording: The recording, for ELAN to find it.
+
+    Raises:
+        LabelError: If the format is unknown or cannot hold these events.
+    """
+    kind = _format(format)
+    content = checked(events, format, kind, None if recording is None else Path(recording))
+    write_text(path, kind.write(content))
+
+
+def read_events(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    recording: str | None = None,
+    label_column: str | None = None,
+) -> pd.DataFrame:
+    """Read events as `write_events` writes them, and as other programs do.
+
+    Args:
+        path: The file.
+        format: One of ``FORMATS``; by default what `format_of` says.
+        recording: Name of the recording, for files that name none; by default the file's own
+            name without its ending.
+        label_column: Column that holds the class, of tables and JSON that name it otherwise; for
+            ELAN ``value`` or ``tier`` (by default the value, or the tier of one without).
+
+    Returns:
+        Table with the columns of ``EVENT_COLUMNS``, and ``score`` where the file has it. File names
+        are as the file has them.
+
+    Raises:
+        LabelError: If the format is unknown or the file is not of it; it names the line.
+    """
+    name = format_of(path) if format is None else format
+    return _format(name).read(Path(path), Hints(recording, label_column))
+
+
+def format_of(path: str | Path) -> str:
+    """Which of ``FORMATS`` a file is, by its suffix; of ``.txt`` files, by their first line.
+
+    Raises:
+        LabelError: If it is none of them.
+    """
+    path = Path(path)
+    name = _SUFFIXES.get(path.suffix.lower())
+    if name == "audacity" and is_selection_table(path):
+        return "raven"
+    if name is None:
+        raise LabelError(
+            "not a known kind of event file", where=path, mend=f"Known: {', '.join(_SUFFIXES)}"
+        )
+    return name
+
+
+def _format(name: str) -> EventFormat:
+    if name not in FORMATS:
+        raise LabelError(
+            f"no event format is called {name!r}", mend=f"Known formats: {', '.join(FORMATS)}"
+        )
+    return FORMATS[name]

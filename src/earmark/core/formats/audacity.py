@@ -1,0 +1,59 @@
+"""Label tracks of Audacity: start, end and label of each event, separated by tabs.
+
+They name no recording and have no scores. Times have six decimals, as Audacity writes them. A
+line that begins with a backslash holds the frequencies of the label before it and is left aside
+(Audacity Manual, "Importing and Exporting Labels").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earmark.core.errors import LabelError
+from earmark.core.files import read_text
+from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
+from earmark.core.formats.columns import with_point
+from earmark.core.label_tables import EVENT_COLUMNS, parse_event
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def _write(content: Content) -> str:
+    return "".join(
+        f"{onset:.6f}\t{offset:.6f}\t{label}\n" for _, onset, offset, label, _ in content.events
+    )
+
+
+def _read(path: Path, hints: Hints) -> pd.DataFrame:
+    name = hints.recording or own_name(path)
+    events = []
+    for line, text in enumerate(read_text(path).split("\n"), start=1):
+        fields = [field.strip() for field in text.split("\t")]
+        if not any(fields) or fields[0].startswith("\\"):
+            continue
+        if len(fields) != 3 or not all(fields):
+            empty = len(fields) in (2, 3) and all(fields[:2])
+            raise LabelError(
+                "a label without a text"
+                if empty
+                else "not a line of a label track: start, end and label, separated by tabs",
+                where=f"{path}:{line}",
+                mend="Give the label the name of its class" if empty else None,
+            )
+        times = [with_point(field) for field in fields[:2]]
+        row = dict(zip(EVENT_COLUMNS, [name, *times, fields[2]], strict=True))
+        event = parse_event(path, line, row)
+        if event is not None:
+            events.append((name, *event))
+    return event_table(events)
+
+
+AUDACITY = EventFormat(
+    suffix=".txt",
+    title="label track of Audacity",
+    write=_write,
+    read=_read,
+    one_recording=True,
+)

@@ -1,0 +1,125 @@
+"""Which column of someone's table is which: names other programs use for the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from earmark.core.errors import LabelError
+from earmark.core.formats.base import Hints
+from earmark.core.label_tables import parse_event
+from earmark.core.rows import Row, is_nothing, parse_number
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "filename": ("filename", "file", "file name", "begin file", "recording", "audio", "begin path"),
+    "onset": ("onset", "begin time", "start time", "start", "begin", "onset s"),
+    "offset": ("offset", "end time", "end", "stop", "offset s"),
+    "event_label": (
+        "event label",
+        "label",
+        "annotation",
+        "class",
+        "event",
+        "species",
+        "common name",
+    ),
+    "score": ("score", "confidence"),
+}
+"""What columns are called, without case, unit and punctuation; the first one there is taken."""
+
+
+NUMBERS = frozenset({"onset", "offset", "score"})
+"""Fields that are numbers."""
+
+
+def with_point(field: str) -> str:
+    """A number with a decimal comma, as programs write it in many countries, with a point."""
+    return field.replace(",", ".") if field.count(",") == 1 and "." not in field else field
+
+
+def _plain(name: str) -> str:
+    """A heading without case, underscores and ``(s)``."""
+    return " ".join(name.lower().replace("(s)", " ").replace("_", " ").split())
+
+
+def columns_of(
+    header: Sequence[str], hints: Hints, where: str | Path, *, needs: Sequence[str]
+) -> dict[str, str]:
+    """Finds the columns of events.
+
+    Args:
+        header: Names of all columns.
+        hints: Of which the label's column overrides what is found.
+        where: The file, for errors.
+        needs: Which of ``NAMES`` must be there.
+
+    Returns:
+        Name of ours → name of theirs.
+
+    Raises:
+        LabelError: If one is missing, or several columns could be the class.
+    """
+    plain = {_plain(name): name for name in reversed(header)}
+    found = {}
+    for ours, names in NAMES.items():
+        there = [plain[name] for name in names if name in plain]
+        if there:
+            found[ours] = there[0]
+        if ours == "event_label" and len(there) > 1 and _plain(there[0]) != "event label":
+            found[ours] = _chosen(header, hints, there, where)
+    if hints.label_column is not None:
+        found["event_label"] = _chosen(header, hints, [], where)
+    lacking = [name for name in needs if name not in found]
+    if lacking:
+        raise LabelError(
+            f"no column for {', '.join(lacking)} among {', '.join(header)}",
+            where=where,
+            mend="Name the class's column (label_column)"
+            if lacking == ["event_label"]
+            else f"Call it {' or '.join(NAMES[lacking[0]][:3])}",
+        )
+    return found
+
+
+def _chosen(
+    header: Sequence[str], hints: Hints, candidates: Sequence[str], where: str | Path
+) -> str:
+    if hints.label_column is None:
+        raise LabelError(
+            f"the columns {' and '.join(candidates)} could both hold the class",
+            where=where,
+            mend="Name the class's column (label_column)",
+        )
+    if hints.label_column not in header:
+        raise LabelError(f"no column {hints.label_column!r} among {', '.join(header)}", where=where)
+    return hints.label_column
+
+
+def events_of_rows(
+    path: Path, rows: Iterable[Row], columns: Mapping[str, str], recording: str
+) -> list[tuple[str, float, float, str, float | None]]:
+    """Events of the rows of a table.
+
+    Args:
+        path: The table, for errors.
+        rows: Its rows.
+        columns: As `columns_of` finds them.
+        recording: File name of events that name none.
+
+    Raises:
+        LabelError: If a row is no event; it names the line.
+    """
+    events = []
+    for line, row in rows:
+        ours = {name: row[theirs] for name, theirs in columns.items()}
+        ours |= {name: with_point(ours[name]) for name in NUMBERS & ours.keys()}
+        event = parse_event(path, line, ours)
+        if event is None:
+            continue
+        name = ours.get("filename", recording)
+        if not name:
+            raise LabelError("an event without a file name", where=f"{path}:{line}")
+        written = ours.get("score", "")
+        score = None if is_nothing(written) else parse_number(written, "score", path, line)
+        events.append((name, *event, score))
+    return events

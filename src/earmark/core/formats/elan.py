@@ -1,0 +1,277 @@
+"""ELAN annotation documents (.eaf, format 3.0): a tier for each class.
+
+Max Planck Institute for Psycholinguistics, "EAF Annotation Format 3.0 and ELAN". Times are whole
+milliseconds, and annotations of a tier do not overlap: events of a class that do get further
+tiers. A score is the annotation of a tier below, of the type ``score``, with four decimals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree as Xml
+
+from earmark import __version__
+from earmark.core.errors import LabelError
+from earmark.core.formats.base import (
+    Content,
+    EventFormat,
+    Hints,
+    check_times,
+    event_table,
+    milliseconds,
+    own_name,
+)
+from earmark.core.rows import check_label, parse_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVENT, SCORE = "event", "score"
+"""Linguistic types of the tiers."""
+DATE = "1970-01-01T00:00:00+00:00"
+"""Always the same, so that equal events make equal files; ELAN sets it when it saves."""
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+_ALONE = "Symbolic_Association"
+_NO_XML = re.compile("[\ufffe\uffff]")  # control characters are refused everywhere
+
+Timed = tuple[int, int, str, float | None]
+"""First and last millisecond, label, score."""
+
+
+def _write(content: Content) -> str:
+    timed: list[Timed] = [
+        (*milliseconds(onset, offset), label, score)
+        for _, onset, offset, label, score in content.events
+    ]
+    events = sorted(timed, key=lambda event: event[:3])
+    root = Xml.Element(
+        "ANNOTATION_DOCUMENT",
+        {
+            "AUTHOR": f"earmark {__version__}",
+            "DATE": DATE,
+            "FORMAT": "3.0",
+            "VERSION": "3.0",
+            "xmlns:xsi": _XSI,
+            "xsi:noNamespaceSchemaLocation": _SCHEMA,
+        },
+    )
+    _add_header(root, content, len(events) * (2 if content.scored else 1))
+    slots = _add_times(root, events)
+    _add_tiers(root, events, slots, scored=content.scored)
+    _add_types(root, scored=content.scored)
+    Xml.indent(root, " ")
+    text: str = Xml.tostring(root, encoding="unicode")
+    odd = _NO_XML.search(text)
+    if odd:
+        raise LabelError(
+            f"a name holds U+{ord(odd.group()):04X}, which XML cannot hold", mend="Rename it"
+        )
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + text + "\n"
+
+
+def _add_header(root: Xml.Element, content: Content, annotations: int) -> None:
+    header = Xml.SubElement(root, "HEADER", {"MEDIA_FILE": "", "TIME_UNITS": "milliseconds"})
+    if content.name:
+        wave = content.name.lower().endswith(".wav")
+        media = {
+            "MEDIA_URL": Path("/", content.recording or content.name).as_uri(),
+            "MIME_TYPE": "audio/x-wav" if wave else "audio/*",  # ELAN knows these
+            "RELATIVE_MEDIA_URL": f"./{content.name}",
+        }
+        Xml.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    last = Xml.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"})
+    last.text = str(annotations)
+
+
+def _add_times(root: Xml.Element, events: Sequence[Timed]) -> list[tuple[str, str]]:
+    """Adds a slot for every onset and offset in order of time; returns the pair of each event."""
+    order = Xml.SubElement(root, "TIME_ORDER")
+    edges = sorted(
+        (time, number, place)
+        for number, event in enumerate(events)
+        for place, time in enumerate(event[:2])
+    )
+    slots = [["", ""] for _ in events]
+    for count, (time, number, place) in enumerate(edges, start=1):
+        slots[number][place] = f"ts{count}"
+        Xml.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": f"ts{count}", "TIME_VALUE": str(time)})
+    return [(first, last) for first, last in slots]
+
+
+def _add_tiers(
+    root: Xml.Element, events: Sequence[Timed], slots: Sequence[tuple[str, str]], *, scored: bool
+) -> None:
+    taken: set[str] = set()
+    for label in sorted({event[2] for event in events}):
+        own = [number for number, event in enumerate(events) if event[2] == label]
+        for track in _tracks(events, own):
+            name = _free(label, taken)
+            tier = _tier(root, name, EVENT)
+            for number in track:
+                identity = {"ANNOTATION_ID": f"a{number + 1}"}
+                times = dict(zip(("TIME_SLOT_REF1", "TIME_SLOT_REF2"), slots[number], strict=True))
+                _annotate(tier, "ALIGNABLE_ANNOTATION", identity | times, label)
+            if not scored:
+                continue
+            below = _tier(root, _free(f"{name} {SCORE}", taken), SCORE, parent=name)
+            for number in track:
+                score = events[number][3]
+                if score is not None:
+                    identity = {"ANNOTATION_ID": f"a{len(events) + number + 1}"}
+                    above = {"ANNOTATION_REF": f"a{number + 1}"}
+                    _annotate(below, "REF_ANNOTATION", identity | above, f"{score:.4f}")
+
+
+def _tracks(events: Sequence[Timed], own: Sequence[int]) -> list[list[int]]:
+    """Deals events into as few tiers as keep them from overlapping."""
+    tracks: list[list[int]] = []
+    for number in own:
+        free = (track for track in tracks if events[track[-1]][1] <= events[number][0])
+        track = next(free, None)
+        if track is None:
+            tracks.append([number])
+        else:
+            track.append(number)
+    return tracks
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, with a number if it is taken."""
+    names = (name if count == 1 else f"{name} {count}" for count in range(1, len(taken) + 2))
+    found = next(one for one in names if one not in taken)
+    taken.add(found)
+    return found
+
+
+def _tier(root: Xml.Element, name: str, kind: str, parent: str | None = None) -> Xml.Element:
+    above = {} if parent is None else {"PARENT_REF": parent}
+    return Xml.SubElement(root, "TIER", {"LINGUISTIC_TYPE_REF": kind, **above, "TIER_ID": name})
+
+
+def _annotate(tier: Xml.Element, kind: str, attributes: dict[str, str], value: str) -> None:
+    annotation = Xml.SubElement(Xml.SubElement(tier, "ANNOTATION"), kind, attributes)
+    Xml.SubElement(annotation, "ANNOTATION_VALUE").text = value
+
+
+def _add_types(root: Xml.Element, *, scored: bool) -> None:
+    kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": EVENT, "TIME_ALIGNABLE": "true"}
+    Xml.SubElement(root, "LINGUISTIC_TYPE", kind)
+    if scored:
+        below = {"LINGUISTIC_TYPE_ID": SCORE, "TIME_ALIGNABLE": "false"}
+        Xml.SubElement(root, "LINGUISTIC_TYPE", {"CONSTRAINTS": _ALONE} | kind | below)
+        Xml.SubElement(
+            root,
+            "CONSTRAINT",
+            {
+                "DESCRIPTION": "1-1 association with a parent annotation",
+                "STEREOTYPE": _ALONE,
+            },
+        )
+
+
+def _read(path: Path, hints: Hints) -> pd.DataFrame:
+    root = _document(path)
+    header = root.find("HEADER")
+    media = None if header is None else header.find("MEDIA_DESCRIPTOR")
+    name = hints.recording or _media_name(media) or own_name(path)
+    # Where in the recording the document's time begins.
+    begins = 0 if media is None else _whole(path, media.get("TIME_ORIGIN", "0"))
+    times = {
+        str(slot.get("TIME_SLOT_ID")): _whole(path, str(slot.get("TIME_VALUE"))) + begins
+        for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
+        if slot.get("TIME_VALUE") is not None
+    }
+    scores = dict(_scores(path, root))
+    events = []
+    for tier in root.iterfind("TIER"):
+        if tier.get("PARENT_REF") is None:  # those below say more of the same
+            for identity, first, last, label in _annotations(path, tier, times, hints):
+                events.append((name, first / 1000, last / 1000, label, scores.get(identity)))
+    events.sort(key=lambda event: event[1:4])
+    return event_table(events, score=bool(scores))
+
+
+def _document(path: Path) -> Xml.Element:
+    try:
+        root = Xml.fromstring(path.read_bytes())
+    except FileNotFoundError:
+        raise LabelError("no such file", where=path, mend="Check the path") from None
+    except (OSError, Xml.ParseError) as error:
+        raise LabelError(f"no ELAN document ({error})", where=path) from None
+    header = root.find("HEADER")
+    units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")
+    if root.tag != "ANNOTATION_DOCUMENT" or units != "milliseconds":
+        raise LabelError(
+            f"no ELAN document in milliseconds, but {root.tag} in {units}",
+            where=path,
+            mend="Save it with a newer ELAN",
+        )
+    return root
+
+
+def _media_name(media: Xml.Element | None) -> str | None:
+    """Base name of the recording a document was made of."""
+    if media is None:
+        return None
+    relative = media.get("RELATIVE_MEDIA_URL")
+    if relative:
+        return (
+            unquote(relative)
+            if "%" in relative and "/" not in relative
+            else relative.replace("\\", "/").rpartition("/")[2]
+        )
+    return unquote(urlsplit(str(media.get("MEDIA_URL"))).path).rpartition("/")[2] or None
+
+
+def _whole(path: Path, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise LabelError(f"the time {text!r} is no number of milliseconds", where=path) from None
+
+
+def _annotations(
+    path: Path, tier: Xml.Element, times: dict[str, int], hints: Hints
+) -> Iterator[tuple[str, int, int, str]]:
+    """Identity, first and last millisecond and label of a tier's annotations."""
+    name = str(tier.get("TIER_ID"))
+    for annotation in tier.iterfind("ANNOTATION/ALIGNABLE_ANNOTATION"):
+        identity = str(annotation.get("ANNOTATION_ID"))
+        where = f"{path}: annotation {identity} of {name!r}"
+        slots = [str(annotation.get(f"TIME_SLOT_REF{place}")) for place in (1, 2)]
+        if not all(slot in times for slot in slots):
+            raise LabelError("no time", where=where, mend="Give it a start and an end in ELAN")
+        first, last = (times[slot] for slot in slots)
+        check_times(first / 1000, last / 1000, where)
+        value = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
+        label = {None: value or name, "value": value, "tier": name}.get(hints.label_column)
+        if not label:
+            raise LabelError(
+                "no class",
+                where=where,
+                mend="Take the class from value or tier (label_column)",
+            )
+        yield identity, first, last, check_label(label, where)
+
+
+def _scores(path: Path, root: Xml.Element) -> Iterator[tuple[str, float]]:
+    """Scores by the identity of the annotation above."""
+    for tier in root.iterfind("TIER"):
+        if tier.get("LINGUISTIC_TYPE_REF") == SCORE and tier.get("PARENT_REF") is not None:
+            for annotation in tier.iterfind("ANNOTATION/REF_ANNOTATION"):
+                value = annotation.findtext("ANNOTATION_VALUE") or ""
+                yield str(annotation.get("ANNOTATION_REF")), parse_number(value, SCORE, path, 1)
+
+
+ELAN = EventFormat(
+    suffix=".eaf",
+    title="annotation document of ELAN",
+    write=_write,
+    read=_read,
+    one_recording=True,
+)

@@ -1,0 +1,143 @@
+"""Events as JSON: one document with a published schema, or one object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from earmark.core.errors import LabelError
+from earmark.core.files import read_text
+from earmark.core.formats.base import (
+    Content,
+    EventFormat,
+    Hints,
+    check_times,
+    event_table,
+    own_name,
+)
+from earmark.core.label_tables import EVENT_COLUMNS
+from earmark.core.rows import check_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = "earmark-events"
+VERSION = 1
+
+
+def events_schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of what ``json`` writes."""
+    text = resources.files("earmark.core.formats").joinpath("events.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def event_object(event: tuple[Any, ...]) -> dict[str, Any]:
+    """An event as an object; its score is left out if it has none."""
+    fields = dict(zip((*EVENT_COLUMNS, "score"), event, strict=True))
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def json_line(fields: dict[str, Any]) -> str:
+    """An object on one line."""
+    return json.dumps(fields, ensure_ascii=False, allow_nan=False)
+
+
+def _write_json(content: Content) -> str:
+    events = ",\n".join(f"  {json_line(event_object(event))}" for event in content.events)
+    head = f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "events": ['
+    return f"{head}\n{events}\n ]\n}}\n" if events else f"{head}]\n}}\n"
+
+
+def _write_lines(content: Content) -> str:
+    return "".join(f"{json_line(event_object(event))}\n" for event in content.events)
+
+
+def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
+    try:
+        document = json.loads(read_text(path))
+    except ValueError as error:
+        raise LabelError(f"no JSON ({error})", where=path) from None
+    if isinstance(document, dict):
+        version = document.get("version", VERSION)
+        if document.get("format", FORMAT) != FORMAT or version != VERSION:
+            raise LabelError(
+                f"JSON of the format {document.get('format')!r}, version {version!r}",
+                where=path,
+                mend=f"This version reads {FORMAT!r}, version {VERSION}",
+            )
+        document = document.get("events")
+    if not isinstance(document, list):
+        raise LabelError(
+            "no list of events in this JSON",
+            where=path,
+            mend=f"Give {{'events': [...]}}, each event with {', '.join(EVENT_COLUMNS)}",
+        )
+    return _table(path, hints, ((f"{path}: event {n}", e) for n, e in enumerate(document, 1)))
+
+
+def _read_lines(path: Path, hints: Hints) -> pd.DataFrame:
+    return _table(path, hints, _objects(path))
+
+
+def _objects(path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except ValueError as error:
+                raise LabelError(
+                    f"the line is no JSON ({error})", where=f"{path}:{number}"
+                ) from None
+
+
+def _table(path: Path, hints: Hints, objects: Iterable[tuple[str, Any]]) -> pd.DataFrame:
+    recording = hints.recording or own_name(path)
+    rows = [_event(where, fields, hints, recording) for where, fields in objects]
+    return event_table(rows, score=any(row[4] is not None for row in rows))
+
+
+def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, ...]:
+    """An event from an object; unknown fields are left aside."""
+    if not isinstance(fields, dict):
+        raise LabelError(
+            f"{fields!r} is no event in JSON", where=where, mend="Give an object for each"
+        )
+    label = fields.get(hints.label_column or "event_label")
+    name = fields.get("filename", recording)
+    if not (isinstance(label, str) and label.strip() and isinstance(name, str) and name.strip()):
+        raise LabelError(
+            "an event of JSON needs an event_label, a text that is not empty",
+            where=where,
+            mend=f"Each event needs {', '.join(EVENT_COLUMNS)}",
+        )
+    check_label(label, where)
+    onset, offset = (_number(key, fields.get(key), where) for key in ("onset", "offset"))
+    check_times(onset, offset, where)
+    score = fields.get("score")
+    return name, onset, offset, label, None if score is None else _number("score", score, where)
+
+
+def _number(key: str, value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise LabelError(
+            f"the {key} {value!r} is not a number", where=where, mend="Write JSON numbers"
+        )
+    return float(value)
+
+
+JSON = EventFormat(
+    suffix=".json",
+    title="JSON document with a published schema",
+    write=_write_json,
+    read=_read_json,
+)
+JSON_LINES = EventFormat(
+    suffix=".jsonl",
+    title="JSON Lines, one event a line",
+    write=_write_lines,
+    read=_read_lines,
+)

@@ -1,0 +1,118 @@
+"""Selection tables of Raven: rows of tabs with a header, one selection in one or more rows.
+
+Raven Pro User's Manual, "Selection tables": a selection has one row for each view it is seen in,
+with the same number and times; further columns are measurements and annotations, which each user
+names. Times are of the whole sound that was opened, which may be several files in a row; then
+"File Offset (s)" is the time in the file that "Begin File" names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from earmark.core.errors import LabelError
+from earmark.core.files import read_text
+from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
+from earmark.core.formats.columns import columns_of, events_of_rows, with_point
+from earmark.core.rows import Row, base_name, join_row, parse_number, parse_row, read_header
+from earmark.core.timeline import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
+"""How the names of selection tables end; the first is Raven's own for a recording's first table."""
+BEGIN, END, OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
+_HEADER = (
+    "Selection",
+    "View",
+    "Channel",
+    BEGIN,
+    END,
+    "Low Freq (Hz)",
+    "High Freq (Hz)",
+    "Begin File",
+    "Annotation",
+)
+TAB = "\t"
+_TOP = SAMPLE_RATE // 2  # Hz; what the networks hear
+
+
+def is_selection_table(path: Path) -> bool:
+    """Whether a text file's first line is the header of a selection table."""
+    first = next((line for line in read_text(path).splitlines() if line.strip()), "")
+    return {BEGIN, END} <= {heading.strip() for heading in first.split("\t")}
+
+
+def _write(content: Content) -> str:
+    rows = [
+        [
+            str(selection),
+            "Spectrogram 1",
+            "1",
+            _seconds(onset),
+            _seconds(offset),
+            "0",
+            str(_TOP),
+            filename,
+            label,
+            *([] if not content.scored else ["" if score is None else _seconds(score)]),
+        ]
+        for selection, (filename, onset, offset, label, score) in enumerate(content.events, 1)
+    ]
+    header = [*_HEADER, *(["Score"] if content.scored else [])]
+    return "".join(f"{join_row(row, TAB)}\n" for row in [header, *rows])
+
+
+def _seconds(value: float) -> str:
+    """A number to its last bit, without an exponent."""
+    return np.format_float_positional(value, trim="0")
+
+
+def _read(path: Path, hints: Hints) -> pd.DataFrame:
+    header, lines = read_header(path, TAB, (BEGIN, END))
+    columns = columns_of(header, hints, path, needs=("onset", "offset", "event_label"))
+    columns |= {"onset": BEGIN, "offset": END}
+    recording = hints.recording or own_name(path, SUFFIXES)
+    rows = ((line, parse_row(path, line, header, text, TAB)) for line, text in lines)
+    once = list(_selections(rows))
+    if "filename" in columns:
+        once = [(line, _in_its_file(path, line, row, columns["filename"])) for line, row in once]
+    events = events_of_rows(path, once, columns, recording)
+    return event_table(events, score="score" in columns)
+
+
+def _selections(rows: Iterable[Row]) -> Iterator[Row]:
+    """Each selection once, whatever the number of views it was seen in."""
+    views: dict[tuple[str | None, ...], str | None] = {}
+    for line, row in rows:
+        key = tuple(row.get(name) for name in ("Selection", BEGIN, END, "Begin File", "Annotation"))
+        view = row.get("View")
+        if view is None or not row.get("Selection") or views.setdefault(key, view) == view:
+            yield line, row
+
+
+def _in_its_file(path: Path, line: int, row: dict[str, str], file: str) -> dict[str, str]:
+    """A row with the times in its own file, and that file's base name."""
+    row = row | {file: base_name(row[file])}
+    if not row.get(OFFSET) or row[OFFSET] == row[BEGIN]:
+        return row
+    begin, end, offset = (
+        parse_number(with_point(row[column]), column, path, line) for column in (BEGIN, END, OFFSET)
+    )
+    if end < begin:
+        raise LabelError(f"an event from {begin:g} s to {end:g} s", where=f"{path}:{line}")
+    return row | {BEGIN: repr(offset), END: repr(offset + (end - begin))}
+
+
+RAVEN = EventFormat(
+    suffix=SUFFIXES[0],
+    title="selection table of Raven",
+    write=_write,
+    read=_read,
+    one_recording=True,
+)

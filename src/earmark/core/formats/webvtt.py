@@ -1,0 +1,105 @@
+"""WebVTT: captions for the players of browsers (W3C, "WebVTT: The Web Video Text Tracks Format").
+
+An event is a cue, its class the text. Files name no recording and have no scores. Times are whole
+milliseconds, and a cue lasts at least one.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earmark.core.errors import LabelError
+from earmark.core.files import read_text
+from earmark.core.formats.base import (
+    Content,
+    EventFormat,
+    Hints,
+    check_times,
+    event_table,
+    milliseconds,
+    own_name,
+)
+from earmark.core.rows import check_label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_TIME = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
+_TAG = re.compile(r"<[^>]*>")
+
+
+def _write(content: Content) -> str:
+    cues = []
+    for _, onset, offset, label, _ in sorted(content.events, key=lambda event: event[1:3]):
+        first, last = milliseconds(onset, offset)
+        cues.append(f"{_time(first)} --> {_time(last)}\n{html.escape(label, quote=False)}\n")
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _time(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{rest:03d}"
+
+
+def _read(path: Path, hints: Hints) -> pd.DataFrame:
+    lines = re.split(r"\r\n|\n|\r", read_text(path))
+    if not lines[0].startswith("WEBVTT"):
+        raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
+    name = hints.recording or own_name(path)
+    events, number = [], 1
+    while number < len(lines):
+        if lines[number].startswith("NOTE"):  # a comment, up to the next empty line
+            number = _end(lines, number)
+            continue
+        if "-->" not in lines[number]:
+            number += 1
+            continue
+        first, last = _times(lines[number], f"{path}:{number + 1}")
+        begin, number = number + 1, _end(lines, number)
+        words = html.unescape(_TAG.sub("", " ".join(lines[begin:number]))).strip()
+        if not words:
+            raise LabelError(
+                "a cue without a text",
+                where=f"{path}:{begin}",
+                mend="Give the cue the name of its class",
+            )
+        events.append((name, first, last, check_label(words, f"{path}:{begin + 1}")))
+    return event_table(events)
+
+
+def _end(lines: list[str], number: int) -> int:
+    """The next empty line."""
+    rest = range(number, len(lines))
+    return next((line for line in rest if not lines[line].strip()), len(lines))
+
+
+def _times(line: str, where: str) -> tuple[float, float]:
+    before, _, after = line.partition("-->")
+    first, last = _TIME.fullmatch(before.strip()), _TIME.fullmatch([*after.split(), ""][0])
+    if first is None or last is None:
+        raise LabelError(
+            f"not the times of a cue: {line!r}",
+            where=where,
+            mend="Write 00:00:01.000 --> 00:00:02.500",
+        )
+    times = _seconds(first), _seconds(last)
+    check_times(*times, where)
+    return times
+
+
+def _seconds(match: re.Match[str]) -> float:
+    hours, minutes, seconds, rest = (int(part or 0) for part in match.groups())
+    return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
+
+
+WEBVTT = EventFormat(
+    suffix=".vtt",
+    title="captions for web pages (WebVTT)",
+    write=_write,
+    read=_read,
+    one_recording=True,
+)
