@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from earmark.core.errors import AudioError, DataError, LabelError
+from earmark.core.errors import DataError
 from earmark.core.events import events_by_clip
-from earmark.data.manifest import Evaluation, Source, load_manifest
+from earmark.data.manifest import Evaluation, Source, load_manifest, refuse_damage
 
 SYNTHETIC = "audio/train/synthetic21_train/soundscapes"
 SYNTHETIC_TSV = "metadata/train/synthetic21_train/soundscapes.tsv"
@@ -185,7 +185,9 @@ def test_unlabelled_clips_with_labels_elsewhere_are_left_out(desed: Path) -> Non
     unlabelled = source(desed, "unlabelled")
     assert sorted(names_of(unlabelled)) == ["n.wav", "u.wav", "v.wav"]
     assert sorted(unlabelled.excluded) == ["r.wav", "w.flac"]
-    assert any("2 of 5 clips left out" in note for note in load_manifest(desed).notes)
+    notes = load_manifest(desed).notes
+    assert any("1 of 5 clips left out, they are in real (r.wav)" in note for note in notes)
+    assert any("1 of 4 clips left out, they are in weak (w.flac)" in note for note in notes)
 
 
 def test_a_test_set_of_its_own_comes_before_the_public_one(desed: Path) -> None:
@@ -232,13 +234,34 @@ def test_nothing_to_learn_from(tmp_path: Path, desed: Path) -> None:
         load_manifest(desed)
 
 
-def test_damaged_files_are_named(desed: Path) -> None:
-    (desed / "audio/eval/public/p.wav").write_bytes(b"no audio")
-    with pytest.raises(AudioError, match=r"p\.wav"):  # its duration is not listed
-        load_manifest(desed)
+def test_damaged_files_are_named_and_the_rest_is_used(desed: Path) -> None:
+    before = load_manifest(desed)
+    assert before.damage == ()
+    (desed / "audio/eval/public/p.wav").write_bytes(b"no audio")  # its duration is not listed
     text(desed, WEAK_TSV, ["filename\tlabels", "w.wav\tDog"])
-    with pytest.raises(LabelError, match=r"weak\.tsv:1: no column event_labels"):
-        load_manifest(desed)
+    strong(desed, SYNTHETIC_TSV, {"0.wav": [(0, 1, "Dog"), (2, 1, "Cat")], "1.wav": []})
+    strong(desed, VALIDATION_TSV, {"0.wav": [(0, 0.5, "Frying")], "y.wav": [(-1, 1, "Cat")]})
+    manifest = load_manifest(desed)
+    assert [part.name for part in manifest.train] == ["synthetic", "real", "unlabelled"]
+    assert (names_of(manifest.train[0]), manifest.train[0].faulty) == (["1.wav"], ("0.wav",))
+    assert "test" not in manifest.splits
+    validation = manifest.splits["validation"]
+    assert (names_of(validation), validation.faulty, validation.listed) == (
+        ["0.wav"],
+        ("y.wav",),
+        2,
+    )
+    told = "\n".join(manifest.damage)
+    for part in (r"p.wav is left out, it cannot be read", "weak.tsv:1: no column event_labels"):
+        assert part in told
+    assert "synthetic: 1 of 2 clips left out, 1 row of their labels" in told
+    assert "soundscapes.tsv:3: an event from 2 s to 1 s" in told
+
+
+def test_a_dangling_link_is_a_missing_clip(desed: Path) -> None:
+    (desed / WEAK / "w.wav").unlink()
+    (desed / WEAK / "w.wav").symlink_to(desed / "nowhere.wav")
+    assert source(desed, "weak").missing == ("w.wav",)
 
 
 def test_fingerprint_is_of_the_content(desed: Path, tmp_path: Path) -> None:
@@ -276,3 +299,11 @@ def test_fingerprint_changes_with_the_data(desed: Path) -> None:
     expected = 6
     (desed / VALIDATION / "y.wav").unlink()
     assert changed()
+
+
+def test_damage_can_be_refused(desed: Path) -> None:
+    refuse_damage(load_manifest(desed))
+    (desed / SYNTHETIC / "1.wav").unlink()
+    (desed / WEAK_TSV).unlink()
+    with pytest.raises(DataError, match=r"synthetic: 1 of 2 .*\(1\.wav\); and 1 more.*doctor"):
+        refuse_damage(load_manifest(desed))

@@ -21,6 +21,9 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse data with anything missing or damaged.")
+    ] = False,
     accelerator: Annotated[
         str, typer.Option("--accelerator", "--device", help="cpu, cuda, mps, or auto.")
     ] = "auto",
@@ -50,14 +53,16 @@ def train(
     from rich.console import Console
 
     from earmark.cli.progress import TrainingProgress
-    from earmark.data.manifest import load_manifest
+    from earmark.data.manifest import load_manifest, refuse_damage
     from earmark.train.distributed import ElsewhereError, make_fabric, start
     from earmark.train.engine import train as run_training
     from earmark.train.recipe import load_recipe
 
     overrides = [*(set_ or []), *([f"train.precision={precision}"] if precision else [])]
     settings = load_recipe(recipe, overrides)
-    manifest = load_manifest(data)
+    manifest = load_manifest(data, settings.data)
+    if strict:
+        refuse_damage(manifest)
     fabric = make_fabric(accelerator, devices, nodes, settings.train.precision)
     start(fabric)
     console = Console(quiet=not fabric.is_global_zero)

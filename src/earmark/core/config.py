@@ -357,11 +357,35 @@ class TrainSettings(Settings):
         return {label: seconds for label, seconds in by_class.items() if seconds is not None}
 
 
+class DataSettings(Settings):
+    """Which clips of a dataset a run learns from, and which it keeps back to choose among epochs.
+
+    Attributes:
+        weak_held_out: Share of weakly labelled clips kept back; 0.1 draws those that ATST-SED and
+            the DCASE baselines validate on.
+        real_held_out: Share of strongly labelled recordings kept back. Where the dataset has
+            ATST-SED's two tables of them, these say which, whatever the share.
+        held_out_seed: Of the draw of weak clips.
+        shared: ``leave_out`` a clip of an unlabelled or weak source that a better labelled source
+            has too, or ``keep`` it in both, as ATST-SED does. Clips of a split or kept back are
+            never trained on.
+        exclude: Table with a column ``filename``, and one ``source`` where a name should be left
+            out of one source only: clips not to train on. `earmark doctor --exclude` writes one.
+    """
+
+    weak_held_out: Share = 0.0
+    real_held_out: Share = 0.0
+    held_out_seed: Annotated[int, Field(ge=0)] = 42
+    shared: Literal["leave_out", "keep"] = "leave_out"
+    exclude: str | None = None
+
+
 class Recipe(Settings):
-    """All of a training run: network, method, loop."""
+    """All of a training run: data, network, method, loop."""
 
     name: str
     description: str = ""
+    data: DataSettings = DataSettings()
     network: NetworkSettings = NetworkSettings()
     method: MethodSettings = MethodSettings()
     train: TrainSettings = TrainSettings()

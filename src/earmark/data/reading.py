@@ -1,0 +1,277 @@
+"""Parts of a dataset from their label tables and their folders, with what there is to tell.
+
+What cannot be used is left out whole, counted and named: a clip that is not there, a clip with a
+label that cannot be understood (half its labels would teach, or score, a falsehood), a table that
+is none. Nothing here is fatal; who reads a dataset decides whether enough is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from earmark.core.audio import audio_info
+from earmark.core.errors import AudioError, LabelError
+from earmark.core.label_tables import (
+    StrongRow,
+    Table,
+    duration_table,
+    event_frame,
+    join_weak,
+    strong_table,
+    weak_table,
+)
+from earmark.data.classes import Classes
+from earmark.data.clips import ClipFinder, clip_key
+from earmark.data.subsets import Domain, Evaluation, Source
+
+R = TypeVar("R")
+
+
+class PartReader:
+    """Reads the parts of a dataset and remembers what to tell about them.
+
+    Attributes:
+        labels: Classes found so far.
+        notes: What to tell, a sentence each.
+        damage: Those that tell of a loss.
+        rows: Name of the clip of each row of a weak table, by source.
+
+    Args:
+        root: The dataset's folder, for messages.
+        classes: Of the dataset.
+    """
+
+    def __init__(self, root: Path, classes: Classes | None = None) -> None:
+        self.root = root
+        self.classes = classes or Classes()
+        self.labels: set[str] = set()
+        self.notes: list[str] = []
+        self.damage: list[str] = []
+        self.rows: dict[str, tuple[str, ...]] = {}
+
+    def tell(self, note: str, lost: bool = False) -> None:
+        """Note something for the user."""
+        self.notes.append(note)
+        if lost:
+            self.damage.append(note)
+
+    def strong(
+        self,
+        name: str,
+        tables: Sequence[Path],
+        finder: ClipFinder,
+        domain: Domain = "real",
+        labelled: tuple[str, ...] | None = None,
+    ) -> Source | None:
+        """A source with strong labels; None, with a note, where a table is none."""
+        read = self._strong_rows(name, tables, labelled)
+        if read is None:
+            return None
+        rows, listed, faulty = read
+        found, missing = self.match(name, listed, finder, faulty)
+        return Source(
+            "strong",
+            name,
+            _paths(found),
+            events=events_on_disk(rows, found),
+            missing=missing,
+            faulty=faulty,
+            domain=domain,
+            labelled=labelled,
+        )
+
+    def weak(
+        self,
+        name: str,
+        table: Path,
+        finder: ClipFinder,
+        domain: Domain = "real",
+        labelled: tuple[str, ...] | None = None,
+    ) -> Source | None:
+        """A source with weak labels; None, with a note, where the table is none."""
+        read = self._table(name, table, weak_table)
+        if read is None:
+            return None
+        self.rows[name] = read.clips
+        stray: Counter[str] = Counter()
+        rows = [
+            row._replace(labels=self._classes(row.labels, table, row.line, labelled, stray))
+            for row in read.rows
+        ]
+        self._tell_stray(name, stray)
+        faulty = self._faulty(name, read)
+        found, missing = self.match(name, read.listed, finder, faulty)
+        labels = join_weak(rows)
+        weak: dict[str, tuple[str, ...]] = {}
+        for listed, path in found.items():
+            weak[path.name] = tuple(dict.fromkeys([*weak.get(path.name, ()), *labels[listed]]))
+        return Source(
+            "weak",
+            name,
+            _paths(found),
+            weak=weak,
+            missing=missing,
+            faulty=faulty,
+            domain=domain,
+            labelled=labelled,
+        )
+
+    def evaluation(
+        self,
+        name: str,
+        tables: Sequence[Path],
+        finder: ClipFinder,
+        durations: Path | None = None,
+        labelled: tuple[str, ...] | None = None,
+    ) -> Evaluation | None:
+        """A split with strong labels; None, with a note, where nothing of it can be used."""
+        read = self._strong_rows(name, tables, labelled)
+        if read is None:
+            return None
+        rows, listed, faulty = read
+        found, missing = self.match(name, listed, finder, faulty)
+        seconds, unknown = self.durations(name, durations, found)
+        found = {listed: path for listed, path in found.items() if path.name in seconds}
+        if not found:
+            return None
+        return Evaluation(
+            name,
+            _paths(found),
+            events_on_disk(rows, found),
+            seconds,
+            missing,
+            (*faulty, *unknown),
+            labelled,
+        )
+
+    def match(
+        self, name: str, listed: Sequence[str], finder: ClipFinder, faulty: Sequence[str] = ()
+    ) -> tuple[dict[str, Path], tuple[str, ...]]:
+        """The file of each listed clip whose labels are understood, and the names of none."""
+        out = set(faulty)
+        found, missing = finder.match(clip for clip in listed if clip not in out)
+        if missing:
+            self.tell(
+                f"{name}: {len(missing)} of {len(listed)} clips listed are missing "
+                f"or empty files ({some(missing)})",
+                lost=True,
+            )
+        return found, missing
+
+    def _strong_rows(
+        self, name: str, tables: Sequence[Path], labelled: tuple[str, ...] | None
+    ) -> tuple[list[StrongRow], list[str], tuple[str, ...]] | None:
+        """Events, names of clips and names of faulty clips of some tables together."""
+        rows: list[StrongRow] = []
+        listed: dict[str, None] = {}
+        faulty: list[str] = []
+        stray: Counter[str] = Counter()
+        for path in tables:
+            table = self._table(name, path, strong_table)
+            if table is None:
+                return None
+            for row in table.rows:
+                known = self._classes((row.label,), path, row.line, labelled, stray)
+                rows += [row._replace(label=label) for label in known]
+            listed |= dict.fromkeys(table.listed)
+            faulty += self._faulty(name, table)
+        self._tell_stray(name, stray)
+        return rows, list(listed), tuple(dict.fromkeys(faulty))
+
+    def _table(self, name: str, path: Path, read: Callable[[Path], Table[R]]) -> Table[R] | None:
+        try:
+            return read(path)
+        except LabelError as error:
+            self.tell(f"{name}: left out, its labels cannot be read ({error})", lost=True)
+            return None
+
+    def _faulty(self, name: str, table: Table[R]) -> tuple[str, ...]:
+        """Names of the clips of rows that cannot be understood."""
+        clips = tuple(dict.fromkeys(fault.filename for fault in table.faults if fault.filename))
+        if table.faults:
+            count, rows = len(table.faults), "row" if len(table.faults) == 1 else "rows"
+            what = f"{len(clips)} of {len(table.listed)} clips" if clips else f"{count} {rows}"
+            self.tell(
+                f"{name}: {what} left out, {count} {rows} of their labels cannot be understood "
+                f"({table.faults[0].error})",
+                lost=True,
+            )
+        return clips
+
+    def _classes(
+        self,
+        labels: Iterable[str],
+        path: Path,
+        line: int,
+        labelled: tuple[str, ...] | None,
+        stray: Counter[str],
+    ) -> tuple[str, ...]:
+        """The classes of labels; those the source is not annotated for are counted as stray."""
+        own = self.classes.many(labels, f"{path}:{line}")
+        self.labels.update(own)
+        if labelled is None:
+            return own
+        stray.update(label for label in own if label not in labelled)
+        return tuple(label for label in own if label in labelled)
+
+    def _tell_stray(self, name: str, stray: Counter[str]) -> None:
+        if stray:
+            shown = ", ".join(f"{label} ({count})" for label, count in sorted(stray.items()))
+            self.tell(
+                f"{name}: labels of classes that it is not `labelled` for are left aside: {shown}"
+            )
+
+    def durations(
+        self, name: str, table: Path | None, found: Mapping[str, Path]
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
+        """Seconds by name on disk, as listed, else from the header; and names with neither."""
+        listed: dict[str, float] = {}
+        read = None if table is None else self._table(f"durations of {name}", table, duration_table)
+        if read is not None:
+            listed = {clip_key(row.filename): row.seconds for row in read.rows}
+            for fault in read.faults:
+                listed.pop(clip_key(fault.filename), None)
+                self.tell(f"{name}: a duration is taken from the clip instead ({fault.error})")
+        seconds: dict[str, float] = {}
+        unknown: list[str] = []
+        for clip, path in found.items():
+            key = clip_key(clip)
+            try:
+                seconds[path.name] = listed[key] if key in listed else audio_info(path).seconds
+            except AudioError as error:
+                unknown.append(clip)
+                self.tell(f"{name}: {clip} is left out, it cannot be read ({error})", lost=True)
+        return seconds, tuple(unknown)
+
+
+def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") -> Source | None:
+    """A source without labels: every recording in its folders; None where there is none."""
+    return Source("unlabelled", name, tuple(finder.clips), domain=domain) if finder.clips else None
+
+
+def events_on_disk(rows: Iterable[StrongRow], found: Mapping[str, Path]) -> pd.DataFrame:
+    """The events of the clips found, under the clips' names on disk."""
+    return event_frame(
+        (found[row.filename].name, row.onset, row.offset, row.label)
+        for row in rows
+        if row.filename in found
+    )
+
+
+def relative(path: Path, root: Path) -> str:
+    """A path within the dataset's folder, for messages."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def some(names: Sequence[str], shown: int = 3) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:shown]) + (", …" if len(names) > shown else "")
+
+
+def _paths(found: Mapping[str, Path]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(found.values()))

@@ -1,0 +1,183 @@
+"""What a dataset is made of: sources to learn from, splits to be scored on, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from earmark.core.events import LabelSet, clip_id, events_by_clip
+
+Kind = Literal["strong", "weak", "unlabelled"]
+Domain = Literal["real", "synthetic"]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Clips to learn from, with one kind of label.
+
+    Attributes:
+        kind: ``strong``, ``weak`` or ``unlabelled``.
+        name: In DESED ``synthetic``, ``real``, ``weak`` or ``unlabelled``.
+        clips: Files that are there, in the order of the labels (unlabelled: sorted).
+        events: Strong labels of these clips, by their names on disk.
+        weak: Weak labels of these clips, by their names on disk.
+        missing: Names that are listed, but not there or empty.
+        excluded: Names of clips left out because they are in another part of the dataset, or
+            because the user said so.
+        faulty: Names of clips left out because their labels cannot be understood.
+        domain: ``real`` recordings or ``synthetic`` ones.
+        labelled: Classes it was annotated for; of others neither presence nor absence is known.
+            None stands for all classes.
+    """
+
+    kind: Kind
+    name: str
+    clips: tuple[Path, ...]
+    events: pd.DataFrame | None = None
+    weak: Mapping[str, tuple[str, ...]] | None = None
+    missing: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
+    faulty: tuple[str, ...] = ()
+    domain: Domain = "real"
+    labelled: tuple[str, ...] | None = None
+
+    def only(self, clips: Iterable[Path], name: str | None = None) -> Source:
+        """The same with some of its clips, and the labels of these."""
+        kept = tuple(clips)
+        names = {path.name for path in kept}
+        events, weak = self.events, self.weak
+        if events is not None:
+            events = events[events["filename"].isin(names)].reset_index(drop=True)
+        if weak is not None:
+            weak = {clip: labels for clip, labels in weak.items() if clip in names}
+        return replace(self, clips=kept, events=events, weak=weak, name=name or self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Clips with strong labels to be scored on.
+
+    Attributes:
+        name: Name of the split.
+        clips: Files that are there, in the order of the labels.
+        events: Their events, by their names on disk.
+        durations: Seconds by name on disk, for each of the clips.
+        missing: Names that are listed, but not there or empty.
+        faulty: Names of clips left out because their labels cannot be understood, or because
+            their duration is listed nowhere and the clip cannot be read.
+        labelled: Classes it was annotated for; None stands for all.
+        unreadable: Names of clips that turned out to be unreadable when they were scored.
+    """
+
+    name: str
+    clips: tuple[Path, ...]
+    events: pd.DataFrame
+    durations: Mapping[str, float]
+    missing: tuple[str, ...] = ()
+    faulty: tuple[str, ...] = ()
+    labelled: tuple[str, ...] | None = None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def listed(self) -> int:
+        """Number of clips that are listed, whether there or not."""
+        lost = (self.missing, self.faulty, self.unreadable)
+        return len(self.clips) + sum(map(len, lost))
+
+    def only(self, clips: Collection[str]) -> Evaluation:
+        """The same on some clips, by their ids; the others count as unreadable."""
+        kept = tuple(path for path in self.clips if path.stem in clips)
+        if len(kept) == len(self.clips):
+            return self
+        names = {path.name for path in kept}
+        lost = tuple(path.name for path in self.clips if path.name not in names)
+        return replace(
+            self,
+            clips=kept,
+            events=self.events[self.events["filename"].isin(names)].reset_index(drop=True),
+            durations={name: self.durations[name] for name in names},
+            unreadable=(*self.unreadable, *lost),
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the clips, their sizes or their labels."""
+        return _digest(_entries(self.name, self.clips, self.events, None, self.labelled))
+
+
+@dataclass(frozen=True, eq=False)
+class Manifest:
+    """A dataset.
+
+    Attributes:
+        root: Its folder.
+        labels: All classes that any label file names, sorted; or those a description lists.
+        train: What there is to learn from.
+        splits: What there is to be scored on: ``validation``, ``test``, ``synthetic_validation``,
+            and what else a dataset names.
+        notes: What a user should know, a sentence each: clips missing, excluded, not labelled.
+        damage: Those of the notes that tell of something lost.
+        held_out: Labelled clips that are kept from training, to choose among epochs.
+    """
+
+    root: Path
+    labels: LabelSet
+    train: tuple[Source, ...]
+    splits: Mapping[str, Evaluation]
+    notes: tuple[str, ...] = ()
+    damage: tuple[str, ...] = ()
+    held_out: tuple[Source, ...] = ()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with any clip's name, size or label.
+
+        It does not depend on where the dataset lies or on the order of its files.
+        """
+        entries: list[tuple[str, ...]] = []
+        for source in (*self.train, *self.held_out):
+            entries += _entries(
+                source.name, source.clips, source.events, source.weak, source.labelled
+            )
+        for split in self.splits.values():
+            entries += _entries(split.name, split.clips, split.events, None, split.labelled)
+        return _digest(entries)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 for one that is not there (any more), a dangling link for instance."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _entries(
+    subset: str,
+    clips: Iterable[Path],
+    events: pd.DataFrame | None,
+    weak: Mapping[str, tuple[str, ...]] | None,
+    labelled: tuple[str, ...] | None,
+) -> list[tuple[str, ...]]:
+    """Subset, file name, size in bytes and labels of each clip."""
+    by_clip = events_by_clip(events) if events is not None else {}
+    known = () if labelled is None else (",".join(sorted(labelled)),)
+    entries = []
+    for path in clips:
+        labels = (
+            sorted(by_clip.get(clip_id(path.name), ())),
+            sorted((weak or {}).get(path.name, ())),
+        )
+        entries.append((subset, path.name, str(size_of(path)), repr(labels), *known))
+    return entries
+
+
+def _digest(entries: Iterable[tuple[str, ...]]) -> str:
+    text = "\n".join("\t".join(entry) for entry in sorted(entries))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
