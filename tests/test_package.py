@@ -14,7 +14,12 @@ from packaging.utils import canonicalize_name
 
 import earmark
 from earmark.data.synth_settings import load_synth_settings, preset_names
-from earmark.train.recipe import load_recipe, recipe_names
+from earmark.train.recipe import (
+    load_pretrain_recipe,
+    load_recipe,
+    pretrain_recipe_names,
+    recipe_names,
+)
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE = Path(earmark.__file__).parent
@@ -56,6 +61,14 @@ def test_every_training_recipe_parses(name: str) -> None:
     assert recipe.description
 
 
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+@pytest.mark.parametrize("name", pretrain_recipe_names())
+def test_every_pretraining_recipe_parses(name: str, size: str) -> None:
+    recipe = load_pretrain_recipe(name, [], size)
+    assert (recipe.name, recipe.size) == (name, size)
+    assert recipe.description
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_every_soundscape_recipe_parses(name: str) -> None:
     load_synth_settings(name)
@@ -65,6 +78,7 @@ def test_no_recipe_escapes_the_tests_above() -> None:
     recipes = PACKAGE / "recipes"
     found = {path.relative_to(recipes) for path in recipes.rglob("*.y*ml")}
     tested = {Path(f"{name}.yaml") for name in recipe_names()}
+    tested |= {Path("pretrain", f"{name}.yaml") for name in pretrain_recipe_names()}
     tested |= {Path("synth", f"{name}.yaml") for name in preset_names()}
     assert found == tested
     assert {"mini", "mini-long"} <= set(recipe_names())

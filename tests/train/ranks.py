@@ -11,6 +11,8 @@ from lightning_fabric import Fabric
 
 from earmark.core.config import NetworkSettings, Recipe
 from earmark.core.errors import EarmarkError
+from earmark.core.pretraining import PretrainRecipe
+from earmark.data.crops import survey
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.method.losses import strong_bce, weak_bce
 from earmark.model.sed import SedNetwork
@@ -22,7 +24,8 @@ from earmark.train.distributed import (
     shared_scores,
 )
 from earmark.train.engine import Run, train
-from earmark.train.recipe import load_recipe
+from earmark.train.pretrain import PretrainRun, pretrain
+from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
 
 def small_recipe(*overrides: str) -> Recipe:
@@ -43,6 +46,31 @@ def small_recipe(*overrides: str) -> Recipe:
             *overrides,
         ],
     )
+
+
+def small_pretraining(*overrides: str) -> PretrainRecipe:
+    """Stochastic depth, an uneven number of crops and a bank that overflows."""
+    return load_pretrain_recipe(
+        "atst-frame-pretrain",
+        [
+            "window_seconds=1.2",
+            *(f"encoder.{name}" for name in ("width=12", "depth=2", "heads=3", "drop_path=0.3")),
+            "heads={hidden: 32, out: 8}",
+            "perturbation.bank=4",
+            "train.batch=6",
+            "train.epochs=2",
+            "train.steps_per_epoch=2",
+            "train.warmup_steps=1",
+            "train.ema=0.5",
+            *overrides,
+        ],
+    )
+
+
+def pretrained(run: PretrainRun) -> dict[str, Any]:
+    """What a pretraining run has made."""
+    state = run.state(small_pretraining(), "")
+    return {name: state[name] for name in ("student", "teacher", "optimizer", "step")}
 
 
 def of_kinds(manifest: Manifest, *kinds: str) -> Manifest:
@@ -114,6 +142,11 @@ def main(data: Path, out: Path) -> None:
     seen["whole"] = learned(run(everything, "whole", resume=True))
     seen["strong"] = learned(run(small_recipe("train.epochs=1"), "strong", strong))
     seen["encoder"] = encoder_steps(_again(fabric), 1)
+    recordings = survey([data], small_pretraining().shortest)
+    folder, recipe = out / "pretrained", small_pretraining("train.batch=5")
+    pretrain(recipe, recordings, folder, fabric=_again(fabric), stop_after_epochs=1)
+    again = pretrain(recipe, recordings, folder, fabric=_again(fabric), resume=True)
+    seen["pretrained"] = pretrained(again)
     seen["taken"] = fault(lambda: run(everything, "whole"))
     torch.manual_seed(5)
     network = SedNetwork(everything.network, tuple(manifest.labels)).eval()

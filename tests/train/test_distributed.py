@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
+from earmark.data.crops import survey
 from earmark.data.dataset import Batch, Share
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
@@ -33,6 +34,7 @@ from earmark.train.distributed import (
     make_fabric,
 )
 from earmark.train.engine import run_record, train
+from earmark.train.pretrain import pretrain
 
 _WORKER = Path(__file__).parent / "ranks.py"
 _spec = importlib.util.spec_from_file_location("ranks", _WORKER)
@@ -306,6 +308,21 @@ def _assert_same(ours: Any, theirs: Any, where: str = "") -> int:
         return 0
     assert ours == theirs, where
     return 0
+
+
+def test_pretraining_on_two_processes_is_that_of_one_in_two_parts(
+    ranks: tuple[Path, list[dict[str, Any]]], tiny_data: Path, tmp_path: Path
+) -> None:
+    """Five crops in parts of three and two, an interruption, and a bank for each part."""
+    first, second = (seen["pretrained"] for seen in ranks[1])
+    assert _assert_same(first, second) > 50
+    recipe = _ranks.small_pretraining("train.batch=5", "train.accumulate=2")
+    recordings = survey([tiny_data], recipe.shortest)
+    alone = pretrain(recipe, recordings, tmp_path, fabric=make_fabric("cpu"))
+    assert _assert_same(first, _ranks.pretrained(alone)) > 50
+    records = [run_record(folder) for folder in (ranks[0] / "pretrained", tmp_path)]
+    losses = [[record["losses"]["loss"] for record in found] for found in records]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("scenario", ["whole", "strong"])

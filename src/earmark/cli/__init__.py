@@ -11,6 +11,7 @@ from earmark.cli.cache import cache
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
+from earmark.cli.pretrain import pretrain
 from earmark.cli.synth import synth
 from earmark.cli.train import recipes, train
 from earmark.core.errors import EarmarkError
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command("synth")(synth)
 app.command("cache")(cache)
+app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)

@@ -16,7 +16,13 @@ from rich.progress import (
 )
 from rich.table import Column
 
-SHOWN = {"loss": "loss", "mean_teacher": "mt", "pseudo_label": "pl", "embedding": "emb"}
+SHOWN = {
+    "loss": "loss",
+    "teacher_std": "std",
+    "mean_teacher": "mt",
+    "pseudo_label": "pl",
+    "embedding": "emb",
+}
 
 
 @contextmanager

@@ -96,10 +96,19 @@ def recipes(
 ) -> None:
     """List the shipped recipes, or print one in full, defaults included."""
     from earmark.core.config import dump_yaml
-    from earmark.train.recipe import load_recipe, recipe_names
+    from earmark.train.recipe import (
+        load_pretrain_recipe,
+        load_recipe,
+        pretrain_recipe_names,
+        recipe_names,
+    )
 
     if name is not None:
-        typer.echo(dump_yaml(load_recipe(name)), nl=False)
+        known = load_pretrain_recipe if name in pretrain_recipe_names() else load_recipe
+        typer.echo(dump_yaml(known(name)), nl=False)
         return
-    for known in recipe_names():
-        typer.echo(f"{known}: {' '.join(load_recipe(known).description.split())}")
+    told = {shipped: load_recipe(shipped).description for shipped in recipe_names()}
+    for shipped in pretrain_recipe_names():
+        told[shipped] = load_pretrain_recipe(shipped).description
+    for shipped, description in told.items():
+        typer.echo(f"{shipped}: {' '.join(description.split())}")

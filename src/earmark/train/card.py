@@ -1,4 +1,4 @@
-"""The model card inside a bundle: what it hears, what it learned from, how well it does."""
+"""Model cards: what a bundle or an encoder hears, learned from, and how well it does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 from earmark import __version__
 from earmark.core.config import Recipe
+from earmark.core.pretraining import PretrainRecipe
+from earmark.data.crops import Recordings
 from earmark.data.manifest import Manifest
 from earmark.train.recipe import validation_split
 
@@ -60,3 +62,41 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         rows.append(f"| {label} | {' | '.join(cells)} |")
     note = f"On {metrics.get('clips')} of {metrics.get('of')} clips"
     return "\n".join(rows) + f"\n\n{note}, fingerprint `{metrics.get('fingerprint')}`."
+
+
+def encoder_card(
+    recipe: PretrainRecipe,
+    recordings: Recordings,
+    epoch: int,
+    figures: dict[str, float],
+    unreadable: int,
+    command: str = "",
+) -> str:
+    """Markdown for the ``README.md`` of a pretrained encoder's folder."""
+    train, encoder = recipe.train, recipe.encoder
+    clamp = "none" if encoder.frontend.db_clamp is None else str(list(encoder.frontend.db_clamp))
+    lines = [
+        f"# {recipe.name}: a pretrained encoder",
+        f"ATST-Frame {recipe.size}: width {encoder.width}, depth {encoder.depth}, "
+        f"{encoder.heads} heads; a token is {1000 * encoder.token_seconds:g} ms. It names no "
+        "sounds: a detector is trained on top of it.",
+        recipe.description.strip(),
+        "## Trained on",
+        f"{len(recordings.paths)} recordings, {recordings.hours:.2f} h, without labels; data "
+        f"fingerprint `{recordings.fingerprint}`. {unreadable} files could not be used.",
+        "## How",
+        f"Self-supervised, teacher's weights after epoch {epoch} of {train.epochs} "
+        f"({train.steps_per_epoch} steps of {train.batch} crops of {recipe.window_seconds:g} s "
+        f"each), seed {train.seed}, earmark {__version__}. Clamp of decibels: {clamp}.",
+    ]
+    if command:
+        lines.append(f"    {command}")
+    spread = 1.0 / recipe.heads.out**0.5
+    lines += [
+        "## At the end of training",
+        f"Loss {figures['loss']:.3f} (0 is a perfect guess, 2 is chance); standard deviation of "
+        f"the teacher's vectors {figures['teacher_std']:.4f} (evenly spread: {spread:.4f}).",
+        "## Licence",
+        "Weights: MIT. The audio it was trained on keeps its own licences.",
+    ]
+    return "\n\n".join(line for line in lines if line) + "\n"

@@ -5,19 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from earmark.core.config import Recipe, apply_overrides, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
+from earmark.core.pretraining import PretrainRecipe
 from earmark.data.manifest import Evaluation, Manifest
 
 
-def _folder() -> Path:
-    return Path(str(resources.files("earmark"))) / "recipes"
+def _folder(kind: str = "") -> Path:
+    return Path(str(resources.files("earmark"))) / "recipes" / kind
 
 
 def recipe_names() -> tuple[str, ...]:
     """Names of the shipped training recipes."""
-    return tuple(sorted(path.stem for path in _folder().glob("*.yaml")))
+    return _names("")
+
+
+def pretrain_recipe_names() -> tuple[str, ...]:
+    """Names of the shipped pretraining recipes."""
+    return _names("pretrain")
+
+
+def _names(kind: str) -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in _folder(kind).glob("*.yaml")))
+
+
+def _find(name: str | Path, kind: str, command: str) -> Path:
+    """The file of a shipped recipe of a kind, or anybody's own.
+
+    Raises:
+        ConfigError: No such recipe.
+    """
+    path, other = Path(name), "" if kind else "pretrain"
+    if str(name) in _names(kind):
+        return _folder(kind) / f"{name}.yaml"
+    if str(name) in _names(other):
+        raise ConfigError(f"{str(name)!r} is a recipe for another command", mend=command)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"no recipe called {str(name)!r}",
+            mend=f"Shipped are {', '.join(_names(kind))}; or give a .yaml file",
+        )
+    return path
 
 
 def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -26,14 +56,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         ConfigError: No such recipe, or a setting that is unknown or out of range.
     """
-    path = Path(name)
-    if str(name) in recipe_names():
-        path = _folder() / f"{name}.yaml"
-    elif path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(
-            f"no recipe called {str(name)!r}",
-            mend=f"Shipped are {', '.join(recipe_names())}; or give a .yaml file",
-        )
+    path = _find(name, "", "Use it with `earmark pretrain`")
     content = apply_overrides(load_yaml(path), overrides)
     return parse_settings(Recipe, content, path)
 
@@ -42,3 +65,39 @@ def validation_split(recipe: Recipe, manifest: Manifest) -> Evaluation | None:
     """The first split of ``train.validate_on`` that the data have."""
     known = [manifest.splits.get(name) for name in recipe.train.validate_on]
     return next((split for split in known if split is not None), None)
+
+
+def load_pretrain_recipe(
+    name: str | Path, overrides: Iterable[str] = (), size: str | None = None
+) -> PretrainRecipe:
+    """A shipped pretraining recipe by name or a YAML file, with ``a.b=c`` overrides.
+
+    A file may hold ``sizes``: by name, settings that the chosen ``size`` lays over the others and
+    beneath the overrides.
+
+    Raises:
+        ConfigError: No such recipe or size, or a setting that is unknown or out of range.
+    """
+    path = _find(name, "pretrain", "Use it with `earmark train`")
+    overrides = [*overrides, *([f"size={size}"] if size else [])]
+    content = load_yaml(path)
+    sizes = content.pop("sizes", None) or {}
+    chosen = str(apply_overrides(content, overrides).get("size", ""))
+    if sizes:
+        if chosen not in sizes:
+            raise ConfigError(
+                f"no size called {chosen!r}", where=path, mend=f"Choose {', '.join(sizes)}"
+            )
+        content = _laid_over(content, sizes[chosen])
+    return parse_settings(PretrainRecipe, apply_overrides(content, overrides), path)
+
+
+def _laid_over(content: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings, the upper ones taken where both have one."""
+    result = dict(content)
+    for key, value in upper.items():
+        below = result.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _laid_over(below, value)
+        result[key] = value
+    return result
