@@ -115,9 +115,13 @@ def test_other_truth_classes_or_parameters_are_refused(case: Any, tables: Tables
     longer = {name: seconds + 1 for name, seconds in case.durations.items()}
     with pytest.raises(ScoreError, match="durations of the two systems differ"):
         compare_systems(one, {"psds": psds_statistics(*given[:2], longer, PSDS1)}, rng=rng)
-    more = collar_statistics({}, case.truth, (*case.labels, "new"), clips=tuple(scores))
+    added = case.truth | {clip: [*case.truth[clip], (0.0, 1.0, "new")]}
+    more = collar_statistics({}, added, (*case.labels, "new"), clips=tuple(scores))
     with pytest.raises(ScoreError, match="other classes: new"):
         compare_systems({"collar_f1": first["collar_f1"]}, {"collar_f1": more}, rng=rng)
+    # A class without truth is in no mean: one system may know it and the other not.
+    more = collar_statistics({}, case.truth, ("new", *case.labels), clips=tuple(scores))
+    compare_systems({"collar_f1": first["collar_f1"]}, {"collar_f1": more}, resamples=5, rng=rng)
 
 
 # --- intervals ----------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
 from earmark.cli.pretrain import pretrain
+from earmark.cli.score import score
 from earmark.cli.synth import synth
 from earmark.cli.train import recipes, train
 from earmark.core.errors import EarmarkError
@@ -30,6 +31,7 @@ app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)
+app.command("score")(score)
 app.command("detect")(detect)
 app.command("demo")(demo)
 

@@ -299,8 +299,26 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
             scores are negative or infinite and boxes are to be found.
     """
     if settings.method == "csebb":
-        return _events_of_boxes(table, settings)
+        return _events_of_boxes(table, boxes.table_boxes(table, settings.csebb), settings)
+    return _events_of_runs(table, filter_table(table, settings), settings)
+
+
+def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, list[ScoredEvent]]:
+    """The results of `filter_table` and `scores_to_events`, with boxes found only once.
+
+    Arguments and errors as there.
+    """
+    if settings.method == "csebb":
+        found = boxes.table_boxes(table, settings.csebb)
+        return boxes.box_table(table, found), _events_of_boxes(table, found, settings)
     filtered = filter_table(table, settings)
+    return filtered, _events_of_runs(table, filtered, settings)
+
+
+def _events_of_runs(
+    table: ScoreTable, filtered: ScoreTable, settings: PostProcess
+) -> list[ScoredEvent]:
+    """Runs of frames above the threshold, short gaps closed, short runs dropped."""
     events: list[ScoredEvent] = []
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)
@@ -312,9 +330,10 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
     return sorted(events)
 
 
-def _events_of_boxes(table: ScoreTable, settings: PostProcess) -> list[ScoredEvent]:
+def _events_of_boxes(
+    table: ScoreTable, found: boxes.Boxes, settings: PostProcess
+) -> list[ScoredEvent]:
     """Boxes of enough confidence, short gaps between them closed, short ones dropped."""
-    found = boxes.table_boxes(table, settings.csebb)
     events: list[ScoredEvent] = []
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)

@@ -131,19 +131,19 @@ def _check_truth(
     one, other = _truth(first), _truth(second)
     if one is None or other is None:
         return
-    if sorted(one[0]) != sorted(other[0]):
-        raise ScoreError(f"the two {what}s have other classes: {_unlike(one[0], other[0])}")
-    columns = [one[0].index(label) for label in other[0]]
-    differing = np.flatnonzero((one[1][order][:, columns] != other[1]).any(axis=1))
-    if len(differing):
+    # Classes without truth are in no mean, so a system may know some that the other does not.
+    labels = [set(np.array(known)[true.any(axis=0)].tolist()) for known, true in (one, other)]
+    if labels[0] != labels[1]:
+        differing = ", ".join(sorted(labels[0] ^ labels[1]))
+        raise ScoreError(f"the two {what}s have other classes: {differing}")
+    columns = [[known.index(label) for label in sorted(labels[0])] for known, _ in (one, other)]
+    unlike = one[1][order][:, columns[0]] != other[1][:, columns[1]]
+    clips = np.flatnonzero(unlike.any(axis=1))
+    if len(clips):
         raise ScoreError(
-            f"the truth of {second.clips[differing[0]]} differs between the two {what}s in {name} "
-            f"({len(differing)} clips in all)"
+            f"the truth of {second.clips[clips[0]]} differs between the two {what}s in {name} "
+            f"({len(clips)} clips in all)"
         )
-
-
-def _unlike(first: tuple[str, ...], second: tuple[str, ...]) -> str:
-    return ", ".join(sorted(set(first) ^ set(second)))
 
 
 def _truth(

@@ -147,7 +147,7 @@ class Measurer:
         """
         if self._first is None:
             self._first = clip, table
-            _check_labels(table, self.task)
+            _check_labels(clip, table, self.task)
         common_labels([self._first, (clip, table)])
         if clip not in self._wanted:
             return
@@ -216,7 +216,7 @@ def measure_tables(
     """
     check_clips(detections, set(task.clips), "detections", "clips that count")
     for clip in task.clips[:1]:
-        _check_labels(scores[clip], task)
+        _check_labels(clip, scores[clip], task)
     measurer = Measurer(task, weightable=weightable)
     for clip in task.clips:
         measurer.look(clip, scores[clip], detections.get(clip, ()))
@@ -252,11 +252,12 @@ def measure_detections(
     return Measurement(task, statistics, task.notes, len(points or ()))
 
 
-def _check_labels(table: ScoreTable, task: Task) -> None:
+def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
     if table.labels != task.labels:
         raise ScoreError(
-            f"the score tables have the classes {', '.join(table.labels)}, "
-            f"not {', '.join(task.labels)}"
+            f"the score table of {clip} has the classes {', '.join(table.labels)}, "
+            f"not {', '.join(task.labels)}",
+            mend="Every clip needs the same classes in the same order.",
         )
 
 

@@ -171,8 +171,8 @@ def _coarse(run: Measurement) -> list[str]:
     """A warning where PSDS is of some thresholds only."""
     if run.thresholds is None or not any(name.startswith("psds") for name in run.statistics):
         return []
-    many = "1 threshold is" if run.thresholds == 1 else f"{run.thresholds} thresholds are"
-    return [f"PSDS of detections at {many} a lower bound of PSDS over all thresholds"]
+    many = "1 threshold" if run.thresholds == 1 else f"{run.thresholds} thresholds"
+    return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
 
 
 def _identity(task: Task) -> dict[str, Any]:

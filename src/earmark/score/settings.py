@@ -121,3 +121,12 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
     if not {"dtc", "gtc"} <= set(given):
         raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", mend="Write dtc=0.5,gtc=0.5,…")
     return name, PsdsParameters(**given)
+
+
+def title_of(metric: str) -> str:
+    """A metric as it is called on a page: ``collar_f1_best`` is "collar F1, best threshold"."""
+    if metric.startswith("psds"):
+        return metric.upper().replace("_", " ")
+    base, best, rest = metric.partition("_best")
+    words = base.removesuffix("_micro").replace("_map", " mAP").replace("_f1", " F1")
+    return words + ", best threshold" * bool(best) + ", micro" * ("micro" in (base + rest))

@@ -1,0 +1,173 @@
+"""Metrics on a terminal: the same tables for every command that prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from earmark.score.settings import title_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from earmark.detect.scoring import System
+
+BY_CLASS = {
+    "psds1": "PSDS1",
+    "psds2": "PSDS2",
+    "collar_f1": "collar",
+    "intersection_f1": "inters.",
+    "segment_f1": "segment",
+    "tagging_f1": "tagging",
+}
+F1 = ("collar_f1", "intersection_f1", "segment_f1", "tagging_f1")
+MANY = 60
+"""So many classes are printed; of more, the file has all."""
+NAMED = 5
+"""So many missing clips are named on a terminal; the file has all."""
+
+
+def print_report(console: Console, report: Mapping[str, Any], title: str) -> None:
+    """Prints the figures of a report, overall and by class, with all there is to know of them."""
+    console.print(figures_table(report, title))
+    classes = classes_table(report)
+    console.print(classes)
+    print_notes(console, report)
+
+
+def figures_table(report: Mapping[str, Any], title: str) -> Table:
+    """Overall figures: one row a metric, with interval, spread over seeds, micro and best."""
+    table = Table(title=escape(title), title_justify="left")
+    intervals, spread = report["intervals"], report.get("sd", {})
+    best = any(f"{name}_best" in report for name in F1)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("mean" if spread else "score", justify="right", style="bold")
+    if spread:
+        table.add_column(f"sd of {report['seeds']}", justify="right")
+    if intervals:
+        table.add_column("95 % of clips", justify="right", no_wrap=True)
+    table.add_column("micro", justify="right")
+    if best:
+        table.add_column("best thr.", justify="right")
+    for name in _metrics(report):
+        cells = [title_of(name), _three(report[name])]
+        if spread:
+            cells.append(_three(spread.get(name)))
+        if intervals:
+            cells.append("–".join(_three(end) for end in intervals.get(name, ())))
+        cells.append(_three(report.get(f"{name}_micro")))
+        if best:
+            cells.append(_three(report.get(f"{name}_best")))
+        table.add_row(*cells)
+    return table
+
+
+def _metrics(report: Mapping[str, Any]) -> list[str]:
+    """Rows of the table: every metric but those that are columns."""
+    return [
+        name
+        for name in report["per_class"]
+        if not name.endswith("_best") and isinstance(report.get(name), int | float)
+    ]
+
+
+def classes_table(report: Mapping[str, Any]) -> Table | str:
+    """Figures by class, or a word where there are too many classes."""
+    per_class = report["per_class"]
+    present = [name for name in per_class if name in BY_CLASS or name.startswith("psds")]
+    labels = sorted({label for name in present for label in per_class[name]})
+    if len(labels) > MANY:
+        return f"{len(labels)} classes: each class's figures are in the file of --json"
+    table = Table(title_justify="left")
+    table.add_column("class", overflow="fold")
+    for name in present:
+        table.add_column(BY_CLASS.get(name, title_of(name)), justify="right")
+    for label in labels:
+        table.add_row(escape(label), *(_three(per_class[name].get(label)) for name in present))
+    return table
+
+
+def print_notes(console: Console, report: Mapping[str, Any]) -> None:
+    """Prints on which clips the figures were made, and every warning."""
+    missing = report["missing"]
+    console.print(
+        f"on [bold]{report['clips']} of {report['of']}[/] clips; evaluation "
+        f"{report['evaluation']} (figures may be compared if this is the same)",
+        highlight=False,
+        soft_wrap=True,
+    )
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        names = escape(", ".join(missing[:NAMED]))
+        console.print(f"[yellow]missing:[/] {names}{more}", highlight=False, soft_wrap=True)
+    for line in report["warnings"]:
+        console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def comparison_table(
+    comparison: Mapping[str, Mapping[str, float]], first: str, second: str
+) -> Table:
+    """Two systems by metric: difference, its interval, and how often the first is better."""
+    table = Table(title=escape(f"A: {first}   B: {second}"), title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    for heading in ("A", "B", "A − B", "95 % of clips", "A better"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, found in comparison.items():
+        if name.endswith("_micro") or "_best" in name:
+            continue  # these are in the file
+        clear = found["low"] > 0 or found["high"] < 0
+        table.add_row(
+            title_of(name),
+            *(_three(found[key]) for key in ("first", "second")),
+            f"{found['difference']:+.3f}",
+            f"{found['low']:+.3f} … {found['high']:+.3f}",
+            f"{100 * found['better']:.0f} %",
+            style="bold" if clear else None,
+        )
+    table.caption = "bold: 0 is outside the interval. The same draws of clips for A and B."
+    return table
+
+
+def _three(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+@contextmanager
+def steps(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work of known length, gone when it is done; nothing where there is no terminal."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def titles(first: System, second: System | None) -> tuple[str, str]:
+    """Names of two systems that tell them apart: with their post-processing where they must."""
+    if second is None:
+        return first.name, ""
+    if first.name != second.name:
+        return first.name, second.name
+    return f"{first.name}, {_method(first)}", f"{second.name}, {_method(second)}"
+
+
+def _method(system: System) -> str:
+    post = system.postprocess
+    if post is None:
+        return "as it is"
+    seconds = post.median_seconds
+    plain = isinstance(seconds, float) and post.method == "median"
+    return f"{post.method} {seconds:g} s" if plain else post.method

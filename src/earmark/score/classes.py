@@ -1,0 +1,147 @@
+"""Classes of predictions under the names of the truth, a part of them, and events as scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from earmark.core.errors import ScoreError
+from earmark.core.scores import ScoreTable
+
+AnyEvent = TypeVar("AnyEvent", bound="tuple[float, float, str] | tuple[float, float, str, float]")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What classes of predictions are called, and which of them are measured.
+
+    Args:
+        names: New name of a class by its old one; ``None`` leaves it out. Classes that get one
+            name become one, whose score is the highest of theirs. Others keep their names.
+        chosen: The classes to be measured, by new names; all if not given.
+    """
+
+    names: Mapping[str, str | None] = field(default_factory=dict)
+    chosen: tuple[str, ...] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is renamed or left out."""
+        return bool(self.names) or self.chosen is not None
+
+    def of(self, label: str) -> str | None:
+        """The new name of a class, or ``None`` if it is left out."""
+        name = self.names.get(label, label)
+        return name if name is not None and self.measured(name) else None
+
+    def measured(self, label: str) -> bool:
+        """Whether a class of the truth is measured."""
+        return self.chosen is None or label in self.chosen
+
+    def truth(
+        self, events: Mapping[str, Sequence[tuple[float, float, str]]]
+    ) -> dict[str, list[tuple[float, float, str]]]:
+        """True events of the classes that are measured, under their own names."""
+        return {
+            clip: [event for event in own if self.measured(event[2])]
+            for clip, own in events.items()
+        }
+
+    def events(self, events: Mapping[str, Sequence[AnyEvent]]) -> dict[str, list[AnyEvent]]:
+        """Predicted events under their new names."""
+        found: dict[str, list[AnyEvent]] = {}
+        for clip, own in events.items():
+            named = [(event, self.of(event[2])) for event in own]
+            found[clip] = [
+                (*event[:2], name, *event[3:])  # type: ignore[misc]
+                for event, name in named
+                if name is not None
+            ]
+        return found
+
+    def table(self, table: ScoreTable) -> ScoreTable:
+        """A score table under new names; the columns in the order in which they first come.
+
+        Raises:
+            ScoreError: If a class that is renamed or chosen is not there.
+        """
+        if not self.changes:
+            return table
+        columns: dict[str, list[int]] = {}
+        for number, label in enumerate(table.labels):
+            name = self.of(label)
+            if name is not None:
+                columns.setdefault(name, []).append(number)
+        self.check(table.labels, columns)
+        values = [table.values[:, numbers].max(axis=1) for numbers in columns.values()]
+        return ScoreTable(table.boundaries, np.stack(values, axis=1), tuple(columns))
+
+    def check(self, labels: Iterable[str], after: Iterable[str]) -> None:
+        """Raise a ScoreError for a class that is to be renamed or chosen and is not there.
+
+        Args:
+            labels: Classes of the predictions.
+            after: Classes there are after renaming, those of the truth included.
+        """
+        known = sorted(labels)
+        unknown = sorted(set(self.names) - set(known))
+        if unknown:
+            raise ScoreError(
+                f"the class map renames {', '.join(unknown)}, which the predictions do not have",
+                mend=f"They have: {', '.join(known) or 'none'}.",
+            )
+        lacking = sorted(set(self.chosen or ()) - set(after))
+        if lacking:
+            raise ScoreError(
+                f"no class is called {', '.join(lacking)}",
+                mend=f"There are: {', '.join(known) or 'none'}.",
+            )
+
+
+def read_class_map(path: str) -> dict[str, str | None]:
+    """A class map from a file of YAML: ``name in the predictions: name in the truth``.
+
+    An empty name (or ``null``) leaves a class out.
+
+    Raises:
+        ConfigError: If the file is missing or no YAML.
+        ScoreError: If it is no such map.
+    """
+    from earmark.core.config import load_yaml
+
+    content = load_yaml(path)
+    wrong = [name for name, value in content.items() if not isinstance(value, str | None)]
+    if wrong or not content:
+        raise ScoreError(
+            f"not a map of class names ({', '.join(map(str, wrong)) or 'it is empty'})",
+            where=path,
+            mend="Write lines like 'Speech, male: Speech'; quote names with a colon",
+        )
+    return {str(name): value or None for name, value in content.items()}
+
+
+def event_table(
+    events: Sequence[tuple[float, float, str, float]], labels: Sequence[str], seconds: float
+) -> ScoreTable:
+    """Events with scores as a score table: all decisions that a threshold can make of them.
+
+    Frames between all edges of events; the highest score of the events that hold a frame, -inf
+    where there is none.
+
+    Args:
+        events: Onset and offset in seconds, label, score.
+        labels: The classes of the table.
+        seconds: Length of the clip; later events make the table longer.
+    """
+    column = {label: number for number, label in enumerate(labels)}
+    lasting = [event for event in events if event[1] > event[0]]
+    edges = np.unique([0.0, seconds, *(time for event in lasting for time in event[:2])])
+    values = np.full((len(edges) - 1, len(labels)), -np.inf)
+    for onset, offset, label, score in lasting:
+        first, last = np.searchsorted(edges, [onset, offset])
+        part = values[first:last, column[label]]
+        np.maximum(part, score, out=part)
+    return ScoreTable(edges, values, tuple(labels))

@@ -1,0 +1,417 @@
+"""Anyone's predictions, truth and durations from files, as the field writes them.
+
+A clip's id is the name of its file without folder and without the suffix of an audio format, so
+that ``a.wav``, ``audio/a.flac`` and ``a`` are the same clip. Tables are separated by tabs or by
+commas, and may be packed (``.gz``).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from earmark.core.errors import LabelError, ScoreError
+from earmark.core.scores import ScoreTable
+
+Event = tuple[float, float, str]
+Scored = tuple[float, float, str, float]
+Row = tuple[int, dict[str, str]]
+
+AUDIO = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
+    *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".mkv"),
+)
+TABLES = (".tsv", ".csv", ".tsv.gz", ".csv.gz")
+NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
+NUMBER_AT_END = re.compile(r"(\d+(?:\.\d+)?|\.\d+)$")
+
+
+def clip_name(filename: str) -> str:
+    """The id of a clip from the name of its file, with or without folder and suffix."""
+    name = PurePosixPath(filename.replace("\\", "/")).name
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix.lower()}" in AUDIO else name
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Ground truth from a file.
+
+    Args:
+        events: By clip id, in the file's order; every listed clip is a key.
+        path: The file.
+    """
+
+    events: dict[str, list[Event]]
+    path: Path
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """All clips listed, those without events too."""
+        return tuple(self.events)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes of the events, sorted."""
+        return tuple(sorted({event[2] for found in self.events.values() for event in found}))
+
+
+def read_truth(path: str | Path) -> Truth:
+    """Read ground truth: columns ``filename onset offset event_label``, seconds, in any order.
+
+    Args:
+        path: The file. A row with nothing but a file name is a clip without events.
+
+    Raises:
+        LabelError: If it is not such a table; the line is named.
+    """
+    path = Path(path)
+    events: dict[str, list[Event]] = {}
+    for line, row in _rows(path, ("filename", "onset", "offset", "event_label")):
+        own = events.setdefault(_clip(row, path, line), [])
+        event = _event(row, path, line)
+        if event is not None:
+            own.append(event)
+    return Truth(events, path)
+
+
+def read_seconds(path: str | Path) -> dict[str, float]:
+    """Durations by clip id: columns ``filename duration``, or a folder of the recordings.
+
+    Raises:
+        LabelError: If it is not such a table, a duration is not positive, or a clip has two.
+        AudioError: If a recording cannot be read, or the folder has none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _seconds_of_recordings(path)
+    found: dict[str, float] = {}
+    for line, row in _rows(path, ("filename", "duration")):
+        clip = _clip(row, path, line)
+        seconds = _number(row["duration"], "duration", path, line)
+        if seconds <= 0 or found.get(clip, seconds) != seconds:
+            other = f", before it was {found[clip]:g} s" if clip in found else ""
+            raise LabelError(
+                f"{clip} has the duration {seconds:g} s{other}",
+                where=f"{path}:{line}",
+                mend="Give each clip one positive duration",
+            )
+        found[clip] = seconds
+    return found
+
+
+def _seconds_of_recordings(folder: Path) -> dict[str, float]:
+    from earmark.core.audio import audio_info, list_audio
+
+    paths = list_audio(folder)
+    if not paths:
+        raise LabelError(
+            "no recordings in this folder", where=folder, mend="Give a table of durations instead"
+        )
+    return {clip_name(path.name): audio_info(path).seconds for path in paths}
+
+
+class ScoreFolder(Mapping[str, ScoreTable]):
+    """Score tables of a folder by clip id, each read when it is asked for and not kept.
+
+    Args:
+        folder: Holds one table a clip, ``<clip>.tsv`` (or ``.csv``, ``.gz``), with the columns
+            ``onset offset`` and one for each class.
+
+    Raises:
+        ScoreError: If there is no such folder, it has no tables, or two of one clip.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = folder = Path(folder)
+        if not folder.is_dir():
+            raise ScoreError(
+                "no such folder of score tables",
+                where=folder,
+                mend="Give the folder with one <clip>.tsv for each clip; --events takes tables of "
+                "events",
+            )
+        self.paths: dict[str, Path] = {}
+        for path in sorted(folder.iterdir()):
+            ending = _table_ending(path)
+            if ending is None:
+                continue
+            clip = clip_name(path.name.removesuffix(ending))
+            if clip in self.paths:
+                raise ScoreError(
+                    f"{path.name} and {self.paths[clip].name} are tables of the same clip",
+                    where=folder,
+                )
+            self.paths[clip] = path
+        if not self.paths:
+            raise ScoreError("no score tables (.tsv or .csv) in this folder", where=folder)
+
+    def __getitem__(self, clip: str) -> ScoreTable:
+        return ScoreTable.read(self.paths[clip])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def is_score_folder(path: str | Path) -> bool:
+    """Whether a path is a folder of score tables, and not of events.
+
+    Raises:
+        ScoreError: If there is nothing of that name, nor a ``THRESHOLD=TABLE``.
+    """
+    folder = Path(path)
+    if not folder.exists() and not Path(str(path).partition("=")[2] or folder).exists():
+        raise ScoreError("no such file or folder", where=path)
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    first = next((file for file in inside if _table_ending(file)), None)
+    if first is None:
+        return folder.is_dir()
+    header = next(iter(_text(first).splitlines()), "")
+    return "filename" not in header.replace(",", "\t").split("\t")
+
+
+def _table_ending(path: Path) -> str | None:
+    if path.name.startswith(".") or not path.is_file():
+        return None
+    return next((ending for ending in TABLES if path.name.lower().endswith(ending)), None)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a system detected, from files.
+
+    Args:
+        points: By threshold the events of each clip; one threshold, ``None``, if none is given.
+        scored: Events with a score each, if there is one threshold and the file has scores.
+        clips: All clips with a row in any of the files.
+    """
+
+    points: dict[float | None, dict[str, list[Event]]]
+    scored: dict[str, list[Scored]] | None
+    clips: frozenset[str]
+
+    @property
+    def labels(self) -> set[str]:
+        """The classes of the events."""
+        return {
+            event[2] for found in self.points.values() for own in found.values() for event in own
+        }
+
+    def at(self, threshold: float) -> tuple[float | None, dict[str, list[Event]]]:
+        """The operating point nearest to a threshold, and its threshold."""
+        known = [point for point in self.points if point is not None]
+        if not known:
+            return None, self.points[None]
+        nearest = min(known, key=lambda point: (round(abs(point - threshold), 9), point))
+        return nearest, self.points[nearest]
+
+
+def read_detections(sources: Sequence[str | Path]) -> Detections:
+    """Read the events a system detected, at one threshold or at several.
+
+    Args:
+        sources: A table with the columns ``filename onset offset event_label``, and ``score`` or
+            ``threshold`` (then the rows of each are an operating point of their own); or
+            ``THRESHOLD=TABLE``, one for each operating point; or a folder of tables whose names
+            end in the threshold (``predictions0.5.csv``).
+
+    Raises:
+        LabelError: If a file is no such table; the line is named.
+        ScoreError: If thresholds are missing or come twice.
+    """
+    files: list[tuple[float | None, Path]] = []
+    for source in sources:
+        files += _point_files(str(source))
+    if len(files) == 1:
+        threshold, path = files[0]
+        return _one_file(path, threshold)
+    points: dict[float | None, dict[str, list[Event]]] = {}
+    clips: frozenset[str] = frozenset()
+    for threshold, path in files:
+        if threshold is None or threshold in points:
+            what = "no threshold" if threshold is None else f"the threshold {threshold:g} twice"
+            raise ScoreError(
+                f"several tables of events, and {path} has {what}",
+                mend="Give each its own, as in --events 0.5=dets.tsv",
+            )
+        found = _one_file(path, threshold)
+        points[threshold] = found.points[threshold]
+        clips |= found.clips
+    return Detections(_by_threshold(points), None, clips)
+
+
+def _point_files(source: str) -> list[tuple[float | None, Path]]:
+    """Files and thresholds that one source stands for."""
+    before, equals, after = source.partition("=")
+    if equals and not Path(source).exists():
+        try:
+            return [(float(before), Path(after))]
+        except ValueError:
+            raise ScoreError(
+                f"{before!r} in {source!r} is not a threshold", mend="Write 0.5=dets.tsv"
+            ) from None
+    path = Path(source)
+    if not path.is_dir():
+        return [(None, path)]
+    inside = {file: ending for file in sorted(path.iterdir()) if (ending := _table_ending(file))}
+    found: list[tuple[float | None, Path]] = []
+    for file, ending in inside.items():
+        number = NUMBER_AT_END.search(file.name.removesuffix(ending))
+        if number is None:
+            raise ScoreError(
+                "the name does not end in a threshold, as predictions0.5.csv does",
+                where=file,
+                mend="Give single files: --events 0.3=one.tsv --events 0.5=another.tsv",
+            )
+        found.append((float(number[1]), file))
+    if not found:
+        raise ScoreError("no tables of events (.tsv or .csv) in this folder", where=path)
+    return found
+
+
+def _one_file(path: Path, threshold: float | None) -> Detections:
+    """Events of one file, its own thresholds apart unless one is given."""
+    points: dict[float | None, dict[str, list[Event]]] = {}
+    scored: dict[str, list[Scored]] = {}
+    clips, unscored = set(), threshold is not None
+    for line, row in _event_rows(path):
+        clip, event = _clip(row, path, line), _event(row, path, line)
+        clips.add(clip)
+        if event is None:
+            continue
+        point = threshold
+        if threshold is None and "threshold" in row:
+            point = _number(row["threshold"], "threshold", path, line)
+        points.setdefault(point, {}).setdefault(clip, []).append(event)
+        unscored = unscored or point is not None or "score" not in row
+        if not unscored:
+            score = _number(row["score"], "score", path, line)
+            scored.setdefault(clip, []).append((*event, score))
+    return Detections(
+        _by_threshold(points or {threshold: {}}),
+        None if unscored or not scored else scored,
+        frozenset(clips),
+    )
+
+
+def _by_threshold(
+    points: dict[float | None, dict[str, list[Event]]],
+) -> dict[float | None, dict[str, list[Event]]]:
+    return dict(
+        sorted(points.items(), key=lambda point: -math.inf if point[0] is None else point[0])
+    )
+
+
+def _event_rows(path: Path) -> Iterator[Row]:
+    """Rows of a table of events; of other kinds of file what `earmark` reads of them."""
+    if path.name.lower().endswith(TABLES):
+        yield from _rows(path, ("filename", "onset", "offset", "event_label"))
+        return
+    from earmark.core.events import read_events
+
+    table = read_events(path)
+    for number, record in enumerate(table.to_dict("records"), start=1):
+        yield number, {str(name): str(value) for name, value in record.items()}
+
+
+def _rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Line number and fields by column of a table with a header; short rows are filled up."""
+    lines = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text))
+    header: list[str] = []
+    try:
+        for cells in lines:
+            fields = [cell.strip() for cell in cells]
+            where = f"{path}:{lines.line_num}"
+            if not any(fields):
+                continue
+            if not header:
+                header = fields
+                lacking = [name for name in columns if name not in header]
+                if lacking:
+                    raise LabelError(
+                        f"no column {', '.join(lacking)}",
+                        where=where,
+                        mend=f"The first line must name {', '.join(columns)}",
+                    )
+                continue
+            if len(fields) > len(header):
+                raise LabelError(f"{len(fields)} fields under {len(header)} columns", where=where)
+            fields += [""] * (len(header) - len(fields))
+            yield lines.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise LabelError(f"not a table ({error})", where=f"{path}:{lines.line_num}") from None
+    if not header:
+        raise LabelError(
+            "the file is empty", where=path, mend=f"It needs the columns {', '.join(columns)}"
+        )
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if path.suffix.lower() == ".gz":
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except FileNotFoundError:
+        raise LabelError("no such file", where=path, mend="Check the path") from None
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise LabelError(
+            f"cannot be read as text ({error})", where=path, mend="Give a UTF-8 text file"
+        ) from None
+
+
+def _delimiter(text: str) -> str:
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    return "," if "," in header and "\t" not in header else "\t"
+
+
+def _clip(row: Mapping[str, str], path: Path, line: int) -> str:
+    clip = clip_name(row["filename"])
+    if not clip:
+        raise LabelError("a row without a file name", where=f"{path}:{line}")
+    return clip
+
+
+def _event(row: Mapping[str, str], path: Path, line: int) -> Event | None:
+    """The event of a row; None for a clip without events."""
+    fields = [row[name] for name in ("onset", "offset", "event_label")]
+    absent = [field.lower() in NOTHING for field in fields]
+    if all(absent):
+        return None
+    if any(absent):
+        raise LabelError(
+            "an event needs onset, offset and event_label",
+            where=f"{path}:{line}",
+            mend="Fill all three, or leave all three empty for a clip without events",
+        )
+    onset, offset = (_number(row[name], name, path, line) for name in ("onset", "offset"))
+    if offset < onset:
+        raise LabelError(
+            f"the event from {onset:g} s to {offset:g} s ends before it starts",
+            where=f"{path}:{line}",
+        )
+    return onset, offset, fields[2]
+
+
+def _number(text: str, what: str, path: Path, line: int) -> float:
+    try:
+        value = float(text)  # correctly rounded
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise LabelError(
+            f"the {what} {text!r} is not a number",
+            where=f"{path}:{line}",
+            mend="Write it with a decimal point",
+        )
+    return value

@@ -1,0 +1,535 @@
+"""``earmark score`` on predictions that anyone could have made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import earmark.detect.systems
+from earmark.cli import app, main
+from earmark.core.scores import ScoreTable
+from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from earmark.score.f1 import collar_f1, detections_from_scores, intersection_f1, segment_f1
+from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
+from earmark.score.report import metrics_dict
+
+RUNNER = CliRunner()
+LABELS = ("Dog", "Glas_zerbricht", "Éclat de rire")
+HOUSE = {
+    "psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1", "per_class", "intervals",
+    "clips", "of", "fingerprint", "parameters",
+}  # fmt: skip
+
+
+@dataclass
+class World:
+    """Files of truth, durations and score tables, and what is in them."""
+
+    folder: Path
+    tables: dict[str, ScoreTable]
+    truth: dict[str, list[tuple[float, float, str]]]
+    durations: dict[str, float]
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        return self.tables, self.truth, self.durations
+
+    def run(self, *arguments: object, code: int = 0) -> str:
+        files = ["--truth", self.folder / "truth.tsv", "--durations", self.folder / "seconds.csv"]
+        return run("score", *files, *arguments, code=code)
+
+    def scored(self, *arguments: object) -> dict[str, Any]:
+        out = self.folder / "out.json"
+        self.run("--scores", self.folder / "scores", "--json", out, *arguments)
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+        return found
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    result = RUNNER.invoke(app, list(map(str, arguments)))
+    message = result.output + repr(result.exception)
+    assert result.exit_code == code, message
+    return result.output
+
+
+def wrong(*arguments: object, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a user's mistake is told: one line, exit code 2."""
+    before, sys.argv = sys.argv, ["earmark", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        sys.argv = before
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err.strip()
+    assert len(told.splitlines()) == 1
+    assert "Traceback" not in told
+    return told
+
+
+def write_world(folder: Path, seed: int = 0, clips: int = 14) -> World:
+    rng = np.random.default_rng(seed)
+    edges = np.round(np.arange(51) * 0.2, 6)
+    tables, truth = {}, {}
+    for number in range(clips):
+        clip = f"Yürümek_{number}.500_{number + 10}.000"
+        values = np.round(0.6 * rng.random((50, len(LABELS))), 2)  # two decimals: many ties
+        own = []
+        for column in range(len(LABELS)):
+            if number % 5 != 4 and rng.random() < 0.7:
+                onset = round(float(rng.uniform(0, 6)), 1)
+                offset = round(onset + float(rng.uniform(0.4, 3.5)), 1)
+                own.append((onset, offset, LABELS[column]))
+                inside = (edges[:-1] >= onset - 0.1) & (edges[1:] <= offset + 0.1)
+                values[inside, column] += 0.4
+        tables[clip] = ScoreTable(edges, values, LABELS)
+        truth[clip] = own
+    durations = dict.fromkeys(reversed(tables), 10.0)
+    world = World(folder, tables, truth, durations)
+    write_scores(folder / "scores", tables)
+    rows = ["event_label\tfilename\tonset\toffset"]
+    for clip, events in truth.items():
+        rows += [f"{label}\t{clip}.wav\t{a}\t{b}" for a, b, label in events]
+        rows += [] if events else [f"\t{clip}.wav\t\t"]
+    (folder / "truth.tsv").write_text("\n".join(rows), encoding="utf-8")
+    lines = [f"{clip},{seconds}" for clip, seconds in durations.items()]
+    (folder / "seconds.csv").write_text("\n".join(["filename,duration", *lines]), encoding="utf-8")
+    return world
+
+
+def write_scores(folder: Path, tables: dict[str, ScoreTable]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip, table in tables.items():
+        table.write(folder / f"{clip}.tsv")
+
+
+def noisy(tables: dict[str, ScoreTable], seed: int) -> dict[str, ScoreTable]:
+    rng = np.random.default_rng(seed)
+    return {
+        clip: ScoreTable(
+            t.boundaries, np.abs(t.values + rng.normal(0, 0.2, t.values.shape)), LABELS
+        )
+        for clip, t in tables.items()
+    }
+
+
+def write_events(path: Path, events: dict[str, list[Any]], *columns: str) -> Path:
+    rows = ["\t".join(["filename", "onset", "offset", "event_label", *columns])]
+    for clip, own in events.items():
+        rows += ["\t".join(map(str, [f"{clip}.wav", *event])) for event in own]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("score"))
+
+
+# --- score tables -------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_library(world: World) -> None:
+    found = world.scored("--resamples", 50)
+    assert set(found) >= HOUSE
+    for name, parameters in (("psds1", PSDS1), ("psds2", PSDS2)):
+        result = psds(*world.given, parameters)
+        assert found[name] == pytest.approx(result.value, abs=1e-12)
+        assert found["per_class"][name] == pytest.approx(result.per_class, abs=1e-12)
+    hard = detections_from_scores(world.tables)
+    for name, measure in (
+        ("collar_f1", collar_f1), ("segment_f1", segment_f1), ("intersection_f1", intersection_f1),
+    ):  # fmt: skip
+        assert found[name] == pytest.approx(measure(hard, world.truth, LABELS).macro, abs=1e-12)
+    order = {clip: world.tables[clip] for clip in world.durations}
+    whole = metrics_dict(
+        order, hard, world.truth, world.durations, LABELS, of=len(order), resamples=50
+    )
+    assert found["intervals"] == whole["intervals"]
+    assert found["evaluation"] == whole["evaluation"]
+    assert (found["clips"], found["of"], found["missing"]) == (14, 14, [])
+    assert found["postprocess"] == {"method": "none", "threshold": 0.5}
+
+
+def test_what_is_printed(world: World) -> None:
+    told = world.run("--scores", world.folder / "scores", "--resamples", 20)
+    for words in ("PSDS1", "collar F1", "95 % of clips", "best thr.", "Éclat de rire", "14 of 14"):
+        assert words in told
+    assert world.scored("--resamples", 0)["evaluation"] in told
+    assert "95 %" not in world.run("--scores", world.folder / "scores", "--resamples", 0)
+
+
+def test_without_torch_and_without_the_rest_of_the_house(world: World) -> None:
+    arguments = [
+        "score",
+        "--scores",
+        world.folder / "scores",
+        "--truth",
+        world.folder / "truth.tsv",
+    ]
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'lightning_fabric', 'soundfile', 'pandas', 'safetensors'):\n"
+        "    sys.modules[name] = None\n"
+        f"sys.argv = {['earmark', *map(str, arguments), '--resamples', '5']!r}\n"
+        "from earmark.cli import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "14 of 14 clips" in done.stdout
+    assert "durations are those of the score tables" in done.stdout
+
+
+def test_reading_from_the_disk_gives_the_same_as_keeping_all(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = world.scored("--csebb", "--resamples", 20)
+    monkeypatch.setattr(earmark.detect.systems, "IN_MEMORY", 100)
+    read = world.scored("--csebb", "--resamples", 20)
+    assert read["warnings"] == [
+        "best thresholds and mAP left out: the scores do not fit into memory"
+    ]
+    shared = [name for name in kept if isinstance(kept[name], float) and name in read]
+    assert {"psds1", "psds2", "collar_f1", "tagging_f1_micro"} <= set(shared)
+    assert "collar_f1_best" not in read
+    for name in shared:
+        assert kept[name] == read[name]
+        assert kept["intervals"][name] == read["intervals"][name]
+    assert world.scored("--csebb", "--resamples", 20, "--best") == kept
+
+
+def test_post_processing_before_scoring(world: World) -> None:
+    yaml = world.folder / "post.yaml"
+    yaml.write_text("method: csebb\ncsebb: {step_seconds: 0.8, absolute: 0.3, relative: null}\n")
+    boxes = {"csebb": {"step_seconds": 0.8, "absolute": 0.3, "relative": None}}
+    for arguments, settings in (
+        (["--median", 0.6], PostProcess(median_seconds=0.6)),
+        (["--csebb"], PostProcess(method="csebb")),
+        (["--postprocess", yaml], PostProcess.from_dict({"method": "csebb", **boxes})),
+        (["--postprocess", "none"], PostProcess()),
+    ):
+        found = world.scored("--resamples", 0, *arguments)
+        tables = {clip: filter_table(table, settings) for clip, table in world.tables.items()}
+        events = {
+            clip: [event[:3] for event in scores_to_events(table, settings)]
+            for clip, table in world.tables.items()
+        }
+        assert found["psds1"] == pytest.approx(psds(tables, world.truth, world.durations).value)
+        assert found["collar_f1"] == collar_f1(events, world.truth, LABELS).macro
+        assert found["postprocess"]["threshold"] == 0.5
+    by_file = world.scored("--resamples", 0, "--postprocess", yaml)
+    by_letters = world.scored("--resamples", 0, "--postprocess", "csebb=0.8,absolute=0.3")
+    assert by_letters == by_file
+
+
+def test_thresholds_for_all_and_for_single_classes(world: World) -> None:
+    limits = {"Dog": 0.3, "Glas_zerbricht": 0.62, "Éclat de rire": 0.62}
+    found = world.scored("--threshold", 0.62, "--threshold", "Dog=0.3", "--resamples", 0)
+    hard = detections_from_scores(world.tables, limits)
+    assert found["collar_f1"] == collar_f1(hard, world.truth, LABELS).macro
+    assert found["postprocess"]["threshold"] == {"": 0.62, "Dog": 0.3}
+    assert found["psds1"] == world.scored("--resamples", 0)["psds1"]
+
+
+def test_other_scenarios_and_conventions(world: World) -> None:
+    found = world.scored(
+        "--psds", "dtc=0.5,gtc=0.4,alpha_st=1,max_efpr=200", "--psds",
+        "name=psds_x, dtc=0.2, gtc=0.2, cttc=0.3, alpha_ct=1", "--ct-mean", "old",
+        "--drop-eventless", "--resamples", 10,
+    )  # fmt: skip
+    kept = {clip: table for clip, table in world.tables.items() if world.truth[clip]}
+    given = kept, {clip: world.truth[clip] for clip in kept}, dict.fromkeys(kept, 10.0)
+    first = PsdsParameters(0.5, 0.4, alpha_st=1, max_efpr=200)
+    assert found["psds"] == pytest.approx(psds(*given, first).value)
+    second = PsdsParameters(0.2, 0.2, 0.3, alpha_ct=1)
+    assert found["psds_x"] == pytest.approx(psds(*given, second).value)
+    assert found["parameters"]["psds_x"]["cttc"] == 0.3
+    assert found["parameters"]["psds2"]["ct_mean"] == "old"
+    assert set(found["intervals"]) >= {"psds", "psds_x", "psds1"}
+    assert (found["clips"], found["of"]) == (len(kept), 14)
+    assert f"{14 - len(kept)} clips without events dropped" in found["warnings"]
+
+
+def test_classes_of_other_names(world: World, tmp_path: Path) -> None:
+    names = ("hound", "glass", "laughter", "wolf")
+    tables = {}
+    for clip, table in world.tables.items():
+        values = np.column_stack([table.values, table.values[:, 0] * 0.9])
+        tables[clip] = ScoreTable(table.boundaries, values, names)
+    write_scores(tmp_path / "other", tables)
+    (tmp_path / "map.yaml").write_text(
+        "hound: Dog\nwolf: Dog\nglass: Glas_zerbricht\nlaughter: Éclat de rire\n", encoding="utf-8"
+    )
+    out = tmp_path / "out.json"
+    world.run(
+        "--scores", tmp_path / "other", "--class-map", tmp_path / "map.yaml", "--json", out,
+        "--resamples", 0,
+    )  # fmt: skip
+    found, wanted = json.loads(out.read_text()), world.scored("--resamples", 0)
+    assert found["psds1"] == wanted["psds1"]
+    assert found["evaluation"] == wanted["evaluation"]
+    some = world.scored("--classes", "Dog,Éclat de rire", "--resamples", 0)
+    assert set(some["per_class"]["psds1"]) == {"Dog", "Éclat de rire"}
+    assert some["per_class"]["psds1"]["Dog"] == wanted["per_class"]["psds1"]["Dog"]
+    assert some["evaluation"] != wanted["evaluation"]
+
+
+# --- events -------------------------------------------------------------------------------------
+
+
+def test_events_at_one_threshold(world: World, tmp_path: Path) -> None:
+    hard = detections_from_scores(world.tables, 0.6)
+    path = write_events(tmp_path / "found.tsv", hard)
+    out = tmp_path / "out.json"
+    told = world.run("--events", path, "--json", out, "--resamples", 20)
+    found = json.loads(out.read_text())
+    assert found["collar_f1"] == collar_f1(hard, world.truth, LABELS).macro
+    given = [hard], world.truth, world.durations, LABELS
+    assert found["psds1"] == pytest.approx(psds_of_detections(*given).value)
+    assert found["parameters"]["thresholds"] == 1
+    assert "PSDS of detections at 1 threshold" in " ".join(told.split())
+    assert set(found["intervals"]) >= {"psds1", "collar_f1"}
+    run("score", "--events", path, "--truth", world.folder / "truth.tsv", "--json", out,
+        "--resamples", 0)  # fmt: skip
+    alone = json.loads(out.read_text())
+    assert "psds1" not in alone
+    assert alone["collar_f1"] == found["collar_f1"]
+    assert "no PSDS: it needs durations" in alone["warnings"]
+
+
+def test_events_at_several_thresholds(world: World, tmp_path: Path) -> None:
+    points = {tau: detections_from_scores(world.tables, tau) for tau in (0.3, 0.55, 0.8)}
+    files = [(tau, write_events(tmp_path / f"found_{tau}.tsv", points[tau])) for tau in points]
+    out = tmp_path / "out.json"
+    for arguments in (
+        [part for tau, path in files for part in ("--events", f"{tau}={path}")],
+        ["--events", tmp_path],
+    ):
+        world.run(*arguments, "--like", "psds_eval", "--json", out, "--resamples", 0)
+        found = json.loads(out.read_text())
+        out.unlink()
+        for name, parameters in (("psds1", PSDS1), ("psds2", PSDS2)):
+            given = points, world.truth, world.durations, LABELS, parameters
+            result = psds_of_detections(*given, like="psds_eval")
+            assert found[name] == pytest.approx(result.value)
+        assert found["collar_f1"] == collar_f1(points[0.55], world.truth, LABELS).macro
+        assert "F1 of the events at threshold 0.55, the nearest to 0.5" in found["warnings"]
+        assert found["parameters"]["thresholds"] == 3
+        assert found["parameters"]["like"] == "psds_eval"
+
+
+def test_events_with_scores_are_swept(world: World, tmp_path: Path) -> None:
+    """Boxes of cSEBB as a table of events give what their score tables give."""
+    settings = PostProcess(method="csebb", threshold=0.0)
+    events = {clip: scores_to_events(table, settings) for clip, table in world.tables.items()}
+    out = tmp_path / "out.json"
+    path = write_events(tmp_path / "boxes.tsv", events, "score")
+    world.run("--events", path, "--threshold", 0.5, "--json", out, "--resamples", 10)
+    found, wanted = json.loads(out.read_text()), world.scored("--csebb", "--resamples", 10)
+    for name in ("psds1", "psds2", "collar_f1", "segment_f1", "collar_f1_best", "tagging_map"):
+        assert found[name] == pytest.approx(wanted[name], abs=1e-12)
+        assert found["intervals"][name] == pytest.approx(wanted["intervals"][name])
+    world.run("--events", path, "--json", out, "--resamples", 0)
+    every = {clip: [event[:3] for event in own] for clip, own in events.items()}
+    found = json.loads(out.read_text())
+    assert found["collar_f1"] == collar_f1(every, world.truth, LABELS).macro
+    assert "PSDS over the scores of the events" in " ".join(found["warnings"])
+
+
+# --- several systems ----------------------------------------------------------------------------
+
+
+def test_seeds_have_means_and_spreads(world: World, tmp_path: Path) -> None:
+    values = []
+    for seed in range(3):
+        write_scores(tmp_path / f"run{seed}", noisy(world.tables, seed))
+        values.append(psds(noisy(world.tables, seed), world.truth, world.durations).value)
+    out = tmp_path / "out.json"
+    runs = [part for seed in range(3) for part in ("--scores", tmp_path / f"run{seed}")]
+    told = world.run(*runs, "--json", out, "--resamples", 20)
+    found = json.loads(out.read_text())
+    assert found["psds1"] == pytest.approx(np.mean(values))
+    assert found["sd"]["psds1"] == pytest.approx(np.std(values, ddof=1))
+    assert found["seeds"] == 3
+    assert [one["psds1"] for one in found["runs"]] == pytest.approx(values)
+    assert "sd of 3" in told
+    assert set(found) >= HOUSE
+
+
+def test_a_better_system_is_told_from_a_worse_one(world: World, tmp_path: Path) -> None:
+    write_scores(tmp_path / "bad", noisy(world.tables, 5))
+    found = world.scored("--compare", tmp_path / "bad", "--resamples", 100)
+    compared = found["comparison"]
+    metric = compared["metrics"]["segment_f1_best"]
+    assert metric["first"] == found["segment_f1_best"]
+    assert metric["second"] == compared["with"]["segment_f1_best"]
+    assert metric["low"] > 0
+    assert metric["better"] > 0.9
+    told = world.run("--scores", world.folder / "scores", "--compare", tmp_path / "bad",
+                     "--resamples", 50)  # fmt: skip
+    assert "A: scores   B: bad" in told
+    assert "A − B" in told
+
+
+def test_the_same_scores_with_two_kinds_of_post_processing(world: World) -> None:
+    scores = world.folder / "scores"
+    found = world.scored("--csebb", "--compare", scores, "--compare-postprocess", "median=0.6",
+                         "--resamples", 30)  # fmt: skip
+    assert found["psds1"] == world.scored("--csebb", "--resamples", 0)["psds1"]
+    other = found["comparison"]["with"]
+    assert other["psds1"] == world.scored("--median", 0.6, "--resamples", 0)["psds1"]
+    assert (found["system"], other["system"]) == ("scores, csebb", "scores, median 0.6 s")
+
+
+def test_scores_compared_with_events(world: World, tmp_path: Path) -> None:
+    path = write_events(tmp_path / "e.tsv", detections_from_scores(world.tables, 0.5))
+    found = world.scored("--compare", path, "--resamples", 20)
+    assert found["comparison"]["metrics"]["collar_f1"]["difference"] == 0
+    assert "psds1" in found["comparison"]["metrics"]
+
+
+def test_other_clips_are_refused_by_name(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *rest = world.tables
+    write_scores(tmp_path / "fewer", {clip: world.tables[clip] for clip in rest})
+    files = ["--truth", world.folder / "truth.tsv", "--durations", world.folder / "seconds.csv"]
+    both = ["--scores", world.folder / "scores", "--compare", tmp_path / "fewer"]
+    told = wrong("score", *files, *both, "--resamples", 0, "--allow-missing", capsys=capsys)
+    assert f"are not in the second: {first}" in told
+
+
+# --- missing clips and mistakes -----------------------------------------------------------------
+
+
+def test_missing_clips_are_refused_or_counted_and_named(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = list(world.tables)[:3]
+    some = {clip: table for clip, table in world.tables.items() if clip not in gone}
+    write_scores(tmp_path / "some", some)
+    files = ["--truth", world.folder / "truth.tsv", "--durations", world.folder / "seconds.csv"]
+    told = wrong("score", *files, "--scores", tmp_path / "some", capsys=capsys)
+    assert "3 of 14 clips have no scores" in told
+    assert all(clip in told for clip in gone)
+    assert "--allow-missing" in told
+    out = tmp_path / "out.json"
+    told = world.run("--scores", tmp_path / "some", "--allow-missing", "--json", out,
+                     "--resamples", 0)  # fmt: skip
+    assert "on 11 of 14 clips" in told
+    assert f"missing: {', '.join(reversed(gone))}" in " ".join(told.split())
+    found = json.loads(out.read_text())
+    assert (found["clips"], found["of"]) == (11, 14)
+    assert sorted(found["missing"]) == sorted(gone)
+    kept = {clip: world.truth[clip] for clip in some}
+    seconds = dict.fromkeys(some, 10.0)
+    assert found["psds1"] == pytest.approx(psds(some, kept, seconds).value)
+
+
+def test_mistakes_are_told_in_one_line(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, *_ = world.tables
+    table = world.tables[clip]
+
+    text = (world.folder / "scores" / f"{clip}.tsv").read_text(encoding="utf-8")
+    nan = tmp_path / "nan"
+    write_scores(nan, world.tables)
+    lines = text.splitlines()
+    cells = lines[3].split("\t")
+    lines[3] = "\t".join([*cells[:3], "nan", *cells[4:]])
+    (nan / f"{clip}.tsv").write_text("\n".join(lines), encoding="utf-8")
+    columns = tmp_path / "columns"
+    write_scores(columns, world.tables)
+    turned = ScoreTable(table.boundaries, table.values[:, ::-1], LABELS[::-1])
+    turned.write(columns / f"{clip}.tsv")
+    gap = tmp_path / "gap"
+    write_scores(gap, world.tables)
+    (gap / f"{clip}.tsv").write_text("\n".join([*lines[:3], *lines[5:]]), encoding="utf-8")
+    more = tmp_path / "more"
+    write_scores(more, world.tables | {"stranger": table})
+    truth, seconds = world.folder / "truth.tsv", world.folder / "seconds.csv"
+    scores, files = world.folder / "scores", ["--truth", truth, "--durations", seconds]
+    fewer = tmp_path / "fewer.csv"
+    fewer.write_text(f"filename,duration\n{clip},10\n", encoding="utf-8")
+    for arguments, words in (
+        ([*files, "--scores", nan], "the score of Glas_zerbricht is NaN in frame 3"),
+        ([*files, "--scores", columns], "differ from those of"),
+        ([*files, "--scores", gap], "Frames must follow each other without gaps"),
+        ([*files, "--scores", more], "scores are not in the durations: stranger"),
+        (["--truth", truth, "--scores", more], "scores are not in the truth: stranger"),
+        (["--truth", truth, "--durations", fewer, "--scores", scores], "not in the durations"),
+        ([*files, "--scores", tmp_path / "gone"], "no such folder of score tables"),
+        (["--truth", tmp_path / "gone.tsv", "--scores", scores], "no such file"),
+        (["--truth", seconds, "--scores", scores], "no column onset, offset, event_label"),
+        ([*files], "neither scores nor events"),
+        ([*files, "--scores", scores, "--events", truth], "both score tables and events"),
+        ([*files, "--events", truth, "--csebb"], "events cannot be post-processed"),
+        ([*files, "--scores", scores, "--csebb", "--median", 1], "given more than once"),
+        ([*files, "--scores", scores, "--postprocess", "sebb"], "no post-processing is called"),
+        ([*files, "--scores", scores, "--postprocess", "csebb=1,abs=2"], "no setting of cSEBB"),
+        ([*files, "--scores", scores, "--postprocess", "median=x"], "is not a number"),
+        ([*files, "--scores", scores, "--threshold", "Cat=0.5"], "Cat, which is no class"),
+        ([*files, "--scores", scores, "--threshold", "Dog=x"], "is not a number"),
+        ([*files, "--scores", scores, "--classes", "Cat"], "no class is called Cat"),
+        ([*files, "--scores", scores, "--psds", "dtc=0.5"], "needs dtc and gtc"),
+        ([*files, "--scores", scores, "--psds", "dtc=0.5,gtc=0.5,x=1"], "no parameter of a PSDS"),
+        ([*files, "--scores", scores, "--psds", "dtc=2,gtc=0.5"], "must be in (0, 1]"),
+        ([*files, "--scores", scores, "--psds", "dtc=1,gtc=1,name=psds1"], "two PSDS are called"),
+        ([*files, "--scores", scores, "--psds", "dtc=1,gtc=1,name=f1"], "cannot be called 'f1'"),
+        ([*files, "--scores", scores, "--ct-mean", "new"], "must be others or old"),
+        ([*files, "--scores", scores, "--like", "me"], "no library's conventions"),
+        ([*files, "--scores", scores, "--compare", tmp_path / "gone"], "no such file or folder"),
+    ):
+        told = wrong("score", *arguments, "--resamples", 0, capsys=capsys)
+        assert words in told, arguments
+
+
+def test_truth_with_classes_the_scores_lack(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = {
+        clip: ScoreTable(table.boundaries, table.values[:, :2], LABELS[:2])
+        for clip, table in world.tables.items()
+    }
+    write_scores(tmp_path / "two", tables)
+    files = ["--truth", world.folder / "truth.tsv", "--durations", world.folder / "seconds.csv"]
+    told = wrong("score", *files, "--scores", tmp_path / "two", capsys=capsys)
+    assert "the truth has classes that the scores do not have: Éclat de rire" in told
+    assert "--class-map" in told
+
+
+def test_scores_that_are_no_probabilities_are_remarked_upon(world: World, tmp_path: Path) -> None:
+    logits = {
+        clip: ScoreTable(t.boundaries, np.log(t.values + 0.01) * 3, LABELS)
+        for clip, t in world.tables.items()
+    }
+    write_scores(tmp_path / "logits", logits)
+    told = world.run("--scores", tmp_path / "logits", "--resamples", 0)
+    assert "are no probabilities" in told
+    told = world.run("--scores", tmp_path / "logits", "--resamples", 0, "--threshold", -2)
+    assert "are no probabilities" not in told
+
+
+def test_pictures(world: World, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_scores(tmp_path / "bad", noisy(world.tables, 5))
+    for number, arguments in enumerate(
+        ([], ["--compare", tmp_path / "bad"], ["--scores", tmp_path / "bad"])
+    ):
+        out = tmp_path / f"plots{number}"
+        told = world.run("--scores", world.folder / "scores", "--resamples", 10, "--plots", out,
+                         "--psds", "dtc=0.5,gtc=0.5", *arguments)  # fmt: skip
+        names = {"psds1.png", "psds2.png", "psds.png", "per_class.png"}
+        assert {path.name for path in out.iterdir()} == names
+        assert all(path.read_bytes()[:4] == b"\x89PNG" for path in out.iterdir())
+        assert "pictures:" in told
