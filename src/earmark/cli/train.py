@@ -73,6 +73,16 @@ def train(
     console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
     if fabric.world_size > 1:
         console.print(f"{fabric.world_size} processes share every step's batch")
+    if settings.train.token_cache is not None:
+        from earmark.method.token_cache import token_bytes
+
+        clips = sum(len(source.clips) for source in manifest.train)
+        needed = clips * token_bytes(settings.network) / 2**30
+        limit = settings.train.token_cache_gib
+        console.print(
+            f"token cache: {settings.train.token_cache}, at most {limit:g} GiB; "
+            f"all {clips} clips need {needed:.1f}"
+        )
     command = shlex.join(["earmark", *sys.argv[1:]])
     progress = TrainingProgress(console, settings.name, settings.train.steps)
     with progress if fabric.is_global_zero else nullcontext() as reporter:

@@ -306,6 +306,9 @@ class TrainSettings(Settings):
             or one by class, where ``default`` is that of classes without one.
         cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
         workers: Reading processes (0 reads in the loop).
+        token_cache: Folder for the tokens that a frozen encoder makes of unmixed clips, or
+            ``auto`` for one in the user's cache; null makes them anew every time.
+        token_cache_gib: Of that folder, at most; what finds no room is made anew every time.
     """
 
     epochs: Positive = 250
@@ -329,6 +332,8 @@ class TrainSettings(Settings):
     median_seconds: NonNegative | dict[str, NonNegative] = 0.448
     cache_gib: NonNegative = 4.0
     workers: Annotated[int, Field(ge=0)] = 0
+    token_cache: str | None = None
+    token_cache_gib: NonNegative = 32.0
     seed: Annotated[int, Field(ge=0)] = 42
 
     @property

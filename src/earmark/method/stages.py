@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from earmark.core.config import MethodSettings
 from earmark.data.dataset import Batch
+from earmark.method.frozen import asks_teacher
 from earmark.method.losses import collapse_figures
 from earmark.method.mixup import Mix, draw_mix
 from earmark.method.networks import Student, Teacher, View
 from earmark.method.objective import Taught, consistency_loss, embedding_term, supervised_loss
 from earmark.method.parts import WHOLE, PartWeights
 from earmark.method.teacher import ramp
-from earmark.method.views import asks_teacher, make_views
+from earmark.method.views import make_views
 
 __all__ = ["StepResult", "Student", "Teacher", "View", "training_step"]
 
@@ -59,7 +60,8 @@ def training_step(
         generator: Source of λ, partners and warps, on the CPU.
         mix: λ and partners where they are drawn already.
         weights: Of the batch's means, where it is a part of the step.
-        tokens: [B, N, D] of the clean clips from an encoder that student and teacher share.
+        tokens: [B, N, D] of the clean clips from an encoder that student and teacher share, where
+            they are known and `hears_clean_clips`.
     """
     mix = mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
     mix = mix.to(batch.waveforms.device)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from earmark.core.config import MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
 from earmark.features.augment import frequency_warp
+from earmark.method.frozen import asks_teacher, clean_tokens, encode_once, hears_clean_clips
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs
 from earmark.method.networks import View
 from earmark.method.parts import mixture_valid
 from earmark.model.sed import Mels, SedNetwork
-
-TURN = 8
-"""Clips that a frozen encoder takes at a time (our choice; 2,000 tokens keep a device busy)."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,6 @@ class Views:
     teacher: View
     student: View
     energy: Tensor | None
-
-
-def asks_teacher(settings: MethodSettings) -> bool:
-    """Whether any loss needs the teacher."""
-    return bool(settings.mean_teacher or settings.pseudo_label or settings.embedding.weight)
 
 
 @torch.no_grad()
@@ -65,9 +56,12 @@ def make_views(
         settings: Domain of mixing, warp, what the teacher sees.
         generator: Source of the warps, on the CPU.
         share_encoder: Both networks have this one's encoder: run it once per distinct input.
-        tokens: [B, N, D] of that encoder for the clean clips, where they are known.
+        tokens: [B, N, D] of that encoder for the clean clips, where they are known; only if
+            `hears_clean_clips`.
     """
     mixup = settings.mixup
+    if share_encoder and tokens is None and hears_clean_clips(mix, settings):
+        tokens = clean_tokens(network, batch.waveforms, batch.valid)
     clean, mixed = linear_mels(network, batch.waveforms, mix, mixup, tokens is None)
     energy = None
     if settings.embedding.weight and settings.embedding.weights in ("energy", "hard"):
@@ -116,8 +110,11 @@ def linear_mels(
 
 def tap_energy(
     network: SedNetwork, waveforms: Tensor, mels: Mels, settings: MethodSettings
-) -> Tensor:
-    """Energy of the clean clips in the mixing domain on the time line of the tap: [B, N]."""
+) -> Tensor | None:
+    """Energy of the clean clips in the mixing domain on the time line of the tap: [B, N].
+
+    None where the encoder's mel was not made, for nothing is then mixed at its tap.
+    """
     encoder = network.settings.encoder
     at_encoder = settings.embedding.tap == "encoder" and encoder is not None
     hop, count = network.spec.frame_hop, network.spec.grid.frames_in(waveforms.shape[1])
@@ -127,7 +124,9 @@ def tap_energy(
     if settings.mixup.domain == "waveform":
         return frame_energy(waveforms, hop, count)
     if at_encoder and encoder is not None:
-        return frame_energy(cast(Tensor, mels.encoder), encoder.patch_frames, count)
+        if mels.encoder is None:
+            return None
+        return frame_energy(mels.encoder, encoder.patch_frames, count)
     return frame_energy(mels.cnn, hop // network.settings.frontend.hop, count)
 
 
@@ -151,46 +150,3 @@ def warp_each(
         return view._replace(mels=view.mels._replace(**{name: warped}))
 
     return warp(teacher), warp(student)
-
-
-def encode_once(
-    network: SedNetwork, teacher: View, student: View, changed: Tensor, tokens: Tensor | None = None
-) -> tuple[View, View]:
-    """Run a frozen encoder that both networks have once per distinct input.
-
-    Args:
-        network: Whose encoder it is.
-        teacher: Its view, not warped.
-        student: Its view, not warped; the very same object where the teacher sees mixtures.
-        changed: [B] True for clips that the encoder hears otherwise in the student's view.
-        tokens: [B, N, D] of the clean clips where they are known.
-
-    Returns:
-        Both views with tokens.
-    """
-    if tokens is None:
-        tokens = encode_in_turns(network, cast(Tensor, teacher.mels.encoder), teacher.heard)
-        if teacher is student:
-            changed = torch.zeros_like(changed)
-    mixed = tokens
-    if bool(changed.any()):
-        mel = cast(Tensor, student.mels.encoder)
-        mixed = tokens.clone()
-        mixed[changed] = encode_in_turns(network, mel[changed], student.heard[changed])
-    if teacher is student:
-        tokens = mixed
-    return teacher._replace(tokens=tokens), student._replace(tokens=mixed)
-
-
-def encode_in_turns(network: SedNetwork, mel: Tensor, heard: Tensor) -> Tensor:
-    """Tokens [B, N, D] of mels [B, F, L], `TURN` clips at a time.
-
-    Each turn has the same size, filled with silence if need be. So a clip's tokens are the same
-    to the last bit whichever clips are encoded with it, and few activations live at a time.
-    """
-    turns = []
-    for some, sound in zip(torch.split(mel, TURN), torch.split(heard, TURN), strict=True):
-        missing = TURN - len(some)
-        filled = functional.pad(some, (0, 0, 0, 0, 0, missing))
-        turns.append(network.encode(filled, functional.pad(sound, (0, 0, 0, missing)))[: len(some)])
-    return torch.cat(turns)

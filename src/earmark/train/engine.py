@@ -19,11 +19,14 @@ from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 
 from earmark.core.config import Recipe, dump_yaml
+from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
+from earmark.method.frozen import hears_clean_clips
 from earmark.method.stages import Student, Teacher, training_step
 from earmark.method.teacher import ema_decay
+from earmark.method.token_cache import TokenCache, default_folder
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
@@ -116,6 +119,7 @@ class Loop:
     shares: list[Share]
     reporter: Reporter | None
     command: str
+    tokens: TokenCache | None = None
 
 
 def train(
@@ -170,12 +174,41 @@ def train(
         _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
-    loop = Loop(recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command)
+    tokens = open_token_cache(recipe, run.teacher, fabric)
+    loop = Loop(
+        recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command, tokens
+    )
     stop = settings.epochs
     if stop_after_epochs is not None:
         stop = min(stop, run.epoch + stop_after_epochs)
     run_epochs(loop, run, stop)
     return run
+
+
+def open_token_cache(recipe: Recipe, teacher: Teacher, fabric: Fabric) -> TokenCache | None:
+    """The cache of tokens that ``train.token_cache`` asks for.
+
+    Raises:
+        ConfigError: There is nothing to keep: the encoder learns, or never hears a clip as it is.
+    """
+    settings, method = recipe.train, recipe.method
+    if settings.token_cache is None:
+        return None
+    mend = "Set train.token_cache to null"
+    if not teacher.shares_encoder:
+        raise ConfigError(
+            "train.token_cache needs a frozen encoder, the same in student and teacher",
+            mend=f"Add encoder. to train.frozen. {mend}, otherwise",
+        )
+    mixes_all = method.mixup.encoder and method.mixup.probability == 1.0
+    if method.warp_probability or (mixes_all and method.teacher_sees == "mixture"):
+        raise ConfigError(
+            "train.token_cache has nothing to keep: the encoder hears no clip as it is", mend=mend
+        )
+    folder = default_folder() if settings.token_cache == "auto" else Path(settings.token_cache)
+    limit = int(settings.token_cache_gib * 2**30)
+    arithmetic = f"{fabric.device.type} {settings.precision}"
+    return TokenCache(folder, teacher.network, limit, arithmetic, fabric.world_size)
 
 
 def run_epochs(loop: Loop, run: Run, stop: int) -> None:
@@ -197,6 +230,8 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
             "losses": losses,
             "seconds": round(time.monotonic() - began, 3),
         }
+        if loop.tokens is not None:
+            record["token_cache"] = {"hits": loop.tokens.hits, "misses": loop.tokens.misses}
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
             record["validation"] = validate(loop, run)
             keep_bundles(loop, run, record["validation"])
@@ -256,6 +291,9 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
         torch.manual_seed(part.seed)  # dropout has only the global generator
         batch, waiting = part.batch.to(fabric.device), turn < len(parts) - 1
         with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
+            tokens = None
+            if loop.tokens is not None and hears_clean_clips(part.mix, method):
+                tokens = loop.tokens.tokens_of(part.batch, fabric.device)
             result = training_step(
                 loop.student,
                 run.teacher,
@@ -265,6 +303,7 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
                 part.generator,
                 part.mix,
                 part.weights,
+                tokens,
             )
             fabric.backward(result.loss / settings.accumulate)
         buffers.end_part(part.share)
