@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
 
 
 def read_text(path: str | Path) -> str:
-    """A text file's content, in whichever Unicode encoding a program wrote it.
+    """A text file's content, in whichever Unicode encoding a program wrote it; ``.gz`` unpacked.
 
     UTF-8 with or without byte order mark; UTF-16 and UTF-32 with one, UTF-16 also without (Raven
     and Audacity on Windows). Encodings that cannot be told from the file are not guessed.
@@ -35,6 +37,8 @@ def read_text(path: str | Path) -> str:
         raise LabelError("no such file", where=path, mend="Check the path") from None
     except OSError as error:
         raise LabelError(f"cannot be read ({error.strerror})", where=path) from None
+    if path.suffix.lower() == ".gz":
+        content = _unpacked(path, content)
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
     encoding = encoding or _without_mark(content)
     try:
@@ -45,6 +49,15 @@ def read_text(path: str | Path) -> str:
             f"cannot be read as text ({error})",
             where=f"{path}:{line}",
             mend="Save it as UTF-8 text",
+        ) from None
+
+
+def _unpacked(path: Path, content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise LabelError(
+            f"cannot be unpacked ({error})", where=path, mend="Copy or download the file again"
         ) from None
 
 

@@ -96,12 +96,20 @@ def base_name(listed: str) -> str:
     return PurePosixPath(listed.replace("\\", "/")).name
 
 
-def read_rows(path: Path, delimiter: str, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: Path, delimiter: str | None, columns: Sequence[str]) -> Iterator[Row]:
     """Rows of a table with a header: line number, and field by column; short rows are filled up.
+
+    Args:
+        path: The file.
+        delimiter: Between fields; ``None`` for tabs or commas, whichever the header has.
+        columns: What the header must have, in any order and among others.
 
     Raises:
         LabelError: If the file cannot be read or lacks a column, or a row has too many fields.
     """
+    if delimiter is None:
+        first = next((line for line in _LINE_END.split(read_text(path)) if line.strip()), "")
+        delimiter = "," if "," in first and "\t" not in first else "\t"
     header, lines = read_header(path, delimiter, columns)
     for line, text in lines:
         yield line, parse_row(path, line, header, text, delimiter)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.errors import ScoreError
+from earmark.core.errors import LabelError, ScoreError
+from earmark.core.files import read_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,10 +119,11 @@ class ScoreTable:
             ScoreError: If the file is missing, not a table of numbers, or not a valid table.
         """
         try:
-            raw = Path(path).read_bytes()
-            text = (gzip.decompress(raw) if str(path).endswith(".gz") else raw).decode("utf-8-sig")
-        except (OSError, EOFError, UnicodeError, zlib.error) as error:
-            raise ScoreError(f"cannot read the score table ({error})", where=path) from None
+            text = read_text(path)
+        except LabelError as error:
+            raise ScoreError(
+                f"cannot read the score table ({error.what})", where=path, mend=error.mend
+            ) from None
         lines = text.splitlines()
         first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
         header = lines[first] if first < len(lines) else ""

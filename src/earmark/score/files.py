@@ -7,35 +7,31 @@ commas, and may be packed (``.gz``).
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
 import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
+from earmark.core.files import read_text
+from earmark.core.rows import Row, base_name, is_nothing, parse_number, read_rows
 from earmark.core.scores import ScoreTable
 
 Event = tuple[float, float, str]
 Scored = tuple[float, float, str, float]
-Row = tuple[int, dict[str, str]]
 
 AUDIO = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
     *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".mkv"),
 )
 TABLES = (".tsv", ".csv", ".tsv.gz", ".csv.gz")
-NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
 NUMBER_AT_END = re.compile(r"(\d+(?:\.\d+)?|\.\d+)$")
 
 
 def clip_name(filename: str) -> str:
     """The id of a clip from the name of its file, with or without folder and suffix."""
-    name = PurePosixPath(filename.replace("\\", "/")).name
+    name = base_name(filename)
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and f"{dot}{suffix.lower()}" in AUDIO else name
 
@@ -74,7 +70,7 @@ def read_truth(path: str | Path) -> Truth:
     """
     path = Path(path)
     events: dict[str, list[Event]] = {}
-    for line, row in _rows(path, ("filename", "onset", "offset", "event_label")):
+    for line, row in read_rows(path, None, ("filename", "onset", "offset", "event_label")):
         own = events.setdefault(_clip(row, path, line), [])
         event = _event(row, path, line)
         if event is not None:
@@ -93,9 +89,9 @@ def read_seconds(path: str | Path) -> dict[str, float]:
     if path.is_dir():
         return _seconds_of_recordings(path)
     found: dict[str, float] = {}
-    for line, row in _rows(path, ("filename", "duration")):
+    for line, row in read_rows(path, None, ("filename", "duration")):
         clip = _clip(row, path, line)
-        seconds = _number(row["duration"], "duration", path, line)
+        seconds = parse_number(row["duration"], "duration", path, line)
         if seconds <= 0 or found.get(clip, seconds) != seconds:
             other = f", before it was {found[clip]:g} s" if clip in found else ""
             raise LabelError(
@@ -176,7 +172,7 @@ def is_score_folder(path: str | Path) -> bool:
     first = next((file for file in inside if _table_ending(file)), None)
     if first is None:
         return folder.is_dir()
-    header = next(iter(_text(first).splitlines()), "")
+    header = next(iter(read_text(first).splitlines()), "")
     return "filename" not in header.replace(",", "\t").split("\t")
 
 
@@ -291,11 +287,11 @@ def _one_file(path: Path, threshold: float | None) -> Detections:
             continue
         point = threshold
         if threshold is None and "threshold" in row:
-            point = _number(row["threshold"], "threshold", path, line)
+            point = parse_number(row["threshold"], "threshold", path, line)
         points.setdefault(point, {}).setdefault(clip, []).append(event)
         unscored = unscored or point is not None or "score" not in row
         if not unscored:
-            score = _number(row["score"], "score", path, line)
+            score = parse_number(row["score"], "score", path, line)
             scored.setdefault(clip, []).append((*event, score))
     return Detections(
         _by_threshold(points or {threshold: {}}),
@@ -315,64 +311,13 @@ def _by_threshold(
 def _event_rows(path: Path) -> Iterator[Row]:
     """Rows of a table of events; of other kinds of file what `earmark` reads of them."""
     if path.name.lower().endswith(TABLES):
-        yield from _rows(path, ("filename", "onset", "offset", "event_label"))
+        yield from read_rows(path, None, ("filename", "onset", "offset", "event_label"))
         return
     from earmark.core.events import read_events
 
     table = read_events(path)
     for number, record in enumerate(table.to_dict("records"), start=1):
         yield number, {str(name): str(value) for name, value in record.items()}
-
-
-def _rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Line number and fields by column of a table with a header; short rows are filled up."""
-    lines = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text))
-    header: list[str] = []
-    try:
-        for cells in lines:
-            fields = [cell.strip() for cell in cells]
-            where = f"{path}:{lines.line_num}"
-            if not any(fields):
-                continue
-            if not header:
-                header = fields
-                lacking = [name for name in columns if name not in header]
-                if lacking:
-                    raise LabelError(
-                        f"no column {', '.join(lacking)}",
-                        where=where,
-                        mend=f"The first line must name {', '.join(columns)}",
-                    )
-                continue
-            if len(fields) > len(header):
-                raise LabelError(f"{len(fields)} fields under {len(header)} columns", where=where)
-            fields += [""] * (len(header) - len(fields))
-            yield lines.line_num, dict(zip(header, fields, strict=True))
-    except csv.Error as error:
-        raise LabelError(f"not a table ({error})", where=f"{path}:{lines.line_num}") from None
-    if not header:
-        raise LabelError(
-            "the file is empty", where=path, mend=f"It needs the columns {', '.join(columns)}"
-        )
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
-    except FileNotFoundError:
-        raise LabelError("no such file", where=path, mend="Check the path") from None
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise LabelError(
-            f"cannot be read as text ({error})", where=path, mend="Give a UTF-8 text file"
-        ) from None
-
-
-def _delimiter(text: str) -> str:
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    return "," if "," in header and "\t" not in header else "\t"
 
 
 def _clip(row: Mapping[str, str], path: Path, line: int) -> str:
@@ -385,7 +330,7 @@ def _clip(row: Mapping[str, str], path: Path, line: int) -> str:
 def _event(row: Mapping[str, str], path: Path, line: int) -> Event | None:
     """The event of a row; None for a clip without events."""
     fields = [row[name] for name in ("onset", "offset", "event_label")]
-    absent = [field.lower() in NOTHING for field in fields]
+    absent = [is_nothing(field) for field in fields]
     if all(absent):
         return None
     if any(absent):
@@ -394,24 +339,10 @@ def _event(row: Mapping[str, str], path: Path, line: int) -> Event | None:
             where=f"{path}:{line}",
             mend="Fill all three, or leave all three empty for a clip without events",
         )
-    onset, offset = (_number(row[name], name, path, line) for name in ("onset", "offset"))
+    onset, offset = (parse_number(row[name], name, path, line) for name in ("onset", "offset"))
     if offset < onset:
         raise LabelError(
             f"the event from {onset:g} s to {offset:g} s ends before it starts",
             where=f"{path}:{line}",
         )
     return onset, offset, fields[2]
-
-
-def _number(text: str, what: str, path: Path, line: int) -> float:
-    try:
-        value = float(text)  # correctly rounded
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise LabelError(
-            f"the {what} {text!r} is not a number",
-            where=f"{path}:{line}",
-            mend="Write it with a decimal point",
-        )
-    return value
