@@ -285,6 +285,9 @@ class TrainSettings(Settings):
     """The loop: length, optimiser, precision, validation.
 
     Attributes:
+        init: Folder to begin with: an encoder (`earmark pretrain`, `earmark import`), a bundle, or
+            a run, whose student, teacher and heads of the last epoch are taken. Null begins with
+            random weights.
         lr: Peak learning rate; ``lr_groups`` maps a prefix of parameter names to another one, as
             ``crnn.cnn.``; the longest prefix of a name counts.
         encoder_lr: Peak rate of the encoder's last norm, or null for ``lr``; every block below
@@ -313,6 +316,7 @@ class TrainSettings(Settings):
 
     epochs: Positive = 250
     steps_per_epoch: Positive = 29
+    init: str | None = None
     batch: BatchSettings = BatchSettings()
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 1e-3

@@ -43,6 +43,7 @@ from earmark.train.distributed import (
     shared_evaluation,
     start,
 )
+from earmark.train.initial import begin_with, teach
 from earmark.train.journal import Journal
 from earmark.train.optim import (
     freeze,
@@ -148,6 +149,7 @@ def train(
 
     Raises:
         ConfigError: The folder holds another run, or resuming with another recipe or data.
+        BundleError: ``train.init`` is not for this network.
     """
     settings = recipe.train
     settings.medians(manifest.labels)  # a class without one is better told now than hours later
@@ -158,8 +160,10 @@ def train(
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
+    taught = begin_with(student, settings.init) if settings.init and state is None else {}
     freeze(student, settings.frozen)
     run = Run(student, Teacher(student), make_optimizer(student, settings))
+    teach(run.teacher, taught)
     both = torch.nn.ModuleList([run.student, run.teacher])
     refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
     run.teacher.to(fabric.device)
