@@ -6,9 +6,9 @@ dropped as ``golden/parity/atst_sed_seed*.npz`` into the optional shared folder,
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earmark.core.config import EncoderSettings, NetworkSettings
-from earmark.features.frontend import ATST_FRONTEND, CRNN_FRONTEND, LogMel
+from earmark.model.official import network_of
 from earmark.model.official_names import from_official, to_official
+from earmark.model.published.file import CheckpointFile
+from earmark.model.published.networks import V1, find_networks
 from earmark.model.sed import SedNetwork
 
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = tuple(f"class {number}" for number in range(10))
-V1 = NetworkSettings(encoder=EncoderSettings(align="adaptive", mask_padding=False))
+_spec = importlib.util.spec_from_file_location(
+    "published_files", Path(__file__).parent / "published_files.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+files = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(files)
 
 
 def golden_sets() -> list[Path]:
@@ -36,45 +43,16 @@ def golden_sets() -> list[Path]:
     return [files[name] for name in sorted(files)]
 
 
-def official_entries() -> dict[str, tuple[int, ...]]:
-    """Name and shape of every entry of the official state dict."""
-    entries = {}
-    for line in (GOLDEN / "atst_sed_state_dict.txt").read_text(encoding="utf-8").splitlines():
-        fields = line.split("\t")
-        if len(fields) == 4:
-            entries[fields[0]] = tuple(int(size) for size in re.findall(r"\d+", fields[1]))
-    return entries
-
-
-def ruled_tensor(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
-    """The weight that the golden data's rule gives an entry of the official state dict."""
-    generator = torch.Generator().manual_seed((zlib.crc32(name.encode()) + 1000003 * seed) % 2**31)
-    if name.endswith("num_batches_tracked"):
-        return torch.ones(shape, dtype=torch.long)
-    if name.endswith("running_var"):
-        return 1 + 0.1 * torch.rand(shape, generator=generator)
-    r = torch.randn(shape, generator=generator)
-    if name.endswith("running_mean"):
-        return 0.1 * r
-    if len(shape) == 1:
-        return 1 + 0.1 * r if "norm" in name and name.endswith("weight") else 0.05 * r
-    if name.endswith(("pos_embed", "mask_embed")):
-        return 0.1 * r
-    return r / np.sqrt(np.prod(shape[1:]))
-
-
 def official_weights(seed: int) -> dict[str, Tensor]:
-    return {name: ruled_tensor(name, shape, seed) for name, shape in official_entries().items()}
+    return files.ruled(files.entries("atst_sed_state_dict.txt"), seed)
 
 
-def network_of(weights: dict[str, Tensor]) -> SedNetwork:
-    with torch.device("meta"):
-        network = SedNetwork(V1, LABELS)
-    state = {from_official(name): value for name, value in weights.items()}
-    network.load_state_dict(state, strict=True, assign=True)
-    # The front-ends' windows and filters are no part of a state dict: make them for real.
-    network.frontend, network.encoder_frontend = LogMel(CRNN_FRONTEND), LogMel(ATST_FRONTEND)
-    return network.eval()
+def imported(weights: dict[str, Tensor]) -> SedNetwork:
+    """The network that `earmark import` makes of a checkpoint with these weights."""
+    found = find_networks(CheckpointFile(Path("a.ckpt"), {}, {"sed_teacher": weights}))
+    assert found is not None
+    assert found.settings == V1
+    return network_of(found.settings, LABELS, found.weights["teacher"])
 
 
 def relative(ours: Tensor, theirs: np.ndarray) -> float:
@@ -86,7 +64,7 @@ def relative(ours: Tensor, theirs: np.ndarray) -> float:
 def test_equals_the_official_network(path: Path) -> None:
     golden = np.load(path)
     seed = int(re.search(r"seed(\d+)", path.stem)[1])
-    network = network_of(official_weights(seed))
+    network = imported(official_weights(seed))
     waveforms = torch.from_numpy(golden["pcm"].astype(np.float32) / 32768.0)
     with torch.inference_mode():
         mels = network.scale(network.linear(waveforms))
@@ -171,7 +149,7 @@ def straight_line_gru(w: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def test_another_seed_equals_the_official_formulas_written_out() -> None:
     weights = official_weights(2)
-    network = network_of(weights)
+    network = imported(weights)
     waveforms = 0.1 * torch.randn(1, 160_000, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
         mels = network.scale(network.linear(waveforms))
@@ -194,7 +172,7 @@ def test_another_seed_equals_the_official_formulas_written_out() -> None:
 
 
 def test_names_are_a_bijection_of_all_entries_and_shapes() -> None:
-    official = official_entries()
+    official = files.entries("atst_sed_state_dict.txt")
     with torch.device("meta"):
         ours = SedNetwork(V1, LABELS).state_dict()
     assert len(official) == 223

@@ -8,6 +8,7 @@ import typer
 
 from earmark import __version__
 from earmark.cli.cache import cache
+from earmark.cli.checkpoints import import_checkpoint
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
@@ -33,6 +34,7 @@ app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)
 app.command("score")(score)
 app.command("detect")(detect)
+app.command("import")(import_checkpoint)
 app.command("demo")(demo)
 
 

@@ -73,6 +73,11 @@ def save_bundle(
     return write_folder(folder, FILES[0], network.state_dict(), texts)
 
 
+def is_bundle(folder: str | Path) -> bool:
+    """Whether a folder holds all that a bundle needs (its card may be missing)."""
+    return all((Path(folder) / name).is_file() for name in FILES[:4])
+
+
 def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path:
     """Give a bundle another ``postprocess.yaml``, whole or not at all; its fingerprint changes.
 

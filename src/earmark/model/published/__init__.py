@@ -1,0 +1,1 @@
+"""Published checkpoints: reading them safely, knowing their layouts, demanding them whole."""
