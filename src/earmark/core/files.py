@@ -21,14 +21,18 @@ _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
 )
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, encoding: str | None = None) -> str:
     """A text file's content, in whichever Unicode encoding a program wrote it; ``.gz`` unpacked.
 
     UTF-8 with or without byte order mark; UTF-16 and UTF-32 with one, UTF-16 also without (Raven
     and Audacity on Windows). Encodings that cannot be told from the file are not guessed.
 
+    Args:
+        path: The file.
+        encoding: What it is in where it is neither, as ``latin-1``.
+
     Raises:
-        LabelError: If the file is missing or no such text.
+        LabelError: If the file is missing or no such text, or there is no such encoding.
     """
     path = Path(path)
     try:
@@ -39,16 +43,20 @@ def read_text(path: str | Path) -> str:
         raise LabelError(f"cannot be read ({error.strerror})", where=path) from None
     if path.suffix.lower() == ".gz":
         content = _unpacked(path, content)
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
-    encoding = encoding or _without_mark(content)
+    marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+    name = marked or encoding or _without_mark(content)
     try:
-        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
+        return content.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise LabelError(
             f"cannot be read as text ({error})",
             where=f"{path}:{line}",
-            mend="Save it as UTF-8 text",
+            mend="Save it as UTF-8 text, or name its encoding (often latin-1 or cp1252)",
+        ) from None
+    except LookupError:
+        raise LabelError(
+            f"no encoding is called {name!r}", where=path, mend="Use utf-8, latin-1 or cp1252"
         ) from None
 
 

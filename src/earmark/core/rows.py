@@ -116,14 +116,14 @@ def read_rows(path: Path, delimiter: str | None, columns: Sequence[str]) -> Iter
 
 
 def read_header(
-    path: Path, delimiter: str, columns: Sequence[str] = ()
+    path: Path, delimiter: str, columns: Sequence[str] = (), encoding: str | None = None
 ) -> tuple[tuple[str, ...], Iterator[tuple[int, str]]]:
     """The header of a table, and its lines of data with their numbers; blank ones left out.
 
     Raises:
         LabelError: If the file cannot be read or lacks a column.
     """
-    numbered = enumerate(_LINE_END.split(read_text(path)), start=1)
+    numbered = enumerate(_LINE_END.split(read_text(path, encoding)), start=1)
     lines = ((line, text) for line, text in numbered if text.strip(f" {delimiter}"))
     line, text = next(lines, (0, ""))
     if not line:

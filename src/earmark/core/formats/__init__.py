@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
-from earmark.core.files import write_text
+from earmark.core.files import read_text, write_text
 from earmark.core.formats.audacity import AUDACITY
 from earmark.core.formats.base import EventFormat, Hints, checked
 from earmark.core.formats.delimited import CSV, TSV
 from earmark.core.formats.elan import ELAN
+from earmark.core.formats.elan_tab import is_tab_export, read_tab_export
 from earmark.core.formats.jsons import JSON, JSON_LINES, events_schema
 from earmark.core.formats.raven import RAVEN, is_selection_table
 from earmark.core.formats.webvtt import WEBVTT
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMATS",
+    "READERS",
     "EventFormat",
     "events_schema",
     "format_of",
@@ -39,6 +41,12 @@ FORMATS: Mapping[str, EventFormat] = {
     "webvtt": WEBVTT,
 }
 """Kinds of files for events by name."""
+
+READERS: Mapping[str, Callable[[Path, Hints], pd.DataFrame]] = {
+    **{name: one.read for name, one in FORMATS.items()},
+    "elan-tab": read_tab_export,
+}
+"""How each kind of file is read; ELAN's exported tables are read only."""
 
 _SUFFIXES = {one.suffix: name for name, one in FORMATS.items()} | {".ndjson": "jsonl"}
 
@@ -73,16 +81,21 @@ def read_events(
     *,
     recording: str | None = None,
     label_column: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    encoding: str | None = None,
 ) -> pd.DataFrame:
     """Read events as `write_events` writes them, and as other programs do.
 
     Args:
         path: The file.
-        format: One of ``FORMATS``; by default what `format_of` says.
+        format: One of ``READERS``; by default what `format_of` says.
         recording: Name of the recording, for files that name none; by default the file's own
             name without its ending.
         label_column: Column that holds the class, of tables and JSON that name it otherwise; for
             ELAN ``value`` or ``tier`` (by default the value, or the tier of one without).
+        columns: What other columns of a table are called: ``onset``, ``offset`` or ``duration``,
+            ``filename`` → their name.
+        encoding: Of a text that is not Unicode, as ``latin-1``.
 
     Returns:
         Table with the columns of ``EVENT_COLUMNS``, and ``score`` where the file has it. File names
@@ -91,20 +104,22 @@ def read_events(
     Raises:
         LabelError: If the format is unknown or the file is not of it; it names the line.
     """
-    name = format_of(path) if format is None else format
-    return _format(name).read(Path(path), Hints(recording, label_column))
+    name = format_of(path, encoding) if format is None else format
+    if name not in READERS:
+        raise _unknown(name, READERS)
+    return READERS[name](Path(path), Hints(recording, label_column, columns or {}, encoding))
 
 
-def format_of(path: str | Path) -> str:
-    """Which of ``FORMATS`` a file is, by its suffix; of ``.txt`` files, by their first line.
+def format_of(path: str | Path, encoding: str | None = None) -> str:
+    """Which of ``READERS`` a file is, by its suffix; of ``.txt`` files, by their first lines.
 
     Raises:
         LabelError: If it is none of them.
     """
     path = Path(path)
     name = _SUFFIXES.get(path.suffix.lower())
-    if name == "audacity" and is_selection_table(path):
-        return "raven"
+    if name == "audacity":
+        return _kind_of_text(path, encoding)
     if name is None:
         raise LabelError(
             "not a known kind of event file", where=path, mend=f"Known: {', '.join(_SUFFIXES)}"
@@ -112,9 +127,26 @@ def format_of(path: str | Path) -> str:
     return name
 
 
+def _kind_of_text(path: Path, encoding: str | None) -> str:
+    """What a text file is: a label track unless its first lines look like another's."""
+    lines = [line for line in read_text(path, encoding).splitlines() if line.strip()]
+    first = lines[0] if lines else ""
+    if is_selection_table(first):
+        return "raven"
+    if is_tab_export(lines):
+        return "elan-tab"
+    # A table has a heading, a label track begins with a time.
+    headed = "\t" in first and not any(sign.isdigit() for sign in first.split("\t")[0])
+    return "tsv" if headed and not first.startswith("\\") else "audacity"
+
+
 def _format(name: str) -> EventFormat:
     if name not in FORMATS:
-        raise LabelError(
-            f"no event format is called {name!r}", mend=f"Known formats: {', '.join(FORMATS)}"
-        )
+        raise _unknown(name, FORMATS)
     return FORMATS[name]
+
+
+def _unknown(name: str, known: Iterable[str]) -> LabelError:
+    return LabelError(
+        f"no event format is called {name!r}", mend=f"Known formats: {', '.join(known)}"
+    )

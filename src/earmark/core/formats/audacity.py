@@ -29,7 +29,7 @@ def _write(content: Content) -> str:
 def _read(path: Path, hints: Hints) -> pd.DataFrame:
     name = hints.recording or own_name(path)
     events = []
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
+    for line, text in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
         fields = [field.strip() for field in text.split("\t")]
         if not any(fields) or fields[0].startswith("\\"):
             continue

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +50,15 @@ class Hints:
             without its ending.
         label_column: Column that holds the class, of tables that name it otherwise; for ELAN
             ``value`` or ``tier``.
+        columns: What other columns of a table are called: ``onset``, ``offset``, ``duration``,
+            ``filename`` → their name.
+        encoding: Of a text that is not Unicode.
     """
 
     recording: str | None = None
     label_column: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)

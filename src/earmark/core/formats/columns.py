@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from earmark.core.errors import LabelError
@@ -24,17 +26,31 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "common name",
     ),
     "score": ("score", "confidence"),
+    "duration": ("duration", "length"),
 }
 """What columns are called, without case, unit and punctuation; the first one there is taken."""
 
 
-NUMBERS = frozenset({"onset", "offset", "score"})
+NEEDED = ("onset", "offset", "event_label")
+"""What a row needs to be an event; the offset may be a duration instead."""
+NUMBERS = frozenset({"onset", "offset", "score", "duration"})
 """Fields that are numbers."""
+_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
 
 
 def with_point(field: str) -> str:
     """A number with a decimal comma, as programs write it in many countries, with a point."""
     return field.replace(",", ".") if field.count(",") == 1 and "." not in field else field
+
+
+def seconds_of(field: str) -> str:
+    """A time as a number: one with a decimal comma, or of a clock as ``1:02:03.5``."""
+    clock = _CLOCK.fullmatch(field)
+    if clock is None:
+        return with_point(field)
+    hours, minutes, rest = clock.groups()
+    seconds = Fraction(with_point(rest)) + 60 * int(minutes) + 3600 * int(hours or 0)
+    return repr(float(seconds))
 
 
 def _plain(name: str) -> str:
@@ -69,6 +85,10 @@ def columns_of(
             found[ours] = _chosen(header, hints, there, where)
     if hints.label_column is not None:
         found["event_label"] = _chosen(header, hints, [], where)
+    found |= {ours: _there(header, theirs, where) for ours, theirs in hints.columns.items()}
+    if "duration" in hints.columns or "offset" in found:
+        found.pop("offset" if "duration" in hints.columns else "duration", None)
+    needs = [name for name in needs if name != "offset" or "duration" not in found]
     lacking = [name for name in needs if name not in found]
     if lacking:
         raise LabelError(
@@ -81,6 +101,15 @@ def columns_of(
     return found
 
 
+def _end(path: Path, line: int, row: Mapping[str, str]) -> str:
+    """Onset and duration of a row, added in decimals as they are written."""
+    if is_nothing(row["onset"]) and is_nothing(row["duration"]):
+        return ""
+    for name in ("onset", "duration"):
+        parse_number(row[name], name, path, line)
+    return repr(float(Fraction(row["onset"]) + Fraction(row["duration"])))
+
+
 def _chosen(
     header: Sequence[str], hints: Hints, candidates: Sequence[str], where: str | Path
 ) -> str:
@@ -90,9 +119,13 @@ def _chosen(
             where=where,
             mend="Name the class's column (label_column)",
         )
-    if hints.label_column not in header:
-        raise LabelError(f"no column {hints.label_column!r} among {', '.join(header)}", where=where)
-    return hints.label_column
+    return _there(header, hints.label_column, where)
+
+
+def _there(header: Sequence[str], name: str, where: str | Path) -> str:
+    if name not in header:
+        raise LabelError(f"no column {name!r} among {', '.join(header)}", where=where)
+    return name
 
 
 def events_of_rows(
@@ -112,7 +145,9 @@ def events_of_rows(
     events = []
     for line, row in rows:
         ours = {name: row[theirs] for name, theirs in columns.items()}
-        ours |= {name: with_point(ours[name]) for name in NUMBERS & ours.keys()}
+        ours |= {name: seconds_of(ours[name]) for name in NUMBERS & ours.keys()}
+        if "duration" in ours:
+            ours["offset"] = _end(path, line, ours)
         event = parse_event(path, line, ours)
         if event is None:
             continue

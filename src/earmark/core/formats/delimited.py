@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
-from earmark.core.formats.columns import columns_of, events_of_rows
+from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows
 from earmark.core.label_tables import EVENT_COLUMNS
 from earmark.core.rows import join_row, parse_row, read_header
 
@@ -23,9 +23,11 @@ def _write(content: Content, delimiter: str) -> str:
 
 
 def _read(path: Path, hints: Hints, delimiters: str) -> pd.DataFrame:
-    splits = [(read_header(path, delimiter), delimiter) for delimiter in delimiters]
+    splits = [
+        (read_header(path, delimiter, (), hints.encoding), delimiter) for delimiter in delimiters
+    ]
     (header, lines), delimiter = max(splits, key=lambda split: len(split[0][0]))
-    columns = columns_of(header, hints, path, needs=("onset", "offset", "event_label"))
+    columns = columns_of(header, hints, path, needs=NEEDED)
     rows = ((line, parse_row(path, line, header, text, delimiter)) for line, text in lines)
     events = events_of_rows(path, rows, columns, hints.recording or own_name(path))
     return event_table(events, score="score" in columns)

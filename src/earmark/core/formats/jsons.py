@@ -58,7 +58,7 @@ def _write_lines(content: Content) -> str:
 
 def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
     try:
-        document = json.loads(read_text(path))
+        document = json.loads(read_text(path, hints.encoding))
     except ValueError as error:
         raise LabelError(f"no JSON ({error})", where=path) from None
     if isinstance(document, dict):
@@ -80,11 +80,11 @@ def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
 
 
 def _read_lines(path: Path, hints: Hints) -> pd.DataFrame:
-    return _table(path, hints, _objects(path))
+    return _table(path, hints, _objects(path, hints.encoding))
 
 
-def _objects(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(read_text(path, encoding).split("\n"), start=1):
         if line.strip():
             try:
                 yield f"{path}:{number}", json.loads(line)

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from earmark.core.errors import LabelError
-from earmark.core.files import read_text
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
-from earmark.core.formats.columns import columns_of, events_of_rows, with_point
+from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, with_point
 from earmark.core.rows import Row, base_name, join_row, parse_number, parse_row, read_header
 from earmark.core.timeline import SAMPLE_RATE
 
@@ -42,9 +41,8 @@ TAB = "\t"
 _TOP = SAMPLE_RATE // 2  # Hz; what the networks hear
 
 
-def is_selection_table(path: Path) -> bool:
-    """Whether a text file's first line is the header of a selection table."""
-    first = next((line for line in read_text(path).splitlines() if line.strip()), "")
+def is_selection_table(first: str) -> bool:
+    """Whether the first line of a text file is the header of a selection table."""
     return {BEGIN, END} <= {heading.strip() for heading in first.split("\t")}
 
 
@@ -74,8 +72,8 @@ def _seconds(value: float) -> str:
 
 
 def _read(path: Path, hints: Hints) -> pd.DataFrame:
-    header, lines = read_header(path, TAB, (BEGIN, END))
-    columns = columns_of(header, hints, path, needs=("onset", "offset", "event_label"))
+    header, lines = read_header(path, TAB, (BEGIN, END), hints.encoding)
+    columns = columns_of(header, hints, path, needs=NEEDED)
     columns |= {"onset": BEGIN, "offset": END}
     recording = hints.recording or own_name(path, SUFFIXES)
     rows = ((line, parse_row(path, line, header, text, TAB)) for line, text in lines)

@@ -46,7 +46,7 @@ def _time(milliseconds: int) -> str:
 
 
 def _read(path: Path, hints: Hints) -> pd.DataFrame:
-    lines = re.split(r"\r\n|\n|\r", read_text(path))
+    lines = re.split(r"\r\n|\n|\r", read_text(path, hints.encoding))
     if not lines[0].startswith("WEBVTT"):
         raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
     name = hints.recording or own_name(path)
