@@ -3,10 +3,10 @@
     python benchmarks/reading_speed.py                   # an epoch of 10,000 clips
     python benchmarks/reading_speed.py --clips 1000      # a tenth of it
 
-It makes a dataset of distinct 10-second clips at 44.1 kHz (a tenth of the clips) and the same kind at
-16 kHz, copies the former with `earmark cache`, and reads epochs through the loader that training
-uses, targets included, decoded clips not kept: each in a process of its own, whose peak memory
-(with its reading processes') is read at the end. Everything is read once before, so figures are of
+It makes distinct 10-second clips at 44.1 kHz (a tenth of the clips) and at 16 kHz, copies the former
+with `earmark cache`, and reads epochs through the loader that training uses, targets included,
+decoded clips not kept: each in a process of its own, whose peak memory (with its reading
+processes') is read at the end. Everything is read once before, so figures are of
 decoding, not of the disk: 300 clips a second are some 45 MB/s of FLAC. Last, windows of 10 s are
 read out of an hour-long FLAC. Results: benchmarks/results/reading_speed.json.
 """
@@ -79,7 +79,9 @@ def epoch(folder: Path, clips: int, workers: int) -> list[float]:
     return found
 
 
-def read_epochs(folders: dict[str, Path], clips: dict[str, int], turns: int) -> list[dict[str, Any]]:
+def read_epochs(
+    folders: dict[str, Path], clips: dict[str, int], turns: int
+) -> list[dict[str, Any]]:
     """Every kind of file with 0, 1 and 2 reading processes, in alternating turns, best of them."""
     cases = [(name, workers) for name in folders for workers in (0, 1, 2)]
     rates: dict[tuple[str, int], float] = dict.fromkeys(cases, 0.0)
@@ -146,10 +148,13 @@ class Counting:
         return data
 
 
-def windows_of_an_hour(path: Path, minute: np.ndarray, rate: int) -> dict[str, Any]:
+def windows_of_an_hour(clips: Path, rate: int) -> dict[str, Any]:
     """Random windows of 10 s out of an hour, against reading all of it."""
     from earmark.core.audio import load_audio, load_excerpt
 
+    path = clips.parent / f"hour{rate}.flac"
+    minute = np.concatenate([soundfile.read(clip)[0] for clip in sorted(clips.iterdir())[:6]])
+    minute = np.interp(np.arange(60 * rate) / rate, np.arange(len(minute)) / 16_000, minute)
     with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
         for number in range(60):
             file.write(np.roll(minute, 997 * number))
@@ -195,8 +200,7 @@ def main() -> None:
         clips = dict(zip(folders, (options.clips, few, few), strict=True))
         rows = read_epochs(folders, clips, options.turns)
         peaks = memory(folder / "flac", options.clips)
-        minute = np.concatenate([soundfile.read(path)[0] for path in sorted((folder / "flac").iterdir())[:6]])
-        hours = [windows_of_an_hour(folder / f"hour{rate}.flac", np.interp(np.arange(60 * rate) / rate, np.arange(960_000) / 16_000, minute), rate) for rate in (16_000, 44_100)]
+        hours = [windows_of_an_hour(folder / "flac", rate) for rate in (16_000, 44_100)]
     result = {
         "command": f"python benchmarks/reading_speed.py --clips {options.clips}",
         "cores": os.cpu_count(),

@@ -123,8 +123,10 @@ def _plain(path: Path, rows: list[Numbered]) -> Found:
     size = max(len(fields) for _, fields in rows)
     filled = [(line, [*fields, *[""] * (size - len(fields))]) for line, fields in rows]
     kinds = [_kind([fields[place] for _, fields in filled]) for place in range(size)]
-    times = _run_of_times(kinds)
-    layout = _layout([fields for _, fields in filled], times, kinds)
+    run = _run_of_times(kinds)
+    # The value may look like a time, too: then the run is one longer than the times are.
+    tried = ((run[:size], _layout(filled, run[:size], kinds)) for size in range(len(run), 1, -1))
+    times, layout = next((pair for pair in tried if pair[1] is not None), (run, None))
     if layout is None:
         raise LabelError(
             "the columns of begin and end times cannot be told",
@@ -163,7 +165,7 @@ def _run_of_times(kinds: Sequence[str]) -> list[int]:
 
 
 def _layout(
-    rows: Sequence[Fields], times: Sequence[int], kinds: Sequence[str]
+    rows: Sequence[Numbered], times: Sequence[int], kinds: Sequence[str]
 ) -> tuple[int, int] | None:
     """Columns of begin and end: times stand in two or three groups of as many formats each."""
     for groups in (3, 2):
@@ -175,7 +177,7 @@ def _layout(
             continue
         values = [
             [float(_in_seconds(fields[column], kinds[column])) for column in columns]
-            for fields in rows
+            for _, fields in rows
         ]
         fits = all(
             own[0] <= own[1] and (groups == 2 or abs(own[0] + own[2] - own[1]) < 0.0015)
