@@ -3,9 +3,9 @@
     python benchmarks/reading_speed.py                   # an epoch of 10,000 clips
     python benchmarks/reading_speed.py --clips 1000      # a tenth of it
 
-It makes distinct 10-second clips at 44.1 kHz (a tenth of the clips) and at 16 kHz, copies the former
-with `earmark cache`, and reads epochs through the loader that training uses, targets included,
-decoded clips not kept: each in a process of its own, whose peak memory (with its reading
+It makes distinct 10-second clips at 44.1 kHz (a tenth of the clips) and at 16 kHz, copies the
+former with `earmark cache`, and reads epochs through the loader that training uses, targets
+included, decoded clips not kept: each in a process of its own, whose peak memory (with its reading
 processes') is read at the end. Everything is read once before, so figures are of
 decoding, not of the disk: 300 clips a second are some 45 MB/s of FLAC. Last, windows of 10 s are
 read out of an hour-long FLAC. Results: benchmarks/results/reading_speed.json.

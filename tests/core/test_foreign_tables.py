@@ -101,7 +101,7 @@ def test_exports_of_several_files_name_them(tmp_path: Path) -> None:
 def test_a_column_for_each_tier(tmp_path: Path) -> None:
     path = tmp_path / "rec.txt"
     path.write_text(
-        '"#file:///home/anna/rec.eaf"\n'
+        '"#file:///D:/field/rec.eaf"\n'
         "Begin Time - hh:mm:ss.ms\tBegin Time - ss.msec\tEnd Time - hh:mm:ss.ms\t"
         "End Time - ss.msec\tDog\tCat\n"
         "00:00:00.780\t0.78\t00:00:01.340\t1.34\twau\t\n"
