@@ -16,6 +16,7 @@ from earmark.core.audio import (
     audio_info,
     list_audio,
     load_audio,
+    load_excerpt,
     load_int16,
     read_blocks,
     to_int16,
@@ -171,6 +172,19 @@ def test_the_beginning_of_a_long_recording_is_read_alone(rate: int) -> None:
     file = Counting(encoded("flac", noise, rate))
     assert len(load_int16(file, 160_000)) == 160_000
     assert file.count < len(file.getvalue()) / 12
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_window_of_a_long_recording_is_read_alone(rate: int) -> None:
+    """Where the window lies makes no difference: FLAC is searched, not read through."""
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 300 * rate).astype(np.float32)
+    content = encoded("flac", noise, rate)
+    whole = load_audio(io.BytesIO(content))
+    for first in (0, 123_457, 2_400_000, 4_600_001):
+        file = Counting(content)
+        window = load_excerpt(file, first, 160_000)
+        np.testing.assert_allclose(window, whole[first : first + 160_000], atol=2e-5)
+        assert file.count < len(content) / 12
 
 
 def test_a_file_that_breaks_off_has_no_int16_either() -> None:
