@@ -285,10 +285,11 @@ def pretrain(
     loop = PretrainLoop(
         recipe, recordings, stream, frontend, out, fabric, wrapped, reporter, command
     )
-    refill_banks(loop, run)
     stop = settings.epochs
     if stop_after_epochs is not None:
         stop = min(stop, run.epoch + stop_after_epochs)
+    if run.epoch < stop:
+        refill_banks(loop, run)
     run_epochs(loop, run, stop)
     return run
 
