@@ -71,14 +71,14 @@ def test_short_clips_are_padded_and_long_ones_cut(tmp_path: Path) -> None:
         LabelledClip(_clip(tmp_path, "long.wav", 12.0), "weak", tags=("b",)),
     ]
     dataset = ClipDataset(clips, LABELS, GRID, WINDOW, cache_gib=0.0)
-    waveform, strong, weak, valid, kind = dataset[0]
+    waveform, strong, weak, valid, kind, *_ = dataset[0]
     assert len(waveform) == WINDOW
     assert torch.all(waveform[:64_000] == 0.25)
     assert not waveform[64_000:].any()
     assert valid.sum() == 63  # 62.5 frames of sound
     assert strong[:, 0].sum() == 17
     assert (weak.tolist(), KINDS[kind]) == ([1.0, 0.0], "strong")
-    waveform, strong, weak, valid, kind = dataset[1]
+    waveform, strong, weak, valid, kind, *_ = dataset[1]
     assert len(waveform) == WINDOW
     assert valid.all()
     assert not strong.any()
@@ -236,3 +236,63 @@ def test_reading_processes_share_the_memory(tmp_path: Path) -> None:
     for number in range(8):
         dataset[number]
     assert len(dataset._cache) == 2
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> ClipDataset:
+    """Two shares of four clips each; the third and fourth of the first cannot be read."""
+    clips = []
+    for number in range(8):
+        path = tmp_path / f"{number}.wav"
+        write_audio(path, np.full(1600, 0.01 * (number + 1), dtype=np.float32))
+        if number in (2, 3):
+            path.write_bytes(path.read_bytes()[:700])  # breaks off
+        clips.append(LabelledClip(path, "strong" if number < 4 else "unlabelled"))
+    return ClipDataset(clips, LabelSet(("a",)), FrameGrid(256), 1600, sizes=[4, 4])
+
+
+def test_the_next_clip_of_the_share_stands_in_for_one_that_cannot_be_read(
+    damaged: ClipDataset,
+) -> None:
+    rows = [damaged.readable(row)[0] for row in range(8)]
+    assert rows == [0, 1, 0, 0, 4, 5, 6, 7]  # around the end of the share, never into the other
+    assert [damaged.readable(row)[0] for row in reversed(range(8))] == rows[::-1]
+    item = damaged[2]
+    assert torch.equal(item.waveform, damaged[0].waveform)
+    assert [Path(path).name for path in item.unreadable] == ["2.wav", "3.wav"]
+    assert "truncated" in item.unreadable[str(damaged.clips[2].path)]
+    assert damaged[0].unreadable == {}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_names_the_clips_that_others_stand_in_for(
+    damaged: ClipDataset, workers: int
+) -> None:
+    sampler = StepSampler([Share("a", 0, 4, 4), Share("b", 4, 4, 2)], 1, 0, 1)
+    (batch,) = step_loader(damaged, sampler, workers)
+    assert {Path(path).name for path in batch.unreadable} == {"2.wav", "3.wav"}
+    assert len(batch.waveforms) == 6
+    assert batch.to(torch.device("cpu")).unreadable == batch.unreadable
+
+
+def test_a_share_without_a_readable_clip_is_told(damaged: ClipDataset) -> None:
+    for clip in damaged.clips[:4]:
+        clip.path.write_bytes(b"no audio")
+    with pytest.raises(DataError, match=r"none of 4 clips can be read.*1\.wav.*earmark doctor"):
+        damaged[1]
+    assert damaged[4].unreadable == {}
+
+
+def test_classes_a_source_is_not_labelled_for_are_unknown(tmp_path: Path) -> None:
+    path = _clip(tmp_path, "clip.wav", 1.0)
+    clips = [
+        LabelledClip(path, "weak", tags=("b",), labelled=("b",)),
+        LabelledClip(path, "strong", events=((0, 1, "a"),)),
+        LabelledClip(path, "unlabelled"),
+    ]
+    dataset = ClipDataset(clips, LABELS, GRID, WINDOW)
+    assert [dataset[n].known.tolist() for n in range(3)] == [
+        [False, True],
+        [True, True],
+        [False, False],
+    ]

@@ -11,9 +11,10 @@ import torch
 
 from earmark.core.audio import load_audio, write_audio
 from earmark.core.config import EncoderSettings
+from earmark.core.errors import AudioError, DataError
 from earmark.data.manifest import Evaluation
 from earmark.detect.detector import Detector
-from earmark.detect.evaluate import evaluate_network, score_clips
+from earmark.detect.evaluate import evaluate_network, evaluate_scores, score_clips
 from earmark.detect.postprocess import PostProcess
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
@@ -83,3 +84,24 @@ def test_metrics_keys_and_mode_is_restored(network: SedNetwork, clips: list[Path
     for name in ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1"):
         assert 0.0 <= metrics[name] <= 1.0
         assert set(metrics["per_class"][name]) == {"a"}
+
+
+def test_unreadable_clips_are_told_and_counted(clips: list[Path], tmp_path: Path) -> None:
+    network = make_network(None)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no audio")
+    told: list[str] = []
+    paths = [clips[2], broken]
+    tables = score_clips(network, paths, on_unreadable=lambda path, _: told.append(path.name))
+    assert (list(tables), told) == ([clips[2].stem], ["broken.wav"])
+    with pytest.raises(AudioError, match=r"broken\.wav"):
+        score_clips(network, paths)
+    rows = [(path.name, 0.1, 0.3, "a") for path in paths]
+    events = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+    durations = {clips[2].name: SECONDS[2], "broken.wav": 10.0}
+    evaluation = Evaluation("test", tuple(paths), events, durations)
+    metrics = evaluate_scores(tables, evaluation, ("a", "b"), PostProcess())
+    assert (metrics["clips"], metrics["of"]) == (1, 2)
+    assert metrics["fingerprint"] != evaluation.fingerprint
+    with pytest.raises(DataError, match="none of the clips of test can be read"):
+        evaluate_network(network, evaluation.only([]), PostProcess())

@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from earmark.core.config import NetworkSettings, Recipe
-from earmark.core.errors import EarmarkError
+from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.pretraining import PretrainRecipe
 from earmark.data.crops import survey
 from earmark.data.manifest import Manifest, load_manifest
@@ -18,6 +18,7 @@ from earmark.method.losses import strong_bce, weak_bce
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import (
     StepBuffers,
+    gather,
     leave_out_unused,
     make_fabric,
     refuse_different_processes,
@@ -156,7 +157,8 @@ def main(data: Path, out: Path) -> None:
         for name, table in shared_scores(fabric, network, clips).items()
     }
     missing = [*clips[:2], data / "no-such-clip.wav"]  # the third is the first process's
-    seen["unreadable"] = fault(lambda: shared_scores(fabric, network, missing))
+    seen["unreadable"] = list(shared_scores(fabric, network, missing))
+    seen["own"] = fault(lambda: gather(fabric, lambda: _only_the_second(rank)))
     seen["other data"] = fault(
         lambda: refuse_different_processes(fabric, "recipe", f"data {rank}", network)
     )
@@ -165,6 +167,12 @@ def main(data: Path, out: Path) -> None:
         lambda: refuse_different_processes(fabric, "recipe", "data", network)
     )
     torch.save(seen, out / f"rank{rank}.pt")
+
+
+def _only_the_second(rank: int) -> int:
+    if rank == 0:
+        raise ConfigError("the first process has no luck")
+    return rank
 
 
 def _again(fabric: Fabric) -> Fabric:

@@ -381,6 +381,8 @@ def test_every_clip_is_scored_once_by_some_process(
         assert list(scores) == list(tables)
         for clip, values in scores.items():
             torch.testing.assert_close(values, torch.tensor(tables[clip].values))
+    for one in seen:  # a third clip is not there, and not scored
+        assert one["unreadable"] == list(tables)[:2]
 
 
 def test_mistakes_end_all_processes_and_are_told_once(
@@ -389,7 +391,7 @@ def test_mistakes_end_all_processes_and_are_told_once(
     _, (first, second) = ranks
     for scenario, kind, text in (
         ("taken", "ConfigError", "holds a run already"),
-        ("unreadable", "AudioError", "no such file"),
+        ("own", "ConfigError", "no luck"),
     ):
         assert (first[scenario][0], second[scenario][0]) == (kind, "ElsewhereError")
         for seen in (first, second):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,26 @@ def test_the_split_that_chooses_and_its_medians(
     assert "no split to choose an epoch on" in caplog.text
     with pytest.raises(ConfigError, match="nothing for Alarm"):
         _train(_set(recipe, median_seconds={"Dog": 1.0}), tiny_data, tmp_path / "three")
+
+
+def test_unreadable_clips_are_skipped_counted_and_named(
+    tiny_recipe: Recipe, tiny_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Training and validation go on with the rest, and a resumed run takes the same clips."""
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    strong = sorted((data / "audio/train/synthetic21_train/soundscapes").iterdir())[2]
+    scored = sorted((data / "audio/validation/validation").iterdir())[0]
+    for path in (strong, scored):
+        path.write_bytes(path.read_bytes()[:5000])
+    whole = _train(tiny_recipe, data, tmp_path / "whole")
+    record = run_record(tmp_path / "whole")[-1]
+    assert list(record["unreadable"]) == [str(strong)]
+    validation = record["validation"]["teacher"]
+    assert (validation["clips"], validation["of"]) == (2, 3)
+    assert "a clip is skipped" in caplog.text
+    assert "a clip is not scored" in caplog.text
+    _train(tiny_recipe, data, tmp_path / "parts", stop_after_epochs=1)
+    parts = _train(tiny_recipe, data, tmp_path / "parts", resume=True)
+    for name, value in whole.student.state_dict().items():
+        assert torch.equal(value, parts.student.state_dict()[name]), name

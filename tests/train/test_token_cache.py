@@ -136,12 +136,16 @@ def _batch(network: SedNetwork, clips: int, seed: int = 0) -> Batch:
     return Batch(waveforms, empty, empty[:, 0], valid, torch.zeros(clips))
 
 
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    return {name: value for name, value in vars(batch).items() if isinstance(value, Tensor)}
+
+
 def _rows(batch: Batch, rows: Tensor) -> Batch:
-    return Batch(**{name: value[rows] for name, value in vars(batch).items()})
+    return Batch(**{name: value[rows] for name, value in _tensors(batch).items()})
 
 
 def _joined(one: Batch, other: Batch) -> Batch:
-    return Batch(**{n: torch.cat([v, vars(other)[n]]) for n, v in vars(one).items()})
+    return Batch(**{n: torch.cat([v, _tensors(other)[n]]) for n, v in _tensors(one).items()})
 
 
 def _expected(network: SedNetwork, batch: Batch) -> Tensor:

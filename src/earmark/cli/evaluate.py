@@ -19,8 +19,8 @@ def evaluate(
 ) -> None:
     """Score a bundle on a labelled split: PSDS1, PSDS2 and the F1 family, overall and by class.
 
-    Missing clips are counted, never fatal: the table says on how many of the listed clips the
-    figures were made. Unfiltered score tables, one a clip, go to `OUT/scores`.
+    Missing and unreadable clips are counted and named, never fatal: the table says on how many of
+    the listed clips the figures were made. Unfiltered score tables, one a clip, go to `OUT/scores`.
     """
     import json
 
@@ -39,6 +39,9 @@ def evaluate(
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
         raise DataError(f"has no split {split!r}", where=data, mend=f"It has: {known}")
+    for note in manifest.notes:
+        if note.startswith(f"{split}:"):
+            console.print(f"[yellow]note:[/] {note}")
     evaluation = manifest.splits[split]
     with Progress(console=console) as bar:
         task = bar.add_task("scoring", total=len(evaluation.clips))
@@ -47,6 +50,7 @@ def evaluate(
             evaluation.clips,
             batch_size=batch_size,
             progress=lambda done, _: bar.update(task, completed=done),
+            on_unreadable=lambda _, error: console.print(f"[yellow]not scored:[/] {error}"),
         )
     postprocess = PostProcess.from_dict(loaded.postprocess)
     metrics = evaluate_scores(tables, evaluation, loaded.spec.labels, postprocess)

@@ -6,10 +6,13 @@ uninterrupted one would have read, and nothing about the sampler needs to be sav
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from earmark.core.audio import load_int16
 from earmark.core.config import BatchSettings
-from earmark.core.errors import ConfigError, DataError
+from earmark.core.errors import AudioError, ConfigError, DataError
 from earmark.core.events import LabelSet, events_by_clip
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Manifest, Source
@@ -37,6 +40,9 @@ class Batch:
         weak: [B, C] clip targets; zero for unlabelled clips.
         valid: [B, T] frames that are no padding.
         kinds: [B] index into `KINDS`.
+        known: [B, C] classes whose presence and absence the labels tell; the targets of others
+            mean nothing. None stands for all of them.
+        unreadable: Why clips that the step should hold were replaced by others, by path.
     """
 
     waveforms: Tensor
@@ -44,6 +50,8 @@ class Batch:
     weak: Tensor
     valid: Tensor
     kinds: Tensor
+    known: Tensor | None = None
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> Tensor:
         """[B] True for clips of a kind."""
@@ -51,22 +59,43 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        return Batch(
-            *(
-                part.to(device, non_blocking=True)
-                for part in (self.waveforms, self.strong, self.weak, self.valid, self.kinds)
-            )
-        )
+        tensors: dict[str, Any] = {
+            name: value.to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **tensors)
+
+
+class Item(NamedTuple):
+    """A clip as the network gets it; see `Batch`."""
+
+    waveform: Tensor
+    strong: Tensor
+    weak: Tensor
+    valid: Tensor
+    kind: int
+    known: Tensor
+    unreadable: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class LabelledClip:
-    """A clip and what is known of it; ``events`` are (onset, offset, label) in seconds."""
+    """A clip and what is known of it.
+
+    Attributes:
+        path: Its file.
+        kind: Of its label.
+        events: Onset, offset and label, in seconds.
+        tags: Labels of the clip.
+        labelled: Classes that its labels speak of; None stands for all.
+    """
 
     path: Path
     kind: str
     events: tuple[tuple[float, float, str], ...] = ()
     tags: tuple[str, ...] = ()
+    labelled: tuple[str, ...] | None = None
 
 
 def frame_targets(
@@ -80,11 +109,21 @@ def frame_targets(
     return targets
 
 
-class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
+class ClipDataset(Dataset[Item]):
     """Decodes clips, pads them to one window, and keeps decoded audio up to a memory limit.
 
     A clip longer than the window is read from its start, and events beyond it are dropped.
-    Decoded audio is kept as int16: half the memory, and what the files hold.
+    Decoded audio is kept as int16: half the memory, and what the files hold. In place of a clip
+    that cannot be read comes the next of its share that can: which one depends on the files
+    alone, so that a resumed run, and every process of several, takes the same.
+
+    Args:
+        clips: Files and labels.
+        labels: The classes.
+        grid: Frames of the targets.
+        window: Samples of a clip.
+        cache_gib: Memory for decoded clips.
+        sizes: Numbers of clips of the shares that follow one another; by default one of all.
     """
 
     def __init__(
@@ -94,9 +133,12 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
         grid: FrameGrid,
         window: int,
         cache_gib: float = 4.0,
+        sizes: Sequence[int] | None = None,
     ) -> None:
         self.clips, self.labels, self.grid, self.window = list(clips), labels, grid, window
         self.frames = grid.frames_in(window)
+        self.unreadable: dict[int, str] = {}
+        self._ends = list(accumulate(sizes or [len(self.clips)]))
         self._room = int(cache_gib * 2**30)
         self._cache: dict[int, NDArray[np.int16]] = {}
 
@@ -116,10 +158,33 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
             self._cache[index] = audio
         return audio
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-        """Waveform [S], strong [T, C], weak [C], valid [T], kind."""
-        clip = self.clips[index]
-        audio = self._audio(index)
+    def readable(self, index: int) -> tuple[int, NDArray[np.int16], list[int]]:
+        """The row used in place of a row, its audio, and the rows passed over.
+
+        Raises:
+            DataError: No clip of its share can be read.
+        """
+        share = bisect_right(self._ends, index)
+        first = self._ends[share - 1] if share else 0
+        size = self._ends[share] - first
+        passed: list[int] = []
+        for turn in range(size):
+            row = first + (index - first + turn) % size
+            if row not in self.unreadable:
+                try:
+                    return row, self._audio(row), passed
+                except AudioError as error:
+                    self.unreadable[row] = str(error)
+            passed.append(row)
+        raise DataError(
+            f"none of {size} clips can be read, the first because: {self.unreadable[index]}",
+            mend="`earmark doctor` tells what is wrong with each of them",
+        )
+
+    def __getitem__(self, index: int) -> Item:
+        """A clip with its targets."""
+        row, audio, passed = self.readable(index)
+        clip = self.clips[row]
         waveform = np.zeros(self.window, dtype=np.float32)
         np.multiply(audio, np.float32(1 / 32768), out=waveform[: len(audio)])
         strong = frame_targets(clip.events, self.labels, self.grid, self.frames)
@@ -127,22 +192,39 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, Tensor, Tensor, int]]):
         for tag in clip.tags:
             weak[self.labels.index(tag)] = 1.0
         valid = np.arange(self.frames) < self.grid.frames_covering(len(audio))
-        arrays = (torch.from_numpy(part) for part in (waveform, strong, weak, valid))
-        waveforms, strongs, weaks, valids = arrays
-        return waveforms, strongs, weaks, valids, KINDS.index(clip.kind)
+        return Item(
+            torch.from_numpy(waveform),
+            torch.from_numpy(strong),
+            torch.from_numpy(weak),
+            torch.from_numpy(valid),
+            KINDS.index(clip.kind),
+            torch.from_numpy(self._known(clip)),
+            {str(self.clips[other].path): self.unreadable[other] for other in passed},
+        )
+
+    def _known(self, clip: LabelledClip) -> NDArray[np.bool_]:
+        """[C] classes that the clip's labels speak of."""
+        if clip.kind == "unlabelled":
+            return np.zeros(len(self.labels), dtype=bool)
+        names = self.labels if clip.labelled is None else clip.labelled
+        return np.array([label in names for label in self.labels], dtype=bool)
 
 
 def labelled_clips(source: Source) -> list[LabelledClip]:
     """The clips of a source with their labels."""
+    known = source.labelled
     if source.kind == "strong" and source.events is not None:
         events = events_by_clip(source.events)
         return [
-            LabelledClip(path, "strong", events=tuple(events.get(path.stem, ())))
+            LabelledClip(path, "strong", tuple(events.get(path.stem, ())), labelled=known)
             for path in source.clips
         ]
     if source.kind == "weak" and source.weak is not None:
         tags = {Path(name).stem: labels for name, labels in source.weak.items()}
-        return [LabelledClip(path, "weak", tags=tags[path.stem]) for path in source.clips]
+        return [
+            LabelledClip(path, "weak", tags=tags[path.stem], labelled=known)
+            for path in source.clips
+        ]
     return [LabelledClip(path, "unlabelled") for path in source.clips]
 
 
@@ -248,7 +330,7 @@ def compose(
 ) -> tuple[ClipDataset, list[Share]]:
     """The training dataset and how much of each kind a step takes.
 
-    Strong sources called ``real`` fill ``batch.real``, other strong ones ``batch.synthetic``.
+    Strong sources fill ``batch.real`` or ``batch.synthetic`` by their domain.
     Where only one of the two exists it fills both places; kinds the data lack are left out.
 
     Raises:
@@ -256,8 +338,8 @@ def compose(
     """
     groups: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
     for source in manifest.train:
-        strong = "real" if source.name == "real" else "synthetic"
-        groups[strong if source.kind == "strong" else source.kind] += labelled_clips(source)
+        place = source.domain if source.kind == "strong" else source.kind
+        groups[place] += labelled_clips(source)
     take = _fill_places(batch, {name for name, clips in groups.items() if clips})
     clips: list[LabelledClip] = []
     shares: list[Share] = []
@@ -271,7 +353,8 @@ def compose(
             where=manifest.root,
             mend="Give strong or weak labels, and a batch size for their kind (train.batch)",
         )
-    return ClipDataset(clips, manifest.labels, grid, window, cache_gib), shares
+    sizes = [share.size for share in shares]
+    return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), shares
 
 
 def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
@@ -282,15 +365,17 @@ def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
     return {name: count if name in present else 0 for name, count in take.items()}
 
 
-def collate(rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, int]]) -> Batch:
-    """Stack dataset rows into a `Batch`."""
-    waveforms, strong, weak, valid, kinds = zip(*rows, strict=True)
+def collate(items: Sequence[Item]) -> Batch:
+    """Stack clips into a `Batch`."""
+    waveforms, strong, weak, valid, kinds, known, unreadable = zip(*items, strict=True)
     return Batch(
         torch.stack(waveforms),
         torch.stack(strong),
         torch.stack(weak),
         torch.stack(valid),
         torch.tensor(kinds),
+        torch.stack(known),
+        dict(ChainMap(*unreadable)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio import load_audio
+from earmark.core.errors import AudioError, DataError
 from earmark.core.events import events_by_clip
 from earmark.core.scores import ScoreTable
 from earmark.core.spec import NetworkSpec
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from earmark.detect.network import Network
 
 Progress = Callable[[int, int], None]
+OnUnreadable = Callable[[Path, AudioError], None]
+_log = logging.getLogger(__name__)
 
 
 def score_clips(
@@ -32,18 +36,32 @@ def score_clips(
     *,
     batch_size: int = 16,
     progress: Progress | None = None,
+    on_unreadable: OnUnreadable | None = None,
 ) -> dict[str, ScoreTable]:
     """Unfiltered score tables of clips, by clip id (file name without its last extension).
 
     Clips of at most one window go through the network together; longer ones by sliding windows.
+
+    Args:
+        network: With its specification.
+        clips: Files.
+        batch_size: Clips in one call.
+        progress: Called with clips done and clips in all.
+        on_unreadable: Told of each clip that cannot be read, which then has no table; without it
+            the error is raised.
+
+    Raises:
+        AudioError: A clip cannot be read, and nobody is to be told.
     """
     spec = spec_of(network)
     paths = list(clips)
     tables: dict[str, ScoreTable] = {}
     waiting: list[tuple[str, NDArray[np.float32]]] = []
     for done, path in enumerate(paths, start=1):
-        samples = load_audio(path, spec.sample_rate)
-        if len(samples) > spec.window:
+        samples = _samples(path, spec, on_unreadable)
+        if samples is None:
+            pass
+        elif len(samples) > spec.window:
             scores = sliding_scores([samples], network, batch_size=batch_size)
             tables[path.stem] = _table(scores, len(samples), spec)
         else:
@@ -53,7 +71,24 @@ def score_clips(
             waiting = []
         if progress is not None:
             progress(done, len(paths))
-    return {path.stem: tables[path.stem] for path in paths}
+    return {path.stem: tables[path.stem] for path in paths if path.stem in tables}
+
+
+def _samples(
+    path: Path, spec: NetworkSpec, on_unreadable: OnUnreadable | None
+) -> NDArray[np.float32] | None:
+    try:
+        return load_audio(path, spec.sample_rate)
+    except AudioError as error:
+        if on_unreadable is None:
+            raise
+        on_unreadable(path, error)
+        return None
+
+
+def warn_unreadable(path: Path, error: AudioError) -> None:
+    """Say that a clip is not scored."""
+    _log.warning("a clip is not scored: %s", error)
 
 
 def _score_batch(
@@ -92,11 +127,21 @@ def evaluate_scores(
 
     Args:
         tables: By clip id.
-        evaluation: The split they were made on.
+        evaluation: The split they were made on. Its clips without a table count as listed, and
+            change the fingerprint.
         labels: Classes of the tables.
         postprocess: Median lengths and thresholds.
         resamples: Draws for 95 % intervals over clips; 0 makes none.
+
+    Raises:
+        DataError: There is no table: not one clip of the split could be read.
     """
+    if not tables:
+        raise DataError(
+            f"none of the clips of {evaluation.name} can be read",
+            mend="`earmark doctor` tells what is wrong with each of them",
+        )
+    evaluation = evaluation.only(tables)
     filtered = {clip: filter_table(table, postprocess) for clip, table in tables.items()}
     detections = {
         clip: [event[:3] for event in scores_to_events(table, postprocess)]
@@ -124,6 +169,12 @@ def evaluate_network(
     batch_size: int = 16,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score every clip of a split and return its metrics; a network's mode is left as it was."""
-    tables = score_clips(network, evaluation.clips, batch_size=batch_size, progress=progress)
+    """Score every readable clip of a split and return its metrics; the network's mode stays."""
+    tables = score_clips(
+        network,
+        evaluation.clips,
+        batch_size=batch_size,
+        progress=progress,
+        on_unreadable=warn_unreadable,
+    )
     return evaluate_scores(tables, evaluation, spec_of(network).labels, postprocess)

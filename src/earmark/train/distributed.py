@@ -14,8 +14,9 @@ from __future__ import annotations
 import inspect
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,12 @@ from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.scores import ScoreTable
 from earmark.data.dataset import Batch, Share, deal
 from earmark.data.manifest import Evaluation
-from earmark.detect.evaluate import evaluate_network, evaluate_scores, score_clips
+from earmark.detect.evaluate import (
+    evaluate_network,
+    evaluate_scores,
+    score_clips,
+    warn_unreadable,
+)
 from earmark.detect.postprocess import PostProcess
 from earmark.method.heads import RunningCentre
 from earmark.method.mixup import Mix, draw_mix
@@ -249,6 +255,14 @@ def deal_step(
     return result
 
 
+def shared_notes(fabric: Fabric, notes: Mapping[str, str]) -> dict[str, str]:
+    """Notes of all processes, on each, sorted by name."""
+    found: dict[str, str] = {}
+    for own in gather(fabric, lambda: dict(notes)):
+        found |= own
+    return dict(sorted(found.items()))
+
+
 def reduce_mean(fabric: Fabric, values: Tensor) -> Tensor:
     """The mean over processes of a tensor of the same shape on each, where it lay."""
     if fabric.world_size == 1:
@@ -332,9 +346,10 @@ def shared_scores(
     """Score tables of all clips on every process, each clip scored by one, in the clips' order."""
     mine = clips[fabric.global_rank :: fabric.world_size]
     found: dict[str, ScoreTable] = {}
-    for tables in gather(fabric, lambda: score_clips(network, mine, batch_size=batch_size)):
+    work = partial(score_clips, network, mine, batch_size=batch_size, on_unreadable=warn_unreadable)
+    for tables in gather(fabric, work):
         found |= tables
-    return {path.stem: found[path.stem] for path in clips}
+    return {path.stem: found[path.stem] for path in clips if path.stem in found}
 
 
 def shared_evaluation(

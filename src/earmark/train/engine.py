@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +41,7 @@ from earmark.train.distributed import (
     mean_figures,
     refuse_different_processes,
     shared_evaluation,
+    shared_notes,
     start,
 )
 from earmark.train.initial import begin_with, teach
@@ -78,6 +79,7 @@ class Run:
     epoch: int = 0
     best: float = -1.0
     best_epoch: int = -1
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
     def networks(self) -> dict[str, SedNetwork]:
@@ -226,6 +228,7 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
         # Before its ramp is over the loss has done too little to be blamed for anything.
         if main and run.step > embedding.detach_steps + embedding.ramp_steps:
             warn_of_collapse(losses)
+        skipped = shared_notes(loop.fabric, run.unreadable)
         run.epoch += 1
         record: dict[str, Any] = {
             "epoch": run.epoch,
@@ -236,6 +239,8 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
         }
         if loop.tokens is not None:
             record["token_cache"] = {"hits": loop.tokens.hits, "misses": loop.tokens.misses}
+        if skipped:
+            record["unreadable"] = skipped
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
             record["validation"] = validate(loop, run)
             keep_bundles(loop, run, record["validation"])
@@ -261,7 +266,8 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
         fabric.world_size,
         settings.accumulate,
     )
-    batches = iter(step_loader(loop.dataset, sampler, settings.workers))
+    loader = step_loader(loop.dataset, sampler, settings.workers)
+    batches = note_unreadable(iter(loader), run.unreadable)
     loop.student.train()
     train_mode(run.student, settings.frozen)
     for _ in range(settings.steps_per_epoch):
@@ -271,6 +277,16 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
         if loop.reporter is not None:
             loop.reporter.on_step(run.step, settings.steps, figures)
     return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+
+
+def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator[Batch]:
+    """Pass batches on, saying once of every clip that could not be read that others stand in."""
+    for batch in batches:
+        for path, why in batch.unreadable.items():
+            if path not in noted:
+                noted[path] = why
+                _log.warning("a clip is skipped, the next one taken instead: %s", why)
+        yield batch
 
 
 def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, float]:
