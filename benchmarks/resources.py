@@ -2,8 +2,8 @@
 
     python benchmarks/resources.py            # some five minutes on one core; 4 GB of memory
 
-Every case runs in a process of its own: one step of the method with ATST-SED base on random clips
-of 10 s, on the CPU, in stage 1 (the encoder is frozen) or stage 2. Measured are
+Every case runs in a process of its own: one step of the recipes atst-sed-v2-stage1 (the encoder is
+frozen) and -stage2 on random clips of 10 s, on the CPU. Measured are
 
 - the bytes that autograd keeps between the forward and the backward pass, through
   `torch.autograd.graph.saved_tensors_hooks`: each storage once, parameters left out. Nothing of
@@ -30,21 +30,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from earmark.core.config import EmbeddingSettings, EncoderSettings, NetworkSettings
-from earmark.method.heads import StudentHeads
-from earmark.method.losses import (
-    embedding_loss,
-    strong_bce,
-    strong_consistency,
-    weak_bce,
-    weak_consistency,
-)
-from earmark.method.teacher import make_teacher
+from earmark.core.config import Recipe
+from earmark.data.dataset import Batch
+from earmark.method.stages import Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
+from earmark.train.optim import freeze, make_optimizer, train_mode
+from earmark.train.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/resources.json"
@@ -72,57 +66,42 @@ def high_water() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def make_student(case: dict[str, Any]) -> tuple[SedNetwork, StudentHeads]:
-    """The paper's network as a stage trains it, and the embedding loss's heads on its tokens."""
-    settings = NetworkSettings(encoder=EncoderSettings(checkpointing=case["checkpointing"]))
-    network = SedNetwork(settings, LABELS)
+def make_models(case: dict[str, Any]) -> tuple[Student, Teacher, Recipe]:
+    """The paper's network as a stage trains it, the heads of the embedding loss, the teacher."""
+    name, part = f"atst-sed-v2-stage{case['stage']}", "network.encoder.checkpointing"
+    recipe = load_recipe(name, [f"{part}={str(case['checkpointing']).lower()}"])
+    network = SedNetwork(recipe.network, LABELS)
     leave_out_unused(network)
-    if case["stage"] == 1 and network.encoder is not None:
-        network.encoder.requires_grad_(False)
-    embedding = EmbeddingSettings(tap="encoder")
-    return network.train(), StudentHeads(network.tap_widths["encoder"], embedding).train()
+    student = Student(network, recipe.method.embedding)
+    freeze(student, recipe.train.frozen)
+    train_mode(student, recipe.train.frozen)
+    teacher = Teacher(student)
+    teacher.share_encoder(student)
+    return student, teacher, recipe
 
 
-def step_loss(
-    student: SedNetwork, heads: StudentHeads, teacher: SedNetwork, projector: nn.Module, clips: int
-) -> Tensor:
-    """Every pass of a step of the method and every loss, as `method.stages` takes them."""
-    frames, frozen = student.spec.frames, not student.encoder.norm_frame.weight.requires_grad  # type: ignore[union-attr]
-    waveforms = 0.1 * torch.randn(clips, student.spec.window)
-    valid = torch.ones(clips, frames, dtype=torch.bool)
-    with torch.no_grad():
-        clean = student.scale(student.linear(waveforms))
-        mixed = student.scale(student.linear(0.7 * waveforms + 0.3 * waveforms.flip(0)))
-        taught = teacher.from_mel(clean, valid, frames)
-        tokens = student.encode(mixed.encoder, valid) if frozen else None  # type: ignore[arg-type]
-    output = student.from_mel(mixed, valid, frames, tokens)
-    taps = output.embeddings["encoder"]
-    known = torch.ones(taps.shape[:2], dtype=torch.bool)
-    with torch.no_grad():
-        target = functional.normalize(projector(taught.embeddings["encoder"], known), dim=-1)
-    everyone = torch.ones(clips, dtype=torch.bool)
-    return (
-        strong_bce(output.strong, taught.strong.round(), valid)
-        + 0.5 * weak_bce(output.weak, taught.weak.round())
-        + strong_consistency(output.strong, taught.strong, valid, everyone)
-        + 0.5 * weak_consistency(output.weak, taught.weak, everyone)
-        + embedding_loss(heads(taps, known), target, known)
-    )
+def make_batch(network: SedNetwork, clips: int) -> Batch:
+    """Random clips in the proportions of 24 + 24 strong, 48 weak and 48 unlabelled ones."""
+    kinds = torch.arange(clips) * 3 // clips
+    strong = (torch.rand(clips, network.spec.frames, len(LABELS)) > 0.9).float()
+    valid = torch.ones(clips, network.spec.frames, dtype=torch.bool)
+    waveforms = 0.1 * torch.randn(clips, network.spec.window)
+    return Batch(waveforms, strong, strong.amax(1), valid, kinds)
 
 
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One step of a case, in this process."""
     torch.manual_seed(0)
-    network, heads = make_student(case)
-    teacher, projector = make_teacher(network), make_teacher(heads.projector)
-    everything = nn.ModuleList([network, heads])
-    learning = [p for p in everything.parameters() if p.requires_grad]
-    optimizer = torch.optim.Adam(learning, lr=1e-4)
+    student, teacher, recipe = make_models(case)
+    networks = torch.nn.ModuleList([student, teacher])
+    optimizer = make_optimizer(student, recipe.train)
+    learning = [p for p in student.parameters() if p.requires_grad]
     for parameter in learning:
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()  # makes the moments; gradients of zero move nothing
+    batch, generator = make_batch(student.network, case["batch"]), torch.Generator().manual_seed(0)
 
-    ours = {p.untyped_storage().data_ptr() for p in everything.parameters()}
+    ours = {p.untyped_storage().data_ptr() for p in networks.parameters()}
     kept: dict[int, tuple[Tensor, int]] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -137,7 +116,8 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     half = case["precision"] == "bf16-mixed"
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = step_loss(network, heads, teacher, projector, case["batch"])
+            step = (student, teacher, batch, 0, recipe.method, generator)
+            loss = training_step(*step).loss
         saved = sum(size for _, size in kept.values())
         kept.clear()
         forward = time.perf_counter() - began
@@ -148,9 +128,10 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
         "resident_mib": (high_water() - before) / MIB,
         "forward_s": forward,
         "step_s": time.perf_counter() - began,
-        "parameters": sum(p.numel() for p in everything.parameters()),
+        "parameters": sum(p.numel() for p in student.parameters()),
         "learning": sum(p.numel() for p in learning),
-        "teacher": sum(p.numel() for m in (teacher, projector) for p in m.parameters()),
+        # Beside the student's: a frozen encoder is one of both.
+        "teacher": sum(p.numel() for p in set(teacher.parameters()) - set(student.parameters())),
     }
 
 

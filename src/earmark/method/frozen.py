@@ -13,12 +13,9 @@ from earmark.method.mixup import Mix
 from earmark.method.networks import View
 from earmark.model.sed import SedNetwork
 
-TURN = 8
-"""Clips that a frozen encoder takes at a time (our choice; 2,000 tokens keep a device busy).
-
-Turns are always of this size, filled with silence if need be. So a clip's tokens are the same to
-the last bit whichever clips are encoded with it, and few activations live at a time.
-"""
+TURN = 4
+"""Clips that a frozen encoder takes at a time (our choice: a thousand tokens of 10-s clips keep a
+CPU busy, and few activations live at a time)."""
 
 
 def asks_teacher(settings: MethodSettings) -> bool:
@@ -36,28 +33,27 @@ def hears_clean_clips(mix: Mix, settings: MethodSettings) -> bool:
 
 @torch.no_grad()
 def clean_tokens(network: SedNetwork, waveforms: Tensor, valid: Tensor) -> Tensor:
-    """Tokens [B, N, D] of waveforms [B, S] with valid frames [B, T], a turn at a time."""
+    """Tokens [B, N, D] of waveforms [B, S] with valid frames [B, T], a turn at a time.
+
+    Turns are always of the same size, the last one filled with silence. So a clip's tokens are the
+    same to the last bit whichever clips are encoded with it, today or from the disk.
+    """
     frontend = network.encoder_frontend
     if frontend is None:
         raise ValueError("a network without an encoder has no tokens")
-    waveforms = functional.pad(waveforms, (0, max(0, network.spec.window - waveforms.shape[1])))
-    turns = []
-    for some, sound in zip(torch.split(waveforms, TURN), torch.split(valid, TURN), strict=True):
-        mel = frontend(functional.pad(some, (0, 0, 0, TURN - len(some))))
-        turns.append(encode_in_turns(network, mel, sound))
-    return torch.cat(turns)
+    count, missing = len(waveforms), -len(waveforms) % TURN
+    shorter = max(0, network.spec.window - waveforms.shape[1])
+    waveforms = functional.pad(waveforms, (0, shorter, 0, missing))
+    valid = functional.pad(valid, (0, 0, 0, missing))
+    turns = zip(torch.split(waveforms, TURN), torch.split(valid, TURN), strict=True)
+    return torch.cat([network.encode(frontend(some), sound) for some, sound in turns])[:count]
 
 
 @torch.no_grad()
 def encode_in_turns(network: SedNetwork, mel: Tensor, heard: Tensor) -> Tensor:
-    """Tokens [B, N, D] of scaled mels [B or more, F, L] with heard frames [B, T], by turns."""
-    turns = []
-    for start in range(0, len(heard), TURN):
-        some, sound = mel[start : start + TURN], heard[start : start + TURN]
-        some = functional.pad(some, (0, 0, 0, 0, 0, TURN - len(some)))
-        filled = functional.pad(sound, (0, 0, 0, TURN - len(sound)))
-        turns.append(network.encode(some, filled)[: len(sound)])
-    return torch.cat(turns)
+    """Tokens [B, N, D] of scaled mels [B, F, L] with heard frames [B, T], a turn at a time."""
+    turns = zip(torch.split(mel, TURN), torch.split(heard, TURN), strict=True)
+    return torch.cat([network.encode(some, sound) for some, sound in turns])
 
 
 def encode_once(
