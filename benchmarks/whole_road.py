@@ -169,16 +169,24 @@ def name_of(start: str, method: str, seed: int) -> str:
     return f"{start}-{method}-{seed}"
 
 
-def class_mean(metrics: dict[str, Any]) -> float:
-    """Mean of the classes' PSDS1, without the penalty for their spread."""
-    return statistics.mean(metrics["per_class"]["psds1"].values())
+def class_mean(metrics: dict[str, Any], figure: str) -> float:
+    """Mean over classes; of PSDS, that is without the penalty for their spread."""
+    return statistics.mean(metrics["per_class"][figure].values())
 
 
 def summarise(results: dict[str, Any]) -> list[str]:
     """The table of teachers, one row for each start, method and stage."""
+    columns = {
+        "PSDS1": lambda test: test["psds1"],
+        "PSDS2": lambda test: test["psds2"],
+        "classes' mean PSDS1": lambda test: class_mean(test, "psds1"),
+        "classes' mean PSDS2": lambda test: class_mean(test, "psds2"),
+        "segment F1, best thresholds": lambda test: class_mean(test, "segment_f1_best"),
+        "tagging mAP": lambda test: class_mean(test, "tagging_map"),
+    }
     lines = [
-        "| encoder | method | after | seeds | PSDS1 | classes' mean PSDS1 | PSDS2 | collar F1 |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| encoder | method | after | seeds | {' | '.join(columns)} |",
+        "|---" * (4 + len(columns)) + "|",
     ]
     for start in STARTS:
         for method in METHODS:
@@ -187,14 +195,9 @@ def summarise(results: dict[str, Any]) -> list[str]:
                 tests = [run["test"][stage]["teacher"] for run in runs.values()]
                 if not tests:
                     continue
-                values = [
-                    [test["psds1"] for test in tests],
-                    [class_mean(test) for test in tests],
-                    [test["psds2"] for test in tests],
-                    [test["collar_f1"] for test in tests],
-                ]
-                row = [STARTS[start], METHODS[method], stage, str(len(tests))]
-                lines.append(f"| {' | '.join([*row, *map(spread, values)])} |")
+                values = [spread([of(test) for test in tests]) for of in columns.values()]
+                row = [STARTS[start], METHODS[method], stage, str(len(tests)), *values]
+                lines.append(f"| {' | '.join(row)} |")
     return lines
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from earmark.cli.options import Accelerator, Devices, Nodes, Overrides, Precision, Resume
+
 
 def pretrain(
     recipe: Annotated[str, typer.Argument(help="atst-frame-pretrain, or a .yaml file.")],
@@ -20,25 +22,12 @@ def pretrain(
     size: Annotated[
         str | None, typer.Option(help="tiny, small or base, instead of the recipe's.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
-    ] = False,
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", "--device", help="cpu, cuda, mps, or auto.")
-    ] = "auto",
-    devices: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes on each node, one a device; 1, or torchrun's."),
-    ] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; 1, or torchrun's.")] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="32-true, bf16-mixed or 16-mixed, instead of the recipe's."),
-    ] = None,
+    set_: Overrides = None,
+    resume: Resume = False,
+    accelerator: Accelerator = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
 ) -> None:
     """Pretrain ATST-Frame on recordings without labels.
 

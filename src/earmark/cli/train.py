@@ -9,33 +9,22 @@ from typing import Annotated
 
 import typer
 
+from earmark.cli.options import Accelerator, Devices, Nodes, Overrides, Precision, Resume
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a .yaml file.")],
     data: Annotated[Path, typer.Option(help="Dataset folder in DESED's layout.")],
     out: Annotated[Path, typer.Option(help="Run folder; becomes a bundle beside its journal.")],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")
-    ] = False,
+    set_: Overrides = None,
+    resume: Resume = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with anything missing or damaged.")
     ] = False,
-    accelerator: Annotated[
-        str, typer.Option("--accelerator", "--device", help="cpu, cuda, mps, or auto.")
-    ] = "auto",
-    devices: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes on each node, one a device; 1, or torchrun's."),
-    ] = None,
-    nodes: Annotated[int | None, typer.Option(min=1, help="Machines; 1, or torchrun's.")] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(help="32-true, bf16-mixed or 16-mixed, instead of the recipe's."),
-    ] = None,
+    accelerator: Accelerator = "auto",
+    devices: Devices = None,
+    nodes: Nodes = None,
+    precision: Precision = None,
 ) -> None:
     """Train a detector on strong, weak and unlabelled clips.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -256,7 +256,7 @@ def run_epochs(loop: Loop, run: Run, stop: int) -> None:
 
 def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
-    settings, fabric, sums = loop.recipe.train, loop.fabric, dict[str, float]()
+    settings, fabric = loop.recipe.train, loop.fabric
     sampler = StepSampler(
         loop.shares,
         settings.seed,
@@ -270,13 +270,32 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     batches = note_unreadable(iter(loader), run.unreadable)
     loop.student.train()
     train_mode(run.student, settings.frozen)
-    for _ in range(settings.steps_per_epoch):
+
+    def step() -> tuple[int, dict[str, float]]:
         figures = optimizer_step(loop, run, batches)
+        return run.step, figures
+
+    return mean_over_steps(step, settings.steps_per_epoch, settings.steps, loop.reporter)
+
+
+def mean_over_steps(
+    step: Callable[[], tuple[int, dict[str, float]]],
+    count: int,
+    of: int,
+    reporter: Reporter | None,
+) -> dict[str, float]:
+    """Take ``count`` steps of a run of ``of``, each told of, and return the mean of each figure.
+
+    ``step`` takes one and returns how many have been taken in all, and its figures.
+    """
+    sums: dict[str, float] = {}
+    for _ in range(count):
+        taken, figures = step()
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value
-        if loop.reporter is not None:
-            loop.reporter.on_step(run.step, settings.steps, figures)
-    return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+        if reporter is not None:
+            reporter.on_step(taken, of, figures)
+    return {name: total / count for name, total in sums.items()}
 
 
 def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator[Batch]:

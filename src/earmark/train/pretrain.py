@@ -55,7 +55,7 @@ from earmark.train.distributed import (
     refuse_different_processes,
     start,
 )
-from earmark.train.engine import Reporter
+from earmark.train.engine import Reporter, mean_over_steps
 from earmark.train.journal import Journal
 
 _log = logging.getLogger(__name__)
@@ -375,18 +375,17 @@ def keep_encoder(loop: PretrainLoop, run: PretrainRun, figures: dict[str, float]
 
 def run_epoch(loop: PretrainLoop, run: PretrainRun) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
-    settings, sums = loop.recipe.train, dict[str, float]()
+    settings = loop.recipe.train
     sampler = loop.sampler(run.step, run.step + settings.steps_per_epoch)
     batches = read_crops(loop.stream, sampler, settings.workers)
     loop.student.train()
     run.teacher.train()
-    for _ in range(settings.steps_per_epoch):
+
+    def step() -> tuple[int, dict[str, float]]:
         figures = optimizer_step(loop, run, batches)
-        for name, value in figures.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if loop.reporter is not None:
-            loop.reporter.on_step(run.step, settings.steps, figures)
-    return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+        return run.step, figures
+
+    return mean_over_steps(step, settings.steps_per_epoch, settings.steps, loop.reporter)
 
 
 @dataclass(frozen=True)
