@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError, ScoreError
-from earmark.detect.sliding import SlidingScorer, plan_windows, sliding_scores
+from earmark.detect.sliding import SlidingScorer, sliding_scores
+from earmark.detect.windows import plan_windows
 
 RATE = 16_000
 HOP = 1024
@@ -199,10 +201,54 @@ def test_held_audio_does_not_grow(band_energy: Any) -> None:
     sizes = []
     for _ in range(200):
         scorer.push(block)
-        audio = sum(b.size for b in scorer._blocks) + sum(w.size for _, w, _ in scorer._waiting)
-        sizes.append(audio + scorer._sum.size)
+        audio = sum(block.size for block in scorer._cutter.blocks)
+        audio += sum(window.samples.size for window in scorer._waiting)
+        sizes.append(audio + scorer._mean.sum.size)
     assert max(sizes[100:]) <= max(sizes[:100]) + HOP * 78
     assert max(sizes) < 6 * 160_000
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_threads_change_nothing(threads: int, batch: int, band_energy: Any) -> None:
+    audio = noise(RATE * 97)
+    network = band_energy()
+    before = torch.get_num_threads()
+    expected = sliding_scores([audio], network, batch_size=batch)
+    calls, network.calls = network.calls, []
+    scores = sliding_scores(np.split(audio, 97), network, batch_size=batch, threads=threads)
+    np.testing.assert_array_equal(scores, expected)
+    assert sorted(network.calls) == sorted(calls)
+    assert torch.get_num_threads() == before
+
+
+def test_batches_are_scored_at_the_same_time(make_spec: Any, function_network: Any) -> None:
+    """Each call waits until another one is under way: only possible with two threads."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    def meet(waveforms: torch.Tensor) -> torch.Tensor:
+        meeting.wait()
+        assert torch.get_num_threads() == 1
+        return torch.zeros(len(waveforms), 156, 3)
+
+    network = function_network(make_spec(), meet)
+    sliding_scores([noise(RATE * 10)] * 5, network, hop_seconds=9.984, batch_size=3, threads=2)
+
+
+def test_an_error_in_a_thread_ends_it_all(make_spec: Any, function_network: Any) -> None:
+    given: list[int] = []
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        for number in range(1000):
+            given.append(number)
+            yield noise(RATE * 10)
+
+    network = function_network(make_spec(), lambda x: torch.zeros(len(x), 155, 3))
+    network.train()
+    with pytest.raises(ScoreError, match="shape"):
+        sliding_scores(blocks(), network, threads=2)
+    assert len(given) < 50
+    assert network.training
 
 
 def test_training_mode_is_left_as_it_was(band_energy: Any) -> None:

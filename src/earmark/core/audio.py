@@ -156,7 +156,10 @@ def audio_info(source: AudioSource) -> AudioInfo:
 
 
 def read_blocks(
-    source: AudioSource, sample_rate: int = SAMPLE_RATE, block_seconds: float = 60.0
+    source: AudioSource,
+    sample_rate: int = SAMPLE_RATE,
+    block_seconds: float = 60.0,
+    channel: int | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Read a recording of any length block by block, in constant memory.
 
@@ -164,6 +167,7 @@ def read_blocks(
         source: As for `load_audio`.
         sample_rate: Samples per second of the result.
         block_seconds: About how much to hold at a time.
+        channel: Which channel, the first being 1; the mean of all when None.
 
     Yields:
         Blocks [s] of float32, s ≥ 1 and not all alike; joined they are what `load_audio` returns,
@@ -181,13 +185,15 @@ def read_blocks(
     if isinstance(source, tuple):
         samples, rate = _checked_array(source)
         size = max(1, int(block_seconds * rate))
-        mono = (_mono(samples[i : i + size], "audio") for i in range(0, len(samples), size))
+        mono = (
+            _mono(samples[i : i + size], "audio", channel) for i in range(0, len(samples), size)
+        )
         yield from _resampled(mono, rate, sample_rate)
         return
     with _opened(source) as recording:
         rate = int(recording.file.samplerate)
         size = max(1, int(block_seconds * rate))
-        mono = (_mono(block, recording.name) for block in _decoded(recording, size))
+        mono = (_mono(block, recording.name, channel) for block in _decoded(recording, size))
         yield from _resampled(mono, rate, sample_rate)
 
 
@@ -335,8 +341,16 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
     return samples, int(rate)
 
 
-def _mono(block: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """Mean of the channels of samples [s, channels], as float32 of full scale 1."""
+def _mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArray[np.float32]:
+    """One channel, or the mean of all, of samples [s, channels], as float32 of full scale 1."""
+    if channel is not None:
+        if not 1 <= channel <= block.shape[1]:
+            raise AudioError(
+                f"there is no channel {channel}, but {block.shape[1]} of them",
+                where=name,
+                mend="The first channel is 1",
+            )
+        block = block[:, channel - 1 : channel]
     if block.dtype.kind in "iu":
         half = 2.0 ** (8 * block.dtype.itemsize - 1)
         block = (block - (half if block.dtype.kind == "u" else 0.0)) / half

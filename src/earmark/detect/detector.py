@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio import AudioSource, audio_info, read_blocks
-from earmark.core.errors import LabelError
+from earmark.core.errors import ConfigError, LabelError
+from earmark.core.parallel import available_cores
 from earmark.core.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.loading import load_trained
-from earmark.detect.network import spec_of
+from earmark.detect.network import as_scorer, spec_of, suitable_batch
 from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
-from earmark.detect.sliding import Progress, plan_windows, sliding_scores
+from earmark.detect.sliding import Progress, sliding_scores
+from earmark.detect.windows import plan_windows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +71,12 @@ class Detector:
         postprocess: How scores become events, or the dictionary of a bundle's
             ``postprocess.yaml``; the defaults of `PostProcess` when None.
         hop_seconds: Time between window starts; half a window when None.
-        batch_size: Windows per network call.
+        batch_size: Windows per network call; what suits the device when None.
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
+        channels: Of recordings with several: ``mean`` of all, ``first``, or the number of one, the
+            first being 1. Each by itself: `detect_channels`.
+        threads: Batches of windows scored at the same time, each on one core; as many as there are
+            cores when None. Scores do not depend on it.
         path: Where the network came from, if from a bundle.
         fingerprint: What identifies that bundle's content.
 
@@ -84,8 +90,10 @@ class Detector:
         postprocess: PostProcess | Mapping[str, Any] | None = None,
         *,
         hop_seconds: float | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         weighting: str = "hann",
+        channels: str | int = "mean",
+        threads: int | None = None,
         path: Path | None = None,
         fingerprint: str | None = None,
     ) -> None:
@@ -100,9 +108,11 @@ class Detector:
         self.postprocess = postprocess
         self.path = path
         self.fingerprint = fingerprint
-        self._hop_seconds = hop_seconds
+        self.hop_seconds = hop_seconds
+        self.weighting = weighting
+        self.channel = channel_number(channels)
+        self.threads = available_cores() if threads is None else threads
         self._batch_size = batch_size
-        self._weighting = weighting
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **settings: Any) -> Detector:
@@ -111,14 +121,15 @@ class Detector:
         Args:
             name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the
                 name of a repository on the Hugging Face Hub.
-            **settings: ``hop_seconds``, ``batch_size``, ``weighting`` and ``postprocess`` as of
-                the constructor; the last replaces the bundle's own.
+            **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), and what the constructor
+                takes: ``hop_seconds``, ``batch_size``, ``weighting``, ``channels``, ``threads``,
+                and ``postprocess``, which replaces the bundle's own.
 
         Raises:
             BundleError: If there is no such bundle, or it is not complete.
             ConfigError: If a setting or the bundle's post-processing is not usable.
         """
-        trained = load_trained(name)
+        trained = load_trained(name, settings.pop("device", "auto"))
         postprocess = settings.pop("postprocess", None)
         return cls(
             trained.network,
@@ -127,6 +138,13 @@ class Detector:
             fingerprint=trained.fingerprint,
             **settings,
         )
+
+    @property
+    def batch_size(self) -> int:
+        """Windows per network call."""
+        if self._batch_size is None:
+            self._batch_size = suitable_batch(as_scorer(self.network))
+        return self._batch_size
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -139,6 +157,7 @@ class Detector:
         *,
         progress: Progress | None = None,
         block_seconds: float = 60.0,
+        channel: int | None = None,
     ) -> ScoreTable:
         """Scores a recording, without deciding anything.
 
@@ -147,31 +166,34 @@ class Detector:
                 [S, channels]; any sample rate.
             progress: Called with frames done and frames in total.
             block_seconds: Audio read at a time, in seconds.
+            channel: The number of a channel, the first being 1, instead of the detector's.
 
         Returns:
             Scores [T, C]; the last boundary is the end of the recording.
 
         Raises:
-            AudioError: If the recording cannot be read or is empty.
+            AudioError: If the recording cannot be read or is empty, or lacks the channel.
         """
         spec = spec_of(self.network)
         total = _samples_expected(source, spec.sample_rate) if progress is not None else None
+        channel = self.channel if channel is None else channel
         counted = 0
 
         def blocks() -> Iterator[NDArray[np.float32]]:
             nonlocal counted
-            for block in read_blocks(source, spec.sample_rate, block_seconds):
+            for block in read_blocks(source, spec.sample_rate, block_seconds, channel):
                 counted += len(block)
                 yield block
 
         values = sliding_scores(
             blocks(),
             self.network,
-            hop_seconds=self._hop_seconds,
-            batch_size=self._batch_size,
-            weighting=self._weighting,
+            hop_seconds=self.hop_seconds,
+            batch_size=self.batch_size,
+            weighting=self.weighting,
             progress=progress,
             total_samples=total,
+            threads=self.threads,
         )
         duration = samples_to_seconds(counted, spec.sample_rate)
         grid = plan_windows(spec).grid
@@ -185,6 +207,7 @@ class Detector:
         filename: str | None = None,
         progress: Progress | None = None,
         block_seconds: float = 60.0,
+        channel: int | None = None,
     ) -> Result:
         """Finds the events of a recording.
 
@@ -195,16 +218,42 @@ class Detector:
                 ``audio`` for what has none.
             progress: Called with frames done and frames in total.
             block_seconds: Audio read at a time, in seconds.
+            channel: The number of a channel, the first being 1, instead of the detector's.
 
         Returns:
             Events and scores; times in seconds from the start of the recording.
 
         Raises:
-            AudioError: If the recording cannot be read or is empty.
+            AudioError: If the recording cannot be read or is empty, or lacks the channel.
         """
-        table = self.score(source, progress=progress, block_seconds=block_seconds)
+        table = self.score(source, progress=progress, block_seconds=block_seconds, channel=channel)
+        return self.decide(table, source_name(source) if filename is None else filename)
+
+    def detect_channels(
+        self,
+        source: AudioSource,
+        *,
+        filename: str | None = None,
+        progress: Progress | None = None,
+        block_seconds: float = 60.0,
+    ) -> list[Result]:
+        """Finds the events of each channel of a recording, as `detect` does.
+
+        Returns:
+            A result for each channel. Those of several are named after it: ``yard.ch1.wav``.
+        """
         name = source_name(source) if filename is None else filename
-        return self.decide(table, name)
+        count = audio_info(source).channels
+        return [
+            self.detect(
+                source,
+                filename=name if count == 1 else channel_name(name, channel),
+                progress=progress,
+                block_seconds=block_seconds,
+                channel=channel,
+            )
+            for channel in range(1, count + 1)
+        ]
 
     def decide(self, table: ScoreTable, filename: str) -> Result:
         """Turns scores into events with this detector's post-processing.
@@ -220,6 +269,28 @@ class Detector:
             raise LabelError("the score table has other classes than the detector", where=filename)
         events = tuple(scores_to_events(table, self.postprocess))
         return Result(filename, float(table.boundaries[-1]), table, events)
+
+
+def channel_number(channels: str | int) -> int | None:
+    """Which channel ``mean``, ``first`` or a number is; None for the mean of all.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    if channels in ("mean", "first"):
+        return 1 if channels == "first" else None
+    number = int(channels) if str(channels).isdecimal() else 0
+    if number < 1:
+        raise ConfigError(
+            f"channels is {channels!r}", mend="Choose mean, first, or a number, the first being 1"
+        )
+    return number
+
+
+def channel_name(filename: str, channel: int) -> str:
+    """Name of one of a recording's channels: ``yard.wav`` → ``yard.ch1.wav``."""
+    path = PurePath(filename)
+    return str(path.with_name(f"{path.stem}.ch{channel}{path.suffix}"))
 
 
 def source_name(source: AudioSource) -> str:

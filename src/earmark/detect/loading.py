@@ -30,18 +30,20 @@ class Trained:
     fingerprint: str
 
 
-def load_trained(name: str | Path) -> Trained:
+def load_trained(name: str | Path, device: str = "auto") -> Trained:
     """Loads a network to detect with.
 
     Args:
         name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the name of a
             repository on the Hugging Face Hub.
+        device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
 
     Raises:
         BundleError: If there is no such bundle, it is not complete, or PyTorch is missing.
-        ConfigError: If the bundle's post-processing is not usable.
+        ConfigError: If the bundle's post-processing is not usable, or there is no such device.
     """
     try:
+        from earmark.detect.torch_network import find_device
         from earmark.model.bundle import load_bundle
         from earmark.model.packed import pack
     except ModuleNotFoundError as error:
@@ -52,7 +54,9 @@ def load_trained(name: str | Path) -> Trained:
             where=name,
             mend="Install it with: pip install torch safetensors",
         ) from None
+    place = find_device(device)
     bundle = load_bundle(name)
+    bundle.network.to(place)
     pack(bundle.network)
     try:
         postprocess = PostProcess.from_dict(bundle.postprocess)

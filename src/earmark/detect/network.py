@@ -6,7 +6,8 @@ when it is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 
 class WindowScorer(Protocol):
-    """Scores windows of audio: NumPy in, NumPy out."""
+    """Scores windows of audio: NumPy in, NumPy out. Several threads may call it at once.
+
+    Two further methods are optional: ``one_thread_each()``, for one whose runtime would use several
+    cores for a call, and ``batch_size()``; see the functions below.
+    """
 
     @property
     def spec(self) -> NetworkSpec:
@@ -39,6 +44,9 @@ class WindowScorer(Protocol):
             [B, T, C] probabilities.
         """
 
+
+BATCH_SIZE = 4
+"""Windows per call of scorers that do not say what suits them."""
 
 if TYPE_CHECKING:
     Network = nn.Module | WindowScorer
@@ -72,6 +80,28 @@ def as_scorer(network: Network) -> WindowScorer:
     from earmark.detect.torch_network import TorchScorer
 
     return TorchScorer(cast("nn.Module", network))
+
+
+def one_thread_each(scorer: WindowScorer) -> AbstractContextManager[Callable[[], object]]:
+    """What a scorer needs to be called by several threads, each call on a single core.
+
+    Threads that share a call spend much of their time waiting for one another, all of it where
+    the machine has other work; and the last bits of scores depend on their number. So windows are
+    shared among threads, not calls.
+
+    Returns:
+        A context to hold meanwhile; it gives what each of the threads is to call first.
+    """
+    own = getattr(scorer, "one_thread_each", None)
+    if own is None:
+        return nullcontext(lambda: None)
+    return cast("AbstractContextManager[Callable[[], object]]", own())
+
+
+def suitable_batch(scorer: WindowScorer) -> int:
+    """Windows per call that suit what a scorer runs on: what its ``batch_size()`` says, if any."""
+    own = getattr(scorer, "batch_size", None)
+    return BATCH_SIZE if own is None else int(own())
 
 
 def call_network(

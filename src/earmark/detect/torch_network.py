@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -10,9 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from earmark.core.errors import ConfigError
 from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid
 from earmark.detect.network import spec_of
+
+CPU_BATCH = 4
+MOST_WINDOWS = 64
 
 
 @contextmanager
@@ -25,6 +29,29 @@ def evaluating(network: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def find_device(name: str) -> torch.device:
+    """A device by name.
+
+    Args:
+        name: ``auto`` (the first CUDA GPU, the CPU where there is none), ``cpu``, ``cuda``,
+            ``cuda:1``, ``mps``.
+
+    Raises:
+        ConfigError: There is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(
+            f"no device {name!r} here ({str(error).splitlines()[0]})",
+            mend="Choose auto, cpu, cuda, cuda:N or mps",
+        ) from None
+    return device
 
 
 class TorchScorer:
@@ -46,11 +73,59 @@ class TorchScorer:
         """Classes, window and frames."""
         return spec_of(self.network)
 
+    @contextmanager
+    def one_thread_each(self) -> Iterator[Callable[[], object]]:
+        """Calls from several threads, each on one core; PyTorch's own setting comes back after."""
+        before = torch.get_num_threads()
+        try:
+            with evaluating(self.network):  # once for all: threads must not switch modes
+                yield lambda: torch.set_num_threads(1)
+        finally:
+            torch.set_num_threads(before)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's parameters are."""
+        return next((p.device for p in self.network.parameters()), torch.device("cpu"))
+
+    def batch_size(self) -> int:
+        """Windows per call that suit the device.
+
+        On a CPU a few, which keeps the caches and every core busy; on a GPU what fits into half of
+        the memory that is free, by the use of one window.
+        """
+        if self.device.type != "cuda":
+            return CPU_BATCH
+        one = np.zeros((1, self.spec.window), dtype=np.float32)
+        torch.cuda.synchronize(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self.score_windows(one, [self.spec.window])
+        used = max(1, torch.cuda.max_memory_allocated(self.device) - before)
+        free = torch.cuda.mem_get_info(self.device)[0]
+        return max(1, min(MOST_WINDOWS, free // 2 // used))
+
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Windows [B, S], padded after ``lengths`` samples → strong scores [B, T, C]."""
-        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        """Windows [B, S], padded after ``lengths`` samples → strong scores [B, T, C].
+
+        A batch for which the device has no memory is scored in halves.
+        """
+        try:
+            return self._score_windows(waveforms, lengths)
+        except torch.OutOfMemoryError:
+            half = len(waveforms) // 2
+            if not half:
+                raise
+        torch.cuda.empty_cache()
+        first = self.score_windows(waveforms[:half], lengths[:half])
+        return np.concatenate([first, self.score_windows(waveforms[half:], lengths[half:])])
+
+    def _score_windows(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> NDArray[np.float64]:
+        device = self.device
         inputs = [torch.from_numpy(waveforms).to(device)]
         if getattr(self.network, "masks_padding", False):
             grid = FrameGrid(hop=self.spec.frame_hop, sample_rate=self.spec.sample_rate)

@@ -1,0 +1,182 @@
+"""Windows of a recording: which there are, cut out of audio that arrives, and averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import AudioError, ConfigError
+from earmark.core.spec import NetworkSpec
+from earmark.core.timeline import FrameGrid, WindowPlan, seconds_to_samples
+
+
+def plan_windows(spec: NetworkSpec, hop_seconds: float | None = None) -> WindowPlan:
+    """Plans the windows of a network over a recording.
+
+    Args:
+        spec: The network's specification.
+        hop_seconds: Time from one window's start to the next; shortened to whole frames. Half
+            a window when None.
+
+    Returns:
+        The plan, every window of which starts on the frame grid.
+
+    Raises:
+        ConfigError: If the hop is shorter than a frame or longer than a window.
+    """
+    grid = FrameGrid(hop=spec.frame_hop, sample_rate=spec.sample_rate)
+    window_frames = grid.frames_in(spec.window)
+    if hop_seconds is None:
+        return WindowPlan(grid=grid, window=spec.window, hop_frames=max(1, window_frames // 2))
+    if not np.isfinite(hop_seconds):
+        raise ConfigError(f"a window hop of {hop_seconds} s is not a time")
+    hop_frames = grid.frames_in(seconds_to_samples(hop_seconds, spec.sample_rate))
+    if not 1 <= hop_frames <= window_frames:
+        raise ConfigError(
+            f"a window hop of {hop_seconds:g} s is not between one frame and one window",
+            mend=f"Choose {grid.seconds:g} to {window_frames * grid.seconds:g} s",
+        )
+    return WindowPlan(grid=grid, window=spec.window, hop_frames=hop_frames)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window to be scored.
+
+    Attributes:
+        start: Its first frame.
+        samples: [S], padded with zeros at the end.
+        length: Samples before the padding.
+    """
+
+    start: int
+    samples: NDArray[np.float32]
+    length: int
+
+
+class WindowCutter:
+    """Cuts windows out of audio that arrives in blocks of any size.
+
+    Args:
+        plan: Which windows there are.
+    """
+
+    def __init__(self, plan: WindowPlan) -> None:
+        self.plan = plan
+        self.samples = 0  # received
+        self.cut = 0  # windows cut out
+        self.blocks: list[NDArray[np.float32]] = []  # audio from the newest window's start on
+        self.first = 0  # sample the held audio starts at
+
+    def push(self, block: NDArray[np.float32]) -> Iterator[Window]:
+        """Takes the next samples [S]; gives the windows they complete, one by one.
+
+        Every complete window at a multiple of the hop is part of the plan, however the recording
+        goes on; where the last window lies is known at the end only.
+
+        Raises:
+            AudioError: If the block is not one-dimensional or not finite.
+        """
+        samples = np.asarray(block, dtype=np.float32)
+        if samples.ndim != 1:
+            raise AudioError(f"a block of audio has shape {samples.shape}", mend="Mix it to mono")
+        if not np.isfinite(samples).all():
+            raise AudioError("the audio has samples that are not finite numbers")
+        if samples.size:
+            self.blocks.append(samples.copy())  # a microphone's buffer is used again
+            self.samples += samples.size
+        first = self.cut * self.plan.hop_frames
+        complete = (self.samples - self.plan.window) // self.plan.grid.hop
+        return self._cut(range(first, complete + 1, self.plan.hop_frames))
+
+    def finish(self) -> Iterator[Window]:
+        """Ends the recording; gives its remaining windows.
+
+        The last window ends with the recording, and is padded only to complete its last frame, or
+        where the recording is shorter than a window.
+
+        Raises:
+            AudioError: If there was no audio at all.
+        """
+        if self.samples == 0:
+            raise AudioError("the recording is empty")
+        # A window of w samples hears them all but reports floor(w / hop) frames: a clip of one
+        # window stays one call, though an incomplete frame more would cover it.
+        single = self.samples <= self.plan.window
+        starts = [0] if single else self.plan.starts(self.samples)
+        return self._cut(starts[self.cut :])
+
+    def _cut(self, starts: range | list[int]) -> Iterator[Window]:
+        if not starts:
+            return
+        audio = np.concatenate(self.blocks)
+        for start in starts:
+            at = start * self.plan.grid.hop - self.first
+            window = audio[at : at + self.plan.window]
+            self.cut += 1
+            yield Window(start, np.pad(window, (0, self.plan.window - window.size)), window.size)
+        # The last window may have to start anywhere after the newest one.
+        keep = starts[-1] * self.plan.grid.hop - self.first
+        self.blocks = [audio[keep:].copy()]
+        self.first += keep
+
+
+class OverlapMean:
+    """Averages the scores of overlapping windows and says which frames are final.
+
+    Args:
+        plan: The windows.
+        weights: Weight of each frame of a window [T].
+        classes: Number of classes C.
+    """
+
+    def __init__(self, plan: WindowPlan, weights: NDArray[np.float64], classes: int) -> None:
+        self.plan = plan
+        self.weights = weights
+        self.frames = 0  # returned
+        self.last = np.zeros((0, classes), dtype=np.float32)  # the last of them [1, C]
+        self.sum = np.zeros((0, classes))  # weighted scores [n, C] from frame `frames` on
+        self.mass = np.zeros(0)  # their weights [n]
+
+    def add(self, start: int, scores: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Adds a window's scores [T, C]; windows come in order.
+
+        Returns:
+            The scores [t, C] that no later window can change.
+        """
+        first = start - self.frames
+        end = first + len(scores)
+        grow = max(0, end - len(self.mass))
+        self.sum = np.pad(self.sum, ((0, grow), (0, 0)))
+        self.mass = np.pad(self.mass, (0, grow))
+        self.sum[first:end] += scores * self.weights[:, None]
+        self.mass[first:end] += self.weights
+        # All later windows start after this one: nothing before it can change any more.
+        return self._release(start)
+
+    def finish(self, samples: int) -> NDArray[np.float32]:
+        """Ends the recording after so many samples; returns the scores not returned yet.
+
+        With them there are as many as cover the recording. Where a window is not a whole number of
+        frames long, the last incomplete frame of a clip as long, heard but not reported, repeats
+        the one before.
+        """
+        scores = self._release(self.frames + len(self.mass))
+        surplus = self.frames - self.plan.grid.frames_covering(samples)
+        self.frames -= surplus
+        if surplus >= 0:
+            return scores[: len(scores) - surplus]
+        return np.concatenate([scores, np.repeat(self.last, -surplus, axis=0)])
+
+    def _release(self, end: int) -> NDArray[np.float32]:
+        """Averages, forgets and returns the frames before ``end``."""
+        count = max(0, min(end - self.frames, len(self.mass)))
+        scores = (self.sum[:count] / self.mass[:count, None]).astype(np.float32)
+        self.sum, self.mass = self.sum[count:], self.mass[count:]
+        self.frames += count
+        if count:
+            self.last = scores[-1:]
+        return scores
