@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from earmark.core.containers import announces_frames, check_whole
 from earmark.core.errors import AudioError, ConfigError
-from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
+from earmark.core.resampling import resampled, to_mono
+from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 
 AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
 """A path, a seekable binary file object, or ``(samples, sample_rate)``.
@@ -186,15 +186,15 @@ def read_blocks(
         samples, rate = _checked_array(source)
         size = max(1, int(block_seconds * rate))
         mono = (
-            _mono(samples[i : i + size], "audio", channel) for i in range(0, len(samples), size)
+            to_mono(samples[i : i + size], "audio", channel) for i in range(0, len(samples), size)
         )
-        yield from _resampled(mono, rate, sample_rate)
+        yield from resampled(mono, rate, sample_rate)
         return
     with _opened(source) as recording:
         rate = int(recording.file.samplerate)
         size = max(1, int(block_seconds * rate))
-        mono = (_mono(block, recording.name, channel) for block in _decoded(recording, size))
-        yield from _resampled(mono, rate, sample_rate)
+        mono = (to_mono(block, recording.name, channel) for block in _decoded(recording, size))
+        yield from resampled(mono, rate, sample_rate)
 
 
 def load_excerpt(
@@ -228,7 +228,7 @@ def load_excerpt(
         count = -(-(first + samples + margin) // period_out) - start
         block = _decoded_part(recording, start * period_in, count * period_in)
         whole = np.concatenate(
-            list(_resampled(iter([_mono(block, recording.name)]), rate, sample_rate))
+            list(resampled(iter([to_mono(block, recording.name)]), rate, sample_rate))
         )
         skipped = first - start * period_out
         return _not_beyond(whole[skipped : skipped + samples], recording.name, first)
@@ -339,52 +339,6 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
             mend="Transpose it: the shape is [samples, channels]",
         )
     return samples, int(rate)
-
-
-def _mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArray[np.float32]:
-    """One channel, or the mean of all, of samples [s, channels], as float32 of full scale 1."""
-    if channel is not None:
-        if not 1 <= channel <= block.shape[1]:
-            raise AudioError(
-                f"there is no channel {channel}, but {block.shape[1]} of them",
-                where=name,
-                mend="The first channel is 1",
-            )
-        block = block[:, channel - 1 : channel]
-    if block.dtype.kind in "iu":
-        half = 2.0 ** (8 * block.dtype.itemsize - 1)
-        block = (block - (half if block.dtype.kind == "u" else 0.0)) / half
-    mono = np.asarray(block.mean(axis=1, dtype=np.float64), dtype=np.float32)
-    if not np.isfinite(mono).all():
-        raise AudioError(
-            "the recording has samples that are not finite numbers (NaN or infinite)",
-            where=name,
-            mend="Export it again, or leave it out",
-        )
-    return mono
-
-
-def _resampled(
-    blocks: Iterator[NDArray[np.float32]], rate_in: int, rate_out: int
-) -> Iterator[NDArray[np.float32]]:
-    """Resample a stream of blocks; the total is exactly `resampled_length`."""
-    if rate_in == rate_out:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(rate_in, rate_out, 1, dtype="float32", quality="HQ")
-    received = given = 0
-    held: NDArray[np.float32] | None = next(blocks)
-    while held is not None:
-        following = next(blocks, None)
-        received += len(held)
-        out = stream.resample_chunk(held, last=following is None)
-        left = resampled_length(received, rate_in, rate_out) - given
-        if following is None:
-            out = np.pad(out, (0, max(0, left - len(out))))[:left]
-        given += len(out)
-        if len(out):
-            yield out
-        held = following
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,106 @@
+"""From many channels to one, and from one sample rate to another, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from earmark.core.errors import AudioError
+from earmark.core.timeline import resampled_length
+
+QUALITY = "HQ"
+"""Of soxr: 20 bits, linear phase."""
+
+
+def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArray[np.float32]:
+    """One channel, or the mean of all, as float32 of full scale 1.
+
+    Args:
+        block: [s, channels], floats of full scale 1 or whole numbers of their type's scale.
+        name: Of the recording, for errors.
+        channel: Number of a channel, the first being 1; the mean of all when None.
+
+    Returns:
+        [s].
+
+    Raises:
+        AudioError: If there is no such channel, or samples are not finite.
+    """
+    if channel is not None:
+        if not 1 <= channel <= block.shape[1]:
+            raise AudioError(
+                f"there is no channel {channel}, but {block.shape[1]} of them",
+                where=name,
+                mend="The first channel is 1",
+            )
+        block = block[:, channel - 1 : channel]
+    if block.dtype.kind in "iu":
+        half = 2.0 ** (8 * block.dtype.itemsize - 1)
+        block = (block - (half if block.dtype.kind == "u" else 0.0)) / half
+    mono = np.asarray(block.mean(axis=1, dtype=np.float64), dtype=np.float32)
+    if not np.isfinite(mono).all():
+        raise AudioError(
+            "the recording has samples that are not finite numbers (NaN or infinite)",
+            where=name,
+            mend="Export it again, or leave it out",
+        )
+    return mono
+
+
+class Resampler:
+    """Changes the rate of audio that arrives in blocks.
+
+    What it gives does not depend on how the audio was split into blocks, and its total length is
+    exactly `earmark.core.timeline.resampled_length`. The filter looks some milliseconds ahead, so
+    what is given lags behind what was received.
+
+    Args:
+        rate_in: Samples per second that it receives.
+        rate_out: Samples per second that it gives.
+    """
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self.rate_in, self.rate_out = rate_in, rate_out
+        self.received = self.given = 0
+        self._stream: Any = None
+        if rate_in != rate_out:
+            self._stream = soxr.ResampleStream(
+                rate_in, rate_out, 1, dtype="float32", quality=QUALITY
+            )
+
+    def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Takes samples [s]; gives those [t] that are ready, t ≥ 0."""
+        self.received += len(block)
+        if self._stream is not None:
+            block = self._stream.resample_chunk(block, last=False)
+        self.given += len(block)
+        return block
+
+    def finish(self) -> NDArray[np.float32]:
+        """Ends the audio; gives the rest [t]."""
+        empty = np.zeros(0, dtype=np.float32)
+        if self._stream is None:
+            return empty
+        out: NDArray[np.float32] = self._stream.resample_chunk(empty, last=True)
+        left = resampled_length(self.received, self.rate_in, self.rate_out) - self.given
+        out = np.pad(out, (0, max(0, left - len(out))))[:left]
+        self.given += len(out)
+        return out
+
+
+def resampled(
+    blocks: Iterator[NDArray[np.float32]], rate_in: int, rate_out: int
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks [s] of audio at another rate; none of them is empty."""
+    resampler = Resampler(rate_in, rate_out)
+    for block in blocks:
+        out = resampler.push(block)
+        if len(out):
+            yield out
+    out = resampler.finish()
+    if len(out):
+        yield out
