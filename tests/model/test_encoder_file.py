@@ -107,5 +107,5 @@ def test_a_damaged_folder_is_one_clear_line(
 
 
 def test_a_detector_asked_of_an_encoder_is_told(encoder: Encoder, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"an encoder, not a detector.*train\.init"):
+    with pytest.raises(BundleError, match=r"an encoder, not a detector.*--init"):
         load_bundle(save_encoder(tmp_path, encoder, "card"))

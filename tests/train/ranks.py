@@ -15,6 +15,7 @@ from earmark.core.pretraining import PretrainRecipe
 from earmark.data.crops import survey
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.method.losses import strong_bce, weak_bce
+from earmark.method.networks import Student
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import (
     StepBuffers,
@@ -24,7 +25,7 @@ from earmark.train.distributed import (
     refuse_different_processes,
     shared_scores,
 )
-from earmark.train.engine import Run, train
+from earmark.train.engine import Run, begin, train
 from earmark.train.pretrain import PretrainRun, pretrain
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
@@ -142,6 +143,13 @@ def main(data: Path, out: Path) -> None:
     run(everything, "whole", stop_after_epochs=1)
     seen["whole"] = learned(run(everything, "whole", resume=True))
     seen["strong"] = learned(run(small_recipe("train.epochs=1"), "strong", strong))
+    second = small_recipe("train.epochs=1", f"train.init={out / 'whole'}")
+    seen["second"] = learned(run(second, "second", strong))
+    other = small_recipe(f"train.init={out / ('whole' if rank == 0 else 'nothing')}").train
+    torch.manual_seed(5)
+    begun = SedNetwork(everything.network, tuple(manifest.labels))
+    student = Student(begun, everything.method.embedding)
+    seen["other start"] = fault(lambda: begin(fabric, student, other))
     seen["encoder"] = encoder_steps(_again(fabric), 1)
     recordings = survey([data], small_pretraining().shortest)
     folder, recipe = out / "pretrained", small_pretraining("train.batch=5")

@@ -325,7 +325,7 @@ def test_pretraining_on_two_processes_is_that_of_one_in_two_parts(
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-@pytest.mark.parametrize("scenario", ["whole", "strong"])
+@pytest.mark.parametrize("scenario", ["whole", "strong", "second"])
 def test_processes_hold_the_same(ranks: tuple[Path, list[dict[str, Any]]], scenario: str) -> None:
     first, second = ranks[1]
     assert (first["world"], first["rank"], second["rank"]) == (2, 0, 1)
@@ -355,6 +355,18 @@ def test_strong_labels_alone_leave_no_parameter_waiting(
     recipe = small_recipe("train.accumulate=2", "train.epochs=1")
     run = train(recipe, of_kinds(load_manifest(tiny_data), "strong"), tmp_path)
     assert _assert_same(learned(run), first["strong"]) > 50
+
+
+def test_a_run_that_begins_with_another_is_the_same_on_two_processes(
+    ranks: tuple[Path, list[dict[str, Any]]], tiny_data: Path, tmp_path: Path
+) -> None:
+    out, (first, second) = ranks
+    recipe = small_recipe("train.accumulate=2", "train.epochs=1", f"train.init={out / 'whole'}")
+    run = train(recipe, of_kinds(load_manifest(tiny_data), "strong"), tmp_path)
+    assert _assert_same(learned(run), first["second"]) > 50
+    assert second["other start"][0] == "BundleError"
+    assert first["other start"][0] == "ElsewhereError"
+    assert first["other start"][1] == second["other start"][1]
 
 
 def test_an_encoder_learns_on_two_processes_as_on_one(

@@ -17,6 +17,13 @@ def train(
     data: Annotated[Path, typer.Option(help="Dataset folder in DESED's layout.")],
     out: Annotated[Path, typer.Option(help="Run folder; becomes a bundle beside its journal.")],
     set_: Overrides = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to begin with: an encoder (earmark pretrain, earmark import), an earlier "
+            "run or a bundle; the same as --set train.init=FOLDER."
+        ),
+    ] = None,
     resume: Resume = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with anything missing or damaged.")
@@ -36,7 +43,12 @@ def train(
     - plain mean teacher: `--set method.mixup.probability=0 --set method.embedding.weight=0`
     - interpolation consistency: `--set method.mixup.tau=1`
     - perturbation only: `--set method.mixup.tau=0`
+
+    ATST-SED learns in two stages, the second from where the first ended:
+    `earmark train atst-sed-v2-stage1 --init ENCODER --out ONE …`, then
+    `earmark train atst-sed-v2-stage2 --init ONE --out TWO …`.
     """
+    import json
     from contextlib import nullcontext
 
     from rich.console import Console
@@ -48,6 +60,8 @@ def train(
     from earmark.train.recipe import load_recipe
 
     overrides = [*(set_ or []), *([f"train.precision={precision}"] if precision else [])]
+    if init is not None:
+        overrides.append(f"train.init={json.dumps(str(init))}")
     settings = load_recipe(recipe, overrides)
     manifest = load_manifest(data, settings.data)
     if strict:

@@ -288,6 +288,12 @@ class TrainSettings(Settings):
         init: Folder to begin with: an encoder (`earmark pretrain`, `earmark import`), a bundle, or
             a run, whose student, teacher and heads of the last epoch are taken. Null begins with
             random weights.
+        init_epoch: Of a run, ``last`` takes student, teacher and heads as it ended, ``best`` the
+            bundle it kept, for student and teacher alike.
+        init_classes: ``same`` refuses weights for other classes (in another order they are put in
+            order); ``known`` takes all weights, but classes it does not know begin at random.
+        init_heads: The embedding loss's heads take those found where they ``fit``, must take them
+            (``need``), or begin ``fresh``.
         lr: Peak learning rate; ``lr_groups`` maps a prefix of parameter names to another one, as
             ``crnn.cnn.``; the longest prefix of a name counts.
         encoder_lr: Peak rate of the encoder's last norm, or null for ``lr``; every block below
@@ -317,6 +323,9 @@ class TrainSettings(Settings):
     epochs: Positive = 250
     steps_per_epoch: Positive = 29
     init: str | None = None
+    init_epoch: Literal["last", "best"] = "last"
+    init_classes: Literal["same", "known"] = "same"
+    init_heads: Literal["fit", "need", "fresh"] = "fit"
     batch: BatchSettings = BatchSettings()
     optimizer: Literal["adam", "adamw"] = "adam"
     lr: Annotated[float, Field(gt=0)] = 1e-3
@@ -476,6 +485,18 @@ def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path 
             for fault in error.errors()
         )
         raise ConfigError(faults, where=where) from None
+
+
+def differing(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Settings of one kind that are not equal: (dotted name, ours, theirs)."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in type(ours).model_fields:
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if isinstance(mine, BaseModel) and isinstance(other, BaseModel):
+            found += differing(mine, other, f"{prefix}{name}.")
+        elif mine != other:
+            found.append((f"{prefix}{name}", mine, other))
+    return found
 
 
 def dump_yaml(settings: BaseModel | Mapping[str, Any]) -> str:

@@ -161,7 +161,7 @@ def load_bundle(name: str | Path) -> Bundle:
         raise BundleError(
             "is an encoder, not a detector",
             where=folder,
-            mend="Train one that starts with it: set train.init to this folder",
+            mend="Train one that begins with it: earmark train RECIPE --init FOLDER",
         )
     if missing:
         raise BundleError(

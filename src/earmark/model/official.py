@@ -275,6 +275,8 @@ def _export_bundle(source: str | Path, out: Path) -> Report:
     checkpoint, differing = v1_checkpoint(pair, bundle.postprocess, bundle.path)
     write_checkpoint(checkpoint, out)
     notes = [f"v1's code scores otherwise: {fault}" for fault in differing]
+    if is_bundle(bundle.path / "teacher"):
+        notes.append("the teacher is the run's best epoch (the bundle), the student its last")
     if pair["student"] is bundle.network:
         notes.append("student and teacher are the same network")
     if bundle.postprocess.get("method", "median") != "median":

@@ -21,8 +21,9 @@ def model_card(
     epoch: int,
     metrics: dict[str, Any],
     command: str = "",
+    origin: str = "",
 ) -> str:
-    """Markdown for a bundle's ``README.md``."""
+    """Markdown for a bundle's ``README.md``; ``origin`` is what its weights began as."""
     train = recipe.train
     sources = "\n".join(
         f"- {source.name} ({source.kind}): {len(source.clips)} clips" for source in manifest.train
@@ -38,6 +39,8 @@ def model_card(
         f"Recipe `{recipe.name}`, {network} after epoch {epoch} of {train.epochs} "
         f"({train.steps_per_epoch} steps each), seed {train.seed}, earmark {__version__}.",
     ]
+    if origin:
+        lines.append(f"It began with {origin}.")
     if command:
         lines.append(f"    {command}")
     split = validation_split(recipe, manifest)

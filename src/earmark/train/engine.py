@@ -18,7 +18,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 
-from earmark.core.config import Recipe, dump_yaml
+from earmark.core.config import Recipe, TrainSettings, dump_yaml
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
@@ -35,6 +35,7 @@ from earmark.train.distributed import (
     StepBuffers,
     agree,
     deal_step,
+    gather,
     leave_out_unused,
     lone_clips,
     make_fabric,
@@ -44,7 +45,7 @@ from earmark.train.distributed import (
     shared_notes,
     start,
 )
-from earmark.train.initial import begin_with, teach
+from earmark.train.initial import Begun, Start, begin_with, read_start, teach
 from earmark.train.journal import Journal
 from earmark.train.optim import (
     freeze,
@@ -70,7 +71,7 @@ class Reporter(Protocol):
 
 @dataclass
 class Run:
-    """What changes while training."""
+    """What changes while training; ``origin`` tells what it began with."""
 
     student: Student
     teacher: Teacher
@@ -80,6 +81,7 @@ class Run:
     best: float = -1.0
     best_epoch: int = -1
     unreadable: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def networks(self) -> dict[str, SedNetwork]:
@@ -96,6 +98,8 @@ class Run:
             "epoch": self.epoch,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "origin": self.origin,
+            "labels": list(self.student.network.spec.labels),
             "recipe": recipe.model_dump(mode="json"),
             "data": fingerprint,
         }
@@ -107,6 +111,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch = state["step"], state["epoch"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.origin = state["origin"]
 
 
 @dataclass(frozen=True)
@@ -162,10 +167,13 @@ def train(
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
-    taught = begin_with(student, settings.init) if settings.init and state is None else {}
+    origin, taught = "", None
+    if state is None:
+        origin, taught = begin(fabric, student, settings)
     freeze(student, settings.frozen)
-    run = Run(student, Teacher(student), make_optimizer(student, settings))
-    teach(run.teacher, taught)
+    run = Run(student, Teacher(student), make_optimizer(student, settings), origin=origin)
+    if taught is not None:
+        teach(run.teacher, *taught)
     both = torch.nn.ModuleList([run.student, run.teacher])
     refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
     run.teacher.to(fabric.device)
@@ -189,6 +197,34 @@ def train(
         stop = min(stop, run.epoch + stop_after_epochs)
     run_epochs(loop, run, stop)
     return run
+
+
+def begin(
+    fabric: Fabric, student: Student, settings: TrainSettings
+) -> tuple[str, tuple[Start, Begun] | None]:
+    """Give a new run's student what ``train.init`` names; every process reads it for itself.
+
+    Returns:
+        What it was, for the card; and what its teacher is to be taught.
+    """
+    if settings.init is None:
+        if student.network.encoder is not None and fabric.is_global_zero:
+            _log.warning("the encoder begins with random weights: give pretrained ones with --init")
+        return "", None
+    folder, epoch = settings.init, settings.init_epoch
+    read: list[tuple[Start, Begun]] = []
+
+    def work() -> None:
+        start = read_start(folder, epoch)
+        read.append((start, begin_with(student, start, settings)))
+
+    gather(fabric, work)  # one that fails stops them all
+    start, begun = read[0]
+    if fabric.is_global_zero:
+        for note in begun.notes:
+            _log.warning("%s", note)
+    heads = ", with the embedding loss's heads" if begun.heads else ""
+    return "; ".join([start.what + heads, *begun.notes]), (start, begun)
 
 
 def open_token_cache(recipe: Recipe, teacher: Teacher, fabric: Fabric) -> TokenCache | None:
@@ -400,7 +436,9 @@ def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
         if not loop.fabric.is_global_zero:
             return
         metrics = validation.get(name, {})
-        card = model_card(loop.recipe, loop.manifest, name, run.epoch, metrics, loop.command)
+        card = model_card(
+            loop.recipe, loop.manifest, name, run.epoch, metrics, loop.command, run.origin
+        )
         save_bundle(folder, networks[name], postprocess, card)
 
     figure = float(run.epoch)

@@ -3,126 +3,269 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from earmark.core.config import EncoderSettings
+from earmark.core.config import NetworkSettings, Recipe, TrainSettings, differing, parse_settings
 from earmark.core.errors import BundleError
 from earmark.method.networks import Student, Teacher
-from earmark.model.bundle import load_bundle
-from earmark.model.encoder_file import Encoder, is_encoder, load_encoder
+from earmark.model.bundle import is_bundle, load_bundle
+from earmark.model.encoder_file import Encoder, encoder_fingerprint, is_encoder, load_encoder
 from earmark.train.checkpoint import STATE
 
-_MUST_AGREE = ("frontend", "width", "depth", "heads", "patch_frames", "max_tokens")
 State = Mapping[str, Tensor]
+_CLASS_ROWS = ("network.crnn.heads.strong.", "network.crnn.heads.attention.")
+_FREE = {  # learned or used otherwise, the weights stay what they are
+    *("conv_dropout", "dropout", "norm_momentum"),
+    *("encoder.drop_path", "encoder.checkpointing", "encoder.merge"),
+}
+_OF_AN_ENCODER = tuple(
+    f"encoder.{name}"
+    for name in ("frontend.", "width", "depth", "heads", "patch_frames", "max_tokens", "positions")
+)
+_TOLD = {  # the weights were learned with it, and can be used without; ATST-SED v1 itself did so
+    *("window_seconds", "encoder.align", "encoder.mask_padding", "encoder.positions"),
+    *("frontend.db_clamp", "encoder.frontend.db_clamp"),
+}
 
 
-def begin_with(student: Student, folder: str | Path) -> State:
-    """Give a student its starting weights (``train.init``).
+@dataclass(frozen=True)
+class Start:
+    """Starting weights, read.
+
+    Attributes:
+        folder: Where they were.
+        what: Where they are from, for people.
+        student: Under the names of `Student`; heads of the embedding loss may be missing.
+        teacher: Under those of `Teacher`; empty makes it the student's copy.
+        settings: Of the network they were learned with, or of its encoder alone.
+        labels: Its classes; None for an encoder.
+        tap: Of the embedding that the heads were learned on.
+        is_encoder: It has no more than an encoder, and maybe heads.
+    """
+
+    folder: Path
+    what: str
+    student: State
+    teacher: State
+    settings: NetworkSettings
+    labels: tuple[str, ...] | None = None
+    tap: str = "encoder"
+    is_encoder: bool = False
+
+
+def read_start(folder: str | Path, epoch: str = "last") -> Start:
+    """Read what a folder has to begin with.
 
     Args:
-        student: Its network takes all weights that the folder has for it. Heads of the embedding
-            loss take theirs where their sizes agree, from a pretrained encoder only with the tap
-            ``encoder``; else they stay as they are.
-        folder: An encoder's folder (`earmark pretrain`, `earmark import`), a bundle, or a run's
-            folder, of which the networks of the last epoch are taken.
-
-    Returns:
-        The state for the teacher, to be given to `teach`; empty if it is the student's copy.
+        folder: An encoder's folder (`earmark pretrain`, `earmark import`), a bundle, alone or with
+            that of its student in it (`earmark import`), or a run's.
+        epoch: Of a run, ``last`` takes student, teacher and heads as the run ended, ``best`` its
+            bundle for both.
 
     Raises:
-        BundleError: The folder is nothing of these, or not for this network.
+        BundleError: It is nothing of these, or damaged.
     """
     folder = Path(folder)
     if is_encoder(folder):
-        _take_encoder(student, load_encoder(folder), folder)
-        return {}
-    if (folder / STATE).is_file():
-        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
-        _same_labels(student, folder / "labels.txt")
-        _take_network(student, state["student"], folder)
-        return dict(state["teacher"])
+        return _from_encoder(load_encoder(folder), folder)
+    if epoch == "last" and (folder / STATE).is_file():
+        return _from_run(folder)
+    return _from_bundle(folder, alone=epoch == "best")
+
+
+def _from_encoder(found: Encoder, folder: Path) -> Start:
+    state = {f"network.encoder.{name}": value for name, value in found.weights.items()}
+    for head, tensors in (("projector", found.projector), ("predictor", found.predictor)):
+        state |= {f"heads.{head}.layers.{n}": v for n, v in (tensors or {}).items()}
+    source = found.source.get("layout") or found.source.get("recipe") or "unknown origin"
+    what = f"the encoder `{folder}` ({source}, fingerprint `{encoder_fingerprint(folder)}`)"
+    settings = NetworkSettings(encoder=found.settings)
+    return Start(folder, what, state, {}, settings, is_encoder=True)
+
+
+def _from_run(folder: Path) -> Start:
+    try:
+        state: dict[str, Any] = torch.load(
+            folder / STATE, map_location="cpu", weights_only=True, mmap=True
+        )
+        recipe = parse_settings(Recipe, state["recipe"], folder / STATE)
+        student, teacher = state["student"], state["teacher"]
+        labels, epoch, data = state["labels"], state["epoch"], state["data"]
+    # A damaged pickle fails in many ways, and a file of something else has other content.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BundleError(
+            f"is no state of a training run ({reason})", where=folder / STATE
+        ) from None
+    what = f"the run `{folder}` (recipe `{recipe.name}`, after epoch {epoch}, data `{data}`)"
+    tap = recipe.method.embedding.tap
+    return Start(folder, what, student, teacher, recipe.network, tuple(labels), tap)
+
+
+def _from_bundle(folder: Path, alone: bool) -> Start:
+    """A bundle, and those of its student and teacher in folders of these names, if wanted."""
     bundle = load_bundle(folder)
-    _same_labels(student, bundle.path / "labels.txt")
-    named = {f"network.{name}": value for name, value in bundle.network.state_dict().items()}
-    _take_network(student, named, folder)
-    return {}
+    what = f"the bundle `{folder}` (fingerprint `{bundle.fingerprint}`)"
+    states = {}
+    for role in ("student", "teacher"):
+        own = bundle.path / role
+        found = bundle if alone or not is_bundle(own) else load_bundle(own)
+        states[role] = {f"network.{n}": v for n, v in found.network.state_dict().items()}
+        if found is not bundle:
+            what += f", its {role}"
+    return Start(
+        folder,
+        what,
+        states["student"],
+        states["teacher"],
+        bundle.network.settings,
+        bundle.spec.labels,
+    )
 
 
-def teach(teacher: Teacher, state: State) -> None:
-    """Give a teacher the state that `begin_with` returned."""
+@dataclass(frozen=True)
+class Begun:
+    """What became of starting weights.
+
+    Attributes:
+        heads: The heads of the embedding loss began with them, too.
+        notes: What the user should know.
+    """
+
+    heads: bool
+    notes: list[str]
+
+
+def begin_with(student: Student, start: Start, settings: TrainSettings) -> Begun:
+    """Give a student its starting weights (``train.init``).
+
+    Raises:
+        BundleError: They are not for this network, its classes or its heads.
+    """
+    notes = _compare_settings(student.network.settings, start)
+    notes += _compare_classes(student.network.spec.labels, start, settings.init_classes)
+    own = student.state_dict()
+    part = "network.encoder." if start.is_encoder else "network."
+    taken = _fitted(own, start.student, part, start, student.network.spec.labels)
+    heads = {name: value for name, value in own.items() if name.startswith("heads.")}
+    reason = _why_not(heads, start, student.tap) if settings.init_heads != "fresh" else "fresh"
+    if heads and reason and settings.init_heads == "need":
+        raise BundleError(
+            f"gives the embedding loss no heads: {reason}",
+            where=start.folder,
+            mend="Let them begin at random: train.init_heads=fresh",
+        )
+    if heads and reason and settings.init_heads == "fit":
+        notes.append(f"the heads of the embedding loss begin at random: {reason}")
+    if not reason:  # so there are all of them
+        taken |= {name: start.student[name] for name in heads}
+    student.load_state_dict(own | taken)
+    return Begun(bool(heads) and not reason, notes)
+
+
+def teach(teacher: Teacher, start: Start, begun: Begun) -> None:
+    """Give a teacher, now its student's copy, the weights of its own that there are.
+
+    Args:
+        teacher: Of the student that has begun.
+        start: What it began with.
+        begun: What became of that.
+    """
+    if not start.teacher:
+        return
     own = teacher.state_dict()
-    fitting = {n: v for n, v in state.items() if n in own and own[n].shape == v.shape}
-    teacher.load_state_dict(own | fitting)
+    taken = _fitted(own, start.teacher, "network.", start, teacher.network.spec.labels)
+    if begun.heads:
+        taken |= {n: v for n, v in start.teacher.items() if n.startswith(("projector.", "centre."))}
+    teacher.load_state_dict(own | taken)
 
 
-def _take_encoder(student: Student, found: Encoder, folder: Path) -> None:
-    encoder = student.network.encoder
-    if encoder is None:
+def _fitted(
+    own: State, found: State, part: str, start: Start, labels: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The tensors of a part of a network, none missing, rows of classes by their names."""
+    fitted: dict[str, Tensor] = {}
+    for name, value in own.items():
+        if not name.startswith(part):
+            continue
+        by_class = name.startswith(_CLASS_ROWS) and start.labels is not None
+        wanted = (len(start.labels or ()), *value.shape[1:]) if by_class else tuple(value.shape)
+        if name not in found or tuple(found[name].shape) != wanted:
+            has = tuple(found[name].shape) if name in found else "none"
+            raise BundleError(
+                f"{name.removeprefix('network.')} is {tuple(value.shape)} in the recipe's network, "
+                f"there it is {has}",
+                where=start.folder,
+                mend="Take the network it was made with, or begin with its encoder alone",
+            )
+        fitted[name] = found[name]
+        if by_class and start.labels is not None and start.labels != labels:
+            fitted[name] = value.clone()
+            for row, label in enumerate(labels):
+                if label in start.labels:
+                    fitted[name][row] = found[name][start.labels.index(label)]
+    return fitted
+
+
+def _why_not(heads: State, start: Start, tap: str) -> str:
+    """Why heads cannot begin with those found; nothing if they can."""
+    found = [name for name in start.student if name.startswith("heads.")]
+    if not found:
+        return "there are none"
+    if start.tap != tap:
+        return f"those of {start.folder} are for the tap {start.tap}, not {tap}"
+    for name, value in heads.items():
+        if name not in start.student or start.student[name].shape != value.shape:
+            has = tuple(start.student[name].shape) if name in start.student else "none"
+            return f"{name} is {tuple(value.shape)} in the recipe, {has} in {start.folder}"
+    return ""
+
+
+def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
+    """Weights are worth nothing on another log-mel; a few settings are known to be forgiving."""
+    if start.is_encoder and ours.encoder is None:
         raise BundleError(
             "is an encoder, and the network has none",
-            where=folder,
+            where=start.folder,
             mend="Take a recipe with network.encoder, such as atst-sed-v2-stage1",
         )
-    _refuse_other_encoder(encoder.settings, found.settings, folder)
-    encoder.load_state_dict(dict(found.weights))
-    if student.heads is None or student.tap != "encoder":
-        return
-    _take_head(student.heads.projector.layers, found.projector)
-    _take_head(student.heads.predictor.layers, found.predictor)
-
-
-def _refuse_other_encoder(ours: EncoderSettings, theirs: EncoderSettings, folder: Path) -> None:
-    for name in _MUST_AGREE:
-        wanted, has = getattr(ours, name), getattr(theirs, name)
-        if wanted == has:
+    notes = []
+    for name, wanted, has in differing(ours, start.settings):
+        if name in _FREE or (start.is_encoder and not name.startswith(_OF_AN_ENCODER)):
             continue
-        if name == "frontend":
-            fields = [f for f in type(wanted).model_fields if getattr(wanted, f) != getattr(has, f)]
-            name = f"frontend.{fields[0]}"
-            wanted, has = getattr(wanted, fields[0]), getattr(has, fields[0])
-        raise BundleError(
-            f"its encoder has {name} {has}, the recipe's {wanted}",
-            where=folder,
-            mend=f"Set network.encoder.{name} as the weights were made with",
-        )
-
-
-def _take_head(head: nn.Module, tensors: State | None) -> None:
-    own = head.state_dict()
-    if tensors is not None and all(own[n].shape == v.shape for n, v in tensors.items()):
-        head.load_state_dict(dict(tensors))
-
-
-def _take_network(student: Student, state: State, folder: Path) -> None:
-    """The network's tensors without exception; those of the heads if all of them agree."""
-    own = student.state_dict()
-    for name, value in own.items():
-        if name.startswith("network.") and (name not in state or state[name].shape != value.shape):
+        if name not in _TOLD:
             raise BundleError(
-                f"holds no {name.removeprefix('network.')} of shape {tuple(value.shape)}",
-                where=folder,
-                mend="Take the same network as the run to begin with, or train from the start",
+                f"its network has {name} {_short(has)}, the recipe's {_short(wanted)}",
+                where=start.folder,
+                mend=f"Set network.{name} as the weights were made with",
             )
-    heads = {name: value for name, value in own.items() if not name.startswith("network.")}
-    agree = all(name in state and state[name].shape == heads[name].shape for name in heads)
-    student.load_state_dict({n: state[n] if agree or n not in heads else own[n] for n in own})
+        notes.append(f"{start.folder} was made with {name} {has}; the recipe has {wanted}")
+    return notes
 
 
-def _same_labels(student: Student, path: Path) -> None:
-    """Weights of other classes, or of the same in another order, would be nonsense.
+def _short(value: object) -> str:
+    return "…" if isinstance(value, Mapping) else str(value)
 
-    A run that was stopped before its first bundle has not written them down.
-    """
-    if not path.is_file():
-        return
-    found = tuple(line for line in path.read_text(encoding="utf-8").split("\n") if line)
-    if found != student.network.spec.labels:
+
+def _compare_classes(ours: tuple[str, ...], start: Start, how: str) -> list[str]:
+    """Classes are found by name, so another order is no harm; others are only taken if asked."""
+    if start.labels is None or set(start.labels) == set(ours):
+        return []
+    new = [label for label in ours if label not in start.labels]
+    gone = [label for label in start.labels if label not in ours]
+    told = "; ".join(
+        f"{what} {', '.join(names)}" for what, names in (("without", new), ("with", gone)) if names
+    )
+    if how == "same":
         raise BundleError(
-            f"has the classes {', '.join(found)}; the data have "
-            f"{', '.join(student.network.spec.labels)}",
-            where=path,
-            mend="Begin with an encoder instead, or with a run on the same classes",
+            f"has other classes than the data: {told}",
+            where=start.folder,
+            mend="To keep all but the rows of classes it does not know: train.init_classes=known",
         )
+    new_ones = ", ".join(new) or "none"
+    return [f"{start.folder} has other classes ({told}); begun at random: {new_ones}"]

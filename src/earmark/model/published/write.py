@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from earmark import __version__
-from earmark.core.config import NetworkSettings
+from earmark.core.config import NetworkSettings, differing
 from earmark.core.errors import BundleError
 from earmark.model.encoder_file import Encoder
 from earmark.model.official_names import to_official
@@ -86,18 +86,11 @@ def write_checkpoint(checkpoint: Mapping[str, Any], out: Path) -> None:
 
 def differences(settings: NetworkSettings) -> list[str]:
     """Settings that shape the scores and are not the published network's."""
-    return _differences(settings.model_dump(mode="json"), V1.model_dump(mode="json"), "")
-
-
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str) -> list[str]:
-    found = []
-    for name, value in ours.items():
-        other = theirs[name]
-        if isinstance(value, Mapping) and isinstance(other, Mapping):
-            found += _differences(value, other, f"{prefix}{name}.")
-        elif value != other and name not in _TRAINING_ONLY:
-            found.append(f"{prefix}{name} is {value}, v1's {other}")
-    return found
+    return [
+        f"{name} is {ours}, v1's {theirs}"
+        for name, ours, theirs in differing(settings, V1)
+        if name.rpartition(".")[2] not in _TRAINING_ONLY
+    ]
 
 
 def _refuse_without_form(settings: NetworkSettings, source: Path) -> None:
