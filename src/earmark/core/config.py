@@ -487,18 +487,6 @@ def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path 
         raise ConfigError(faults, where=where) from None
 
 
-def differing(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Settings of one kind that are not equal: (dotted name, ours, theirs)."""
-    found: list[tuple[str, Any, Any]] = []
-    for name in type(ours).model_fields:
-        mine, other = getattr(ours, name), getattr(theirs, name)
-        if isinstance(mine, BaseModel) and isinstance(other, BaseModel):
-            found += differing(mine, other, f"{prefix}{name}.")
-        elif mine != other:
-            found.append((f"{prefix}{name}", mine, other))
-    return found
-
-
 def dump_yaml(settings: BaseModel | Mapping[str, Any]) -> str:
     """Settings as YAML text, in the order they are declared."""
     content = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings

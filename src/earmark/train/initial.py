@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.config import NetworkSettings, Recipe, TrainSettings, differing, parse_settings
+from earmark.core.config import NetworkSettings, Recipe, TrainSettings, parse_settings
+from earmark.core.differing import differing
 from earmark.core.errors import BundleError
 from earmark.method.networks import Student, Teacher
 from earmark.model.bundle import is_bundle, load_bundle

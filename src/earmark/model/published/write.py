@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from earmark import __version__
-from earmark.core.config import NetworkSettings, differing
+from earmark.core.config import NetworkSettings
+from earmark.core.differing import differing
 from earmark.core.errors import BundleError
 from earmark.model.encoder_file import Encoder
 from earmark.model.official_names import to_official
