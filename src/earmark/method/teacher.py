@@ -42,10 +42,13 @@ def make_teacher(student: M) -> M:
 def update_teacher(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """θ_T ← d·θ_T + (1 − d)·θ_S over parameters *and* float buffers; integer buffers are copied.
 
-    Averaging the buffers gives the teacher batch-norm statistics that fit its weights.
+    Averaging the buffers gives the teacher batch-norm statistics that fit its weights. What both
+    share, as a frozen encoder, is left alone.
     """
     source = student.state_dict()
     for name, value in teacher.state_dict().items():
+        if value.data_ptr() == source[name].data_ptr():
+            continue
         if value.is_floating_point():
             value.lerp_(source[name].to(value.dtype), 1.0 - decay)
         else:
