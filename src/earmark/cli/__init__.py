@@ -12,6 +12,7 @@ from earmark.cli.checkpoints import import_checkpoint
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
+from earmark.cli.import_labels import import_labels
 from earmark.cli.pretrain import pretrain
 from earmark.cli.score import score
 from earmark.cli.synth import synth
@@ -27,6 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("synth")(synth)
+app.command("import-labels")(import_labels)
 app.command("cache")(cache)
 app.command("pretrain")(pretrain)
 app.command("train")(train)

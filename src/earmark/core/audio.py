@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -284,6 +284,29 @@ def write_audio(
         soundfile.write(path, to_int16(samples), sample_rate, subtype="PCM_16")
     except (OSError, RuntimeError) as error:
         raise AudioError(f"cannot be written ({_reason(error)})", where=path) from None
+
+
+def write_blocks(
+    path: str | os.PathLike[str],
+    blocks: Iterable[NDArray[np.floating[Any]]],
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Write a recording of any length as `write_audio` does, block by block.
+
+    Args:
+        path: The file; its suffix is ``.wav`` or ``.flac``, and its folder is there.
+        blocks: [s] each, of full scale 1; what goes beyond is clipped.
+        sample_rate: Samples per second.
+
+    Raises:
+        AudioError: If it cannot be written.
+    """
+    try:
+        with soundfile.SoundFile(path, "w", sample_rate, 1, "PCM_16") as file:
+            for block in blocks:
+                file.write(to_int16(block))
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"cannot be written ({_reason(error)})", where=Path(path)) from None
 
 
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:

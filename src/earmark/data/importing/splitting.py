@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -51,25 +52,42 @@ def split_recordings(
         for split, share in wanted.items()
     }
     assigned: dict[str, Split] = {}
-    for name, label in _dealt(amounts, classes, order):
-        empty = [split for split in wanted if split not in assigned.values()]
-        # With as many recordings left as there are empty splits, these come first.
-        open_splits = empty if len(amounts) - len(assigned) <= len(empty) else list(wanted)
+    having: dict[Split, set[str]] = {split: set() for split in wanted}
+    for name, label, left in _dealt(amounts, classes, order):
+        without = [split for split in wanted if label not in having[split]]
+        # Where there are only as many recordings left as splits without the class, these come
+        # first; of recordings without any class, splits without any recording.
+        open_splits = without if without and left <= len(without) else list(wanted)
         split = max(
             open_splits, key=lambda one: (lacking[one].get(label, 0.0), lacking[one].get("", 0.0))
         )
         assigned[name] = split
+        having[split] |= {"", *(other for other, amount in amounts[name].items() if amount > 0)}
         for other, amount in amounts[name].items():
             lacking[split][other] -= amount
+    return _filled(assigned, list(wanted), order)
+
+
+def _filled(
+    assigned: dict[str, Split], wanted: Sequence[Split], order: Mapping[str, int]
+) -> dict[str, Split]:
+    """The same with a recording in every split, taken from the one with the most."""
+    for split in wanted:
+        if split not in assigned.values():
+            counts = Counter(assigned.values())
+            richest = max(wanted, key=lambda one: counts[one])
+            moved = max((n for n in assigned if assigned[n] == richest), key=lambda n: order[n])
+            assigned[moved] = split
     return assigned
 
 
 def _dealt(
     amounts: Mapping[str, Mapping[str, float]], classes: Sequence[str], order: Mapping[str, int]
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[str, str, int]]:
     """Recordings in the order they are dealt, each with the class it is dealt for.
 
-    That is the class that the fewest of the recordings left have; ``""`` if they have none.
+    That is the class that the fewest of the recordings left have, ``""`` if they have none; last
+    comes how many have it, this one included.
     """
     having = {
         label: sorted(
@@ -87,8 +105,9 @@ def _dealt(
         name = having[label].pop() if label else next(iter(left))
         if name not in left:  # dealt for another of its classes before
             continue
+        count = counts[label] if label else len(left)
         del left[name]
         for other, amount in amounts[name].items():
             if other and amount > 0:
                 counts[other] -= 1
-        yield name, label
+        yield name, label, count
