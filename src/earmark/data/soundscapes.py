@@ -39,8 +39,9 @@ _STRONG = ("strong", "validation", "test")
 _CODE = [
     f"earmark.{name}"
     for name in (
-        "core.audio", "core.timeline", "data.activity", "data.distributions", "data.domain",
-        "data.loudness", "data.placing", "data.scene", "data.soundbank", "data.stretching",
+        "core.audio", "core.resampling", "core.timeline", "data.activity", "data.distributions",
+        "data.domain", "data.loudness", "data.placing", "data.scene", "data.soundbank",
+        "data.stretching",
     )
 ]  # fmt: skip
 
