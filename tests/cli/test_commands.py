@@ -73,7 +73,7 @@ def test_recipes_are_listed_and_printed() -> None:
 
 
 def test_every_command_teaches() -> None:
-    for command in ("synth", "import", "train", "evaluate", "detect", "demo", "recipes"):
+    for command in ("synth", "import", "train", "evaluate", "detect", "export", "demo", "recipes"):
         result = RUNNER.invoke(app, [command, "--help"])
         assert result.exit_code == 0
         assert len(result.output) > 300, command

@@ -12,6 +12,7 @@ from earmark.cli.checkpoints import import_checkpoint
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
 from earmark.cli.evaluate import evaluate
+from earmark.cli.export import export
 from earmark.cli.import_labels import import_labels
 from earmark.cli.pretrain import pretrain
 from earmark.cli.score import score
@@ -37,6 +38,7 @@ app.command("evaluate")(evaluate)
 app.command("score")(score)
 app.command("detect")(detect)
 app.command("import")(import_checkpoint)
+app.command("export")(export)
 app.command("demo")(demo)
 
 

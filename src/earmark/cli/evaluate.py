@@ -9,7 +9,7 @@ import typer
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name or Hub id.")],
+    bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name, Hub id, or .onnx.")],
     data: Annotated[Path, typer.Option(help="Dataset folder in DESED's layout.")],
     out: Annotated[Path, typer.Option(help="Folder for score tables and metrics.json.")],
     split: Annotated[str, typer.Option(help="validation, test or synthetic_validation.")] = (
@@ -30,11 +30,10 @@ def evaluate(
     from earmark.core.errors import DataError
     from earmark.data.manifest import load_manifest
     from earmark.detect.evaluate import evaluate_scores, score_clips
-    from earmark.detect.postprocess import PostProcess
-    from earmark.model.bundle import load_bundle
+    from earmark.detect.loading import load_trained
 
     console = Console()
-    loaded = load_bundle(bundle)
+    loaded = load_trained(bundle)
     manifest = load_manifest(data)
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
@@ -52,8 +51,7 @@ def evaluate(
             progress=lambda done, _: bar.update(task, completed=done),
             on_unreadable=lambda _, error: console.print(f"[yellow]not scored:[/] {error}"),
         )
-    postprocess = PostProcess.from_dict(loaded.postprocess)
-    metrics = evaluate_scores(tables, evaluation, loaded.spec.labels, postprocess)
+    metrics = evaluate_scores(tables, evaluation, loaded.labels, loaded.postprocess)
     folder = out / "scores"
     folder.mkdir(parents=True, exist_ok=True)
     for clip, table in tables.items():

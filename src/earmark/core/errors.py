@@ -46,3 +46,7 @@ class BundleError(EarmarkError):
 
 class ScoreError(EarmarkError):
     """Score tables, truth and durations do not fit together."""
+
+
+class ExportError(EarmarkError):
+    """An exported network does not do what the network does."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import BundleError, ConfigError
+from earmark.detect.network import spec_of
 from earmark.detect.postprocess import PostProcess
+from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network
@@ -20,7 +23,7 @@ class Trained:
     Attributes:
         network: A PyTorch network in evaluation mode, or what runs an exported one.
         postprocess: How its scores become events.
-        path: The bundle's folder.
+        path: The bundle's folder, or the exported file.
         fingerprint: Identifies the content.
     """
 
@@ -29,19 +32,30 @@ class Trained:
     path: Path
     fingerprint: str
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the score columns."""
+        return spec_of(self.network).labels
+
 
 def load_trained(name: str | Path, device: str = "auto") -> Trained:
     """Loads a network to detect with.
 
     Args:
         name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the name of a
-            repository on the Hugging Face Hub.
+            repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``), for
+            which PyTorch is not loaded.
         device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
 
     Raises:
         BundleError: If there is no such bundle, it is not complete, or PyTorch is missing.
-        ConfigError: If the bundle's post-processing is not usable, or there is no such device.
+        ConfigError: If the bundle's post-processing is not usable, there is no such device, or
+            ONNX Runtime is missing.
     """
+    if str(name).endswith(SUFFIX):
+        exported = OnnxNetwork(name, device=device)
+        postprocess = _read(exported.postprocess, exported.path)
+        return Trained(exported, postprocess, exported.path, exported.fingerprint)
     try:
         from earmark.detect.torch_network import find_device
         from earmark.model.bundle import load_bundle
@@ -52,15 +66,19 @@ def load_trained(name: str | Path, device: str = "auto") -> Trained:
         raise BundleError(
             f"a bundle needs PyTorch, and {error.name} is not installed",
             where=name,
-            mend="Install it with: pip install torch safetensors",
+            mend="Install it with: pip install torch safetensors, or export the bundle where "
+            "PyTorch is: earmark export BUNDLE --out model.onnx",
         ) from None
     place = find_device(device)
     bundle = load_bundle(name)
     bundle.network.to(place)
     pack(bundle.network)
-    try:
-        postprocess = PostProcess.from_dict(bundle.postprocess)
-    except ConfigError as error:
-        where = bundle.path / "postprocess.yaml"
-        raise ConfigError(error.what, where=where, mend=error.mend) from None
+    postprocess = _read(bundle.postprocess, bundle.path / "postprocess.yaml")
     return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint)
+
+
+def _read(settings: Mapping[str, Any], where: Path) -> PostProcess:
+    try:
+        return PostProcess.from_dict(settings)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=where, mend=error.mend) from None

@@ -90,7 +90,9 @@ class LogMel(nn.Module):
                 return 2.0 * (decibels - settings.low) / span - 1.0
             low = decibels.amin(dim=(1, 2), keepdim=True)
             high = decibels.amax(dim=(1, 2), keepdim=True)
-            return (decibels - low) / (high - low + 1e-8)
+            # Beside a range of decibels 1e-8 is nothing, in silence it keeps 0/0 away. As a bound,
+            # not as a summand: ONNX optimisers take a sum with 1e-8 for a sum with nothing.
+            return (decibels - low) / (high - low).clamp(min=1e-8)
 
     def forward(self, waveforms: Tensor) -> Tensor:
         """Scaled log-mel of waveforms [B, S] at 16 kHz: [B, n_mels, frames]."""

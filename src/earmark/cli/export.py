@@ -1,0 +1,108 @@
+"""``earmark export``: a bundle as one ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from earmark.deliver.export import ExportReport
+
+
+def export(
+    bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name or Hub id.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, ending in .onnx.")],
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also write an eight-bit file, OUT.int8.onnx.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Labelled dataset on which network and files are scored (PSDS)."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of the dataset.")] = "validation",
+    opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 22.")] = 20,
+    turns: Annotated[int, typer.Option(min=1, help="Speed is the best of so many turns.")] = 5,
+) -> None:
+    """Write a bundle as ONNX: waveform in, scores out, nothing else needed.
+
+    The file holds front-end, network, labels, times and post-processing. `earmark detect OUT …`
+    and `Detector.from_pretrained("OUT")` run it on ONNX Runtime, without PyTorch; see
+    `docs/export.md` for other programs and for an installation without PyTorch.
+
+    Scores are compared with the network's on noise, silence, tones and soundscapes, alone and in
+    a batch; a difference above 1e-4 is an error, and nothing is written. What was measured is
+    printed, and written beside the file as JSON. With `--data` the report says what PSDS the
+    network and each file have: what eight bits cost.
+    """
+    from rich.console import Console
+
+    from earmark.core.errors import DataError
+    from earmark.data.manifest import load_manifest
+    from earmark.deliver.export import export_network, measure_loss, require_export, write_report
+    from earmark.detect.loading import load_trained
+    from earmark.model.sed import SedNetwork
+
+    console = Console()
+    require_export()
+    evaluation = None
+    if data is not None:
+        manifest = load_manifest(data)
+        if split not in manifest.splits:
+            known = ", ".join(manifest.splits) or "none"
+            raise DataError(f"has no split {split!r}", where=data, mend=f"It has: {known}")
+        evaluation = manifest.splits[split]
+    trained = load_trained(bundle)
+    if not isinstance(trained.network, SedNetwork):
+        raise typer.BadParameter(f"{bundle} is exported already", param_hint="BUNDLE")
+    with console.status("") as status:
+        report = export_network(
+            trained.network,
+            trained.postprocess.to_dict(),
+            out,
+            source=f"{Path(bundle).name} {trained.fingerprint}",
+            int8=int8,
+            opset=opset,
+            turns=turns,
+            stage=status.update,
+        )
+        loss = None
+        if evaluation is not None:
+            loss = measure_loss(
+                report,
+                trained.network,
+                evaluation,
+                trained.postprocess,
+                lambda name, done, of: status.update(f"evaluating {name}: {done} of {of} clips"),
+            )
+    path = write_report(report, loss)
+    console.print(report_view(report, loss))
+    console.print(f"Report: {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def report_view(report: ExportReport, loss: dict[str, Any] | None = None) -> Any:
+    """What was measured, one row a file, as a Rich table."""
+    from rich.table import Table
+
+    batch = report.files[0].speed[-1].batch
+    figures = list(loss["by_precision"]["torch"]) if loss else []
+    caption = f"{report.parameters:,} parameters, {report.threads} threads; times against PyTorch"
+    if loss:
+        caption += f"; {loss['clips']} of {loss['of']} clips, fingerprint {loss['fingerprint']}"
+    table = Table(title=f"Export of {report.source}", title_justify="left", caption=caption)
+    table.add_column("file", no_wrap=True)
+    for heading in ("MB", "largest difference", "1 window", f"{batch} windows", *figures):
+        table.add_column(heading, justify="right")
+
+    def values(precision: str) -> list[str]:
+        return [f"{loss['by_precision'][precision][name]:.3f}" for name in figures] if loss else []
+
+    if loss:
+        table.add_row("PyTorch", "", "", "", "", *values("torch"))
+    for file in report.files:
+        speeds = [f"{speed.exported * 1e3:.1f} ms, {speed.ratio:.2f}×" for speed in file.speed]
+        difference = f"{file.parity.largest:.1e} of {file.parity.spread:.2f}"
+        size = f"{file.megabytes:.2f}"
+        table.add_row(file.path.name, size, difference, *speeds, *values(file.precision))
+    return table

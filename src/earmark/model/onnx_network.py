@@ -1,0 +1,207 @@
+"""An exported network on ONNX Runtime: the same scores without PyTorch.
+
+The file carries all that a bundle says beside its weights, as metadata: labels, times,
+post-processing. Written by `earmark.deliver.export`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import AudioError, BundleError, ConfigError
+from earmark.core.parallel import available_cores
+from earmark.core.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+FORMAT = 1
+CPU_BATCH, GPU_BATCH = 4, 32
+SUFFIX = ".onnx"
+METADATA = "earmark"
+"""The key of the metadata, one JSON object."""
+WAVEFORM, SAMPLES, STRONG, WEAK = "waveform", "samples", "strong", "weak"
+
+
+class OnnxOutput(NamedTuple):
+    """Probabilities of a batch: ``strong`` [B, T, C], ``weak`` [B, C]."""
+
+    strong: NDArray[np.float32]
+    weak: NDArray[np.float32]
+
+
+def metadata(
+    spec: ModelSpec, postprocess: Mapping[str, Any], source: str, precision: str
+) -> dict[str, str]:
+    """What an exported file says about itself, under the key by which it is found again."""
+    content = {
+        "format": FORMAT,
+        "labels": list(spec.labels),
+        "sample_rate": spec.sample_rate,
+        "window": spec.window,
+        "frame_hop": spec.frame_hop,
+        "postprocess": dict(postprocess),
+        "source": source,
+        "precision": precision,
+    }
+    return {METADATA: json.dumps(content, ensure_ascii=False, sort_keys=True)}
+
+
+class OnnxNetwork:
+    """Scores windows of audio with an exported network.
+
+    Args:
+        path: The file.
+        threads: Of a call; every core this process may use when None.
+        device: ``auto`` (CUDA where this ONNX Runtime has it, otherwise the CPU), ``cpu``,
+            ``cuda``, ``cuda:1`` …
+
+    Raises:
+        BundleError: If the file is missing, no ONNX file, or none of `earmark export`.
+        ConfigError: If ONNX Runtime is not installed or has no such device.
+    """
+
+    def __init__(
+        self, path: str | Path, *, threads: int | None = None, device: str = "auto"
+    ) -> None:
+        self.path = Path(path)
+        self._threads = threads or available_cores()
+        self._device = device
+        self._sessions: dict[int, InferenceSession] = {}
+        self._lock = threading.Lock()
+        self._caller = threading.local()
+        # Detection calls it from threads of its own, see `one_thread_each`.
+        content = _content(self._session(1), self.path)
+        self.spec = ModelSpec(
+            labels=tuple(content["labels"]),
+            frame_hop=content["frame_hop"],
+            window=content["window"],
+            sample_rate=content["sample_rate"],
+        )
+        self.postprocess: dict[str, Any] = content["postprocess"]
+        self.precision: str = content["precision"]
+        self._fingerprint: str | None = None
+
+    def _session(self, threads: int) -> InferenceSession:
+        """The network loaded to use so many cores for a call; loaded when first asked for."""
+        with self._lock:
+            if threads not in self._sessions:
+                self._sessions[threads] = _load(self.path, threads, self._device)
+            return self._sessions[threads]
+
+    @contextmanager
+    def one_thread_each(self) -> Iterator[Callable[[], object]]:
+        """Calls from several threads, each on one core; for threads that call what this gives."""
+
+        def begin() -> None:
+            self._caller.threads = 1
+
+        yield begin
+
+    def batch_size(self) -> int:
+        """Windows per call: on a CPU a few, which keeps every core's cache busy."""
+        on_cpu = self._session(1).get_providers()[0] == "CPUExecutionProvider"
+        return CPU_BATCH if on_cpu else GPU_BATCH
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over the file."""
+        if self._fingerprint is None:
+            with self.path.open("rb") as file:
+                self._fingerprint = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        return self._fingerprint
+
+    def __call__(
+        self, waveforms: NDArray[np.floating], samples: Sequence[int] | None = None
+    ) -> OnnxOutput:
+        """Scores a batch.
+
+        Args:
+            waveforms: [B, S] at the network's rate; what is missing of a window is silence.
+            samples: B lengths before the padding, if not all S.
+
+        Raises:
+            AudioError: If the waveforms are longer than a window or no batch.
+        """
+        batch = np.ascontiguousarray(waveforms, dtype=np.float32)
+        if batch.ndim != 2 or not 1 <= batch.shape[1] <= self.spec.window:
+            raise AudioError(
+                f"waveforms of shape {batch.shape} are no batch of windows",
+                mend=f"Give [clips, samples], at most {self.spec.window} samples",
+            )
+        lengths = [batch.shape[1]] * len(batch) if samples is None else list(samples)
+        padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
+        inputs = {WAVEFORM: padded, SAMPLES: np.asarray(lengths, dtype=np.int64)}
+        session = self._session(getattr(self._caller, "threads", self._threads))
+        strong, weak = session.run([STRONG, WEAK], inputs)
+        return OnnxOutput(strong, weak)
+
+    def score_windows(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> NDArray[np.float32]:
+        """Windows [B, window], padded after ``lengths`` samples → strong scores [B, T, C]."""
+        return self(waveforms, lengths).strong
+
+
+def _load(path: Path, threads: int, device: str) -> InferenceSession:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "exported networks need ONNX Runtime, which is not installed",
+            where=path,
+            mend="Install it with: pip install 'earmark[onnx]' (or only: pip install onnxruntime)",
+        ) from None
+    if not path.is_file():
+        raise BundleError("no such file", where=path, mend="`earmark export` makes one")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # that `samples` has a default is told as a warning otherwise
+    providers = _providers(onnxruntime.get_available_providers(), device)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    # The runtime has a class of its own for every status, without a common base but Exception.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(
+            f"ONNX Runtime cannot load it ({reason})", where=path, mend="Export it again"
+        ) from None
+
+
+def _providers(available: Sequence[str], device: str) -> list[Any]:
+    """ONNX Runtime's names for a device; on CUDA in full single precision."""
+    kind, _, number = device.partition(":")
+    cuda = "CUDAExecutionProvider"
+    if kind == "cpu" or (kind == "auto" and cuda not in available):
+        return ["CPUExecutionProvider"]
+    if kind not in ("auto", "cuda") or cuda not in available or not (number or "0").isdecimal():
+        raise ConfigError(
+            f"no device {device!r} for exported networks here",
+            mend="Choose auto or cpu; for CUDA install onnxruntime-gpu instead of onnxruntime",
+        )
+    return [(cuda, {"device_id": number or "0", "use_tf32": "0"}), "CPUExecutionProvider"]
+
+
+def _content(session: InferenceSession, path: Path) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA)
+    mend = "Make one with: earmark export BUNDLE --out model.onnx"
+    if text is None:
+        raise BundleError("an ONNX file, but not one of `earmark export`", where=path, mend=mend)
+    content: dict[str, Any] = json.loads(text)
+    if content.get("format") != FORMAT:
+        raise BundleError(
+            f"has format {content.get('format')!r} of exported networks; this version reads "
+            f"{FORMAT}",
+            where=path,
+            mend=mend,
+        )
+    return content
