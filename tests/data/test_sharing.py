@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 
 from earmark.core.config import DataSettings
 from earmark.core.errors import LabelError
@@ -15,27 +14,23 @@ from earmark.data.clips import promised_seconds, same_bytes
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.data.sharing import hold_out_as_v1, hold_out_by_name
 
+_spec = importlib.util.spec_from_file_location("trees", Path(__file__).with_name("trees.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_trees = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_trees)
+clip, table = _trees.clip, _trees.table
+
 YOUTUBE = "Y00pbt6aJV8Y_350.000_360.000.wav"
 OTHER = "Y-aj7y1dvNI0_30.000_40.000.wav"
 
 
-def clip(path: Path, value: float = 0.1, samples: int = 800) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.full(samples, value), 16_000)
-
-
-def table(path: Path, header: str, *rows: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-
-
 def strong(path: Path, *names: str) -> None:
-    rows = [f"{name}\t0\t0.01\tDog" for name in names]
-    table(path, "filename\tonset\toffset\tevent_label", *rows)
+    _trees.strong(path, {name: [(0, 0.01, "Dog")] for name in names})
 
 
 def weak(path: Path, *names: str) -> None:
-    table(path, "filename\tevent_labels", *(f"{name}\tCat" for name in names))
+    _trees.weak(path, dict.fromkeys(names, "Cat"))
 
 
 @pytest.fixture

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from earmark.cli.options import Data
+
 
 def evaluate(
     bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name, Hub id, or .onnx.")],
-    data: Annotated[Path, typer.Option(help="Dataset folder in DESED's layout.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Folder for score tables and metrics.json.")],
-    split: Annotated[str, typer.Option(help="validation, test or synthetic_validation.")] = (
+    split: Annotated[str, typer.Option(help="validation, test, or another of the data.")] = (
         "validation"
     ),
     batch_size: Annotated[int, typer.Option(help="Clips in one network call.")] = 16,

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+Data = Annotated[
+    Path,
+    typer.Option(
+        "--data", help="Dataset: a folder in DESED's layout, or a YAML that describes one."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated."),

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from earmark.cli.options import Accelerator, Devices, Nodes, Overrides, Precision, Resume
+from earmark.cli.options import Accelerator, Data, Devices, Nodes, Overrides, Precision, Resume
 
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a .yaml file.")],
-    data: Annotated[Path, typer.Option(help="Dataset folder in DESED's layout.")],
+    data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; becomes a bundle beside its journal.")],
     set_: Overrides = None,
     init: Annotated[
@@ -35,8 +35,9 @@ def train(
 ) -> None:
     """Train a detector on strong, weak and unlabelled clips.
 
-    The data folder holds any of `audio/train/...` and `metadata/train/...` as DESED has them;
-    classes are read from the labels. Ablations are overrides:
+    The data folder holds any of `audio/train/...` and `metadata/train/...` as DESED has them, or
+    `--data` is a YAML file that names folders and label tables (docs/datasets.md); classes are
+    read from the labels. What is missing or damaged is named and left out. Ablations are overrides:
 
     - supervised only: `--set method.mixup.probability=0 --set method.mean_teacher=0`
       `--set method.pseudo_label=0 --set method.embedding.weight=0`

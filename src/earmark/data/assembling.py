@@ -34,6 +34,7 @@ class Parts:
         splits: To be scored on.
         held_out: Kept from training by the dataset itself.
         durations: Table of durations of what is held out, by name.
+        exclude: Table of clips not to train on.
     """
 
     root: Path
@@ -44,6 +45,7 @@ class Parts:
     splits: dict[str, Evaluation] = field(default_factory=dict)
     held_out: list[Source] = field(default_factory=list)
     durations: dict[str, Path] = field(default_factory=dict)
+    exclude: Path | None = None
 
 
 def assemble(parts: Parts, settings: DataSettings) -> Manifest:
@@ -62,8 +64,9 @@ def assemble(parts: Parts, settings: DataSettings) -> Manifest:
         by_name=parts.by_name,
         keep_shared=settings.shared == "keep",
     )
-    if settings.exclude is not None:
-        train = leave_out(train, read_exclusions(Path(settings.exclude)), reader.tell)
+    for table in (parts.exclude, settings.exclude):
+        if table is not None:
+            train = leave_out(train, read_exclusions(Path(table)), reader.tell)
     labelled = any(source.clips and source.kind != "unlabelled" for source in train)
     if not labelled and not parts.splits:
         found = "; ".join(reader.notes) or "no part of a dataset found"

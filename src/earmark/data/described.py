@@ -1,0 +1,354 @@
+"""A dataset of one's own: a short YAML file that names its parts, instead of DESED's tree.
+
+```yaml
+classes: [Kettle, Doorbell, Speech]        # optional: else read from the labels
+class_map: {Bell: Doorbell, Wind: null}    # optional: rename, merge, drop
+train:
+  - {audio: soundscapes/, strong: soundscapes.tsv, domain: synthetic}
+  - {audio: clips/, weak: weak.tsv, labelled: [Kettle, Speech]}
+  - {audio: attic/, unlabelled: true}
+validation: {audio: val/, strong: val.tsv}
+test: {audio: test/, strong: test.tsv, durations: test_durations.tsv}
+```
+
+Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from earmark.core.config import Settings
+from earmark.core.errors import ConfigError, LabelError
+from earmark.core.rows import check_label
+from earmark.core.yaml_lines import Keys, YamlFile
+from earmark.data.assembling import Parts
+from earmark.data.classes import OTHERS, Classes
+from earmark.data.clips import ClipFinder
+from earmark.data.reading import PartReader, unlabelled_source
+from earmark.data.subsets import Domain, Evaluation, Source
+
+#: What a folder's description is called where a folder is given in its place.
+DESCRIPTION = "dataset.yaml"
+_MEND = "Name sources with labels under `train`, or splits under `validation` or `test`"
+
+
+def _several(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+Names = tuple[str, ...]
+
+
+class SourceDescription(Settings):
+    """Clips to learn from, with one kind of label.
+
+    Attributes:
+        audio: Folder, or several.
+        strong: Table of strong labels, or several.
+        weak: Table of weak labels.
+        unlabelled: All recordings in the folder.
+        labelled: Classes it was annotated for, where these are not all.
+        domain: ``real`` recordings or ``synthetic`` soundscapes.
+        name: What it is called in messages; by default as its folder.
+    """
+
+    audio: Paths
+    strong: Paths | None = None
+    weak: str | None = None
+    unlabelled: bool = False
+    labelled: Names | None = None
+    domain: Literal["real", "synthetic"] = "real"
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> SourceDescription:
+        kinds = [self.strong is not None, self.weak is not None, self.unlabelled]
+        if sum(kinds) != 1:
+            raise ValueError(
+                "a source has one of strong: TABLE, weak: TABLE and unlabelled: true"
+                + ("; name it twice for two kinds of label" if sum(kinds) else "")
+            )
+        if self.unlabelled and self.labelled is not None:
+            raise ValueError("an unlabelled source is labelled for no class")
+        return self
+
+
+class SplitDescription(Settings):
+    """Clips to be scored on; see `SourceDescription`."""
+
+    audio: Paths
+    strong: Paths
+    durations: str | None = None
+    labelled: Names | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_events(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "weak" in content and "strong" not in content:
+            raise ValueError(
+                "a split is scored by events and needs strong labels; weakly labelled clips can "
+                "choose epochs under `held_out`"
+            )
+        return content
+
+
+Sources = Annotated[tuple[SourceDescription, ...], BeforeValidator(_several)]
+
+
+class Description(Settings):
+    """A dataset.
+
+    Attributes:
+        classes: In the order of a network's outputs; by default all that the labels name, sorted.
+        class_map: Name in the labels → class, or null to drop its labels. ``*`` stands for every
+            name that is neither here nor a class.
+        train: Sources to learn from.
+        validation: Split to choose epochs and post-processing on.
+        test: Split to score on.
+        splits: More splits, by name.
+        held_out: Labelled sources to choose epochs on by their losses.
+        exclude: Table of clips not to train on, as ``data.exclude`` of a recipe.
+    """
+
+    classes: Names | None = None
+    class_map: dict[str, str | None] = Field(default_factory=dict)
+    train: Sources = ()
+    validation: SplitDescription | None = None
+    test: SplitDescription | None = None
+    splits: dict[str, SplitDescription] = Field(default_factory=dict)
+    held_out: Sources = ()
+    exclude: str | None = None
+
+
+Named = tuple[Keys, str, SourceDescription]
+
+
+class Described:
+    """A dataset's description, with the file it is from.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ConfigError: It is not such a description; the message names file, line and key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.file = YamlFile(path)
+        self.root = path.parent
+        self.settings = self.file.parse(Description)
+        self.classes = self._classes()
+
+    def splits(self) -> dict[str, tuple[Keys, SplitDescription]]:
+        """All splits by name, with the keys that lead to them."""
+        found: dict[str, tuple[Keys, SplitDescription]] = {}
+        for name in ("validation", "test"):
+            split = getattr(self.settings, name)
+            if split is not None:
+                found[name] = ((name,), split)
+        for name, split in self.settings.splits.items():
+            if name in found:
+                raise self.file.mistake(("splits", name), "is described above already")
+            found[name] = (("splits", name), split)
+        return found
+
+    def sources(self, key: Literal["train", "held_out"]) -> list[Named]:
+        """Sources with the keys that lead to them and names of their own."""
+        result: list[Named] = []
+        taken: set[str] = set()
+        for number, source in enumerate(getattr(self.settings, key)):
+            own = source.name or Path(source.audio[0]).name or "train"
+            own = own if key == "train" else f"{own}_held_out"
+            name, turn = own, 1
+            while name in taken:
+                turn += 1
+                name = f"{own}_{turn}"
+            if source.name is not None and name != own:
+                raise self.file.mistake((key, number, "name"), f"{own!r} is taken already")
+            taken.add(name)
+            result.append(((key, number), name, source))
+        return result
+
+    def folders(self, keys: Keys, audio: Iterable[str]) -> list[Path]:
+        """Folders of a part.
+
+        Raises:
+            ConfigError: One is not there.
+        """
+        folders = [self._path(name) for name in audio]
+        for folder in folders:
+            if not folder.is_dir():
+                raise self.file.mistake(
+                    [*keys, "audio"], f"no such folder: {folder}", "Paths are relative to this file"
+                )
+        return folders
+
+    def table(self, keys: Keys, key: str, name: str) -> Path:
+        """A table of a part.
+
+        Raises:
+            ConfigError: It is not there.
+        """
+        path = self._path(name)
+        if not path.is_file():
+            raise self.file.mistake(
+                [*keys, key], f"no such file: {path}", "Paths are relative to this file"
+            )
+        return path
+
+    def labelled(self, keys: Keys, names: Names | None) -> Names | None:
+        """The classes that a part is annotated for, under their names in the dataset.
+
+        Raises:
+            ConfigError: One is none of the classes.
+        """
+        if names is None:
+            return None
+        try:
+            return self.classes.many(names)
+        except LabelError as error:
+            raise self.file.mistake([*keys, "labelled"], error.what, error.mend) from None
+
+    def check_labelled(self, known: Iterable[str]) -> None:
+        """Refuse a part labelled for a class that no label and no list of classes has.
+
+        Raises:
+            ConfigError: There is one.
+        """
+        names = sorted(known)
+        parts = [(keys, split.labelled) for keys, split in self.splits().values()]
+        parts += [(keys, source.labelled) for keys, _, source in self.sources("train")]
+        for keys, own in parts:
+            for name in self.labelled(keys, own) or ():
+                if name not in names:
+                    close = get_close_matches(name, names, n=1)
+                    raise self.file.mistake(
+                        [*keys, "labelled"],
+                        f"no label of the dataset is {name!r}",
+                        f"Did you mean {close[0]}?" if close else f"Its labels: {', '.join(names)}",
+                    )
+
+    def _path(self, name: str) -> Path:
+        return self.root / Path(name).expanduser()
+
+    def _classes(self) -> Classes:
+        settings = self.settings
+        names = settings.classes
+        try:
+            for name in names or ():
+                check_label(name)
+        except LabelError as error:
+            raise self.file.mistake(["classes"], error.what, error.mend) from None
+        if names is not None and (not names or len(set(names)) < len(names)):
+            raise self.file.mistake(["classes"], "each class once, and at least one")
+        for old, new in settings.class_map.items():
+            keys = ["class_map", old]
+            if new is None:
+                continue
+            if old == OTHERS:
+                raise self.file.mistake(keys, "all other names can only be dropped (null)")
+            if names is not None and new not in names:
+                raise self.file.mistake(keys, f"{new!r} is none of the classes {', '.join(names)}")
+            try:
+                check_label(new)
+            except LabelError as error:
+                raise self.file.mistake(keys, error.what, error.mend) from None
+            if settings.class_map.get(new, new) != new:
+                raise self.file.mistake(
+                    keys, f"leads to {new!r}, which is mapped itself", "Map it to where that leads"
+                )
+        return Classes(names, settings.class_map)
+
+
+def read_description(path: Path) -> Parts:
+    """All parts of a described dataset.
+
+    Raises:
+        ConfigError: The description has a mistake, or names what is not there.
+        LabelError: A label is none of its classes.
+    """
+    described = Described(path)
+    reader = PartReader(described.root, described.classes)
+    parts = Parts(path, reader, _MEND)
+    for keys, name, source in described.sources("train"):
+        read = _source(described, reader, keys, name, source)
+        if read is not None:
+            parts.train.append(read)
+    for keys, name, source in described.sources("held_out"):
+        if source.unlabelled:
+            raise described.file.mistake(keys, "clips without labels tell nothing of an epoch")
+        read = _source(described, reader, keys, name, source)
+        if read is not None:
+            parts.held_out.append(read)
+    for name, (keys, split) in described.splits().items():
+        evaluation = _split(described, reader, keys, name, split)
+        if evaluation is not None:
+            parts.splits[name] = evaluation
+    described.check_labelled(described.classes.names or reader.labels)
+    if described.settings.exclude is not None:
+        parts.exclude = described.table((), "exclude", described.settings.exclude)
+    return parts
+
+
+def _source(
+    described: Described, reader: PartReader, keys: Keys, name: str, source: SourceDescription
+) -> Source | None:
+    finder = ClipFinder(described.folders(keys, source.audio))
+    labelled = described.labelled(keys, source.labelled)
+    domain: Domain = source.domain
+    if source.strong is not None:
+        tables = [described.table(keys, "strong", table) for table in source.strong]
+        return reader.strong(name, tables, finder, domain, labelled)
+    if source.weak is not None:
+        table = described.table(keys, "weak", source.weak)
+        return reader.weak(name, table, finder, domain, labelled)
+    if not finder.clips:
+        reader.tell(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
+    return unlabelled_source(name, finder, domain)
+
+
+def _split(
+    described: Described, reader: PartReader, keys: Keys, name: str, split: SplitDescription
+) -> Evaluation | None:
+    finder = ClipFinder(described.folders(keys, split.audio))
+    tables = [described.table(keys, "strong", table) for table in split.strong]
+    durations = split.durations
+    return reader.evaluation(
+        name,
+        tables,
+        finder,
+        None if durations is None else described.table(keys, "durations", durations),
+        described.labelled(keys, split.labelled),
+    )
+
+
+def is_description(path: Path) -> bool:
+    """Whether a path is a description's, or a folder's that has one and no tree of DESED's."""
+    if path.is_file() or path.suffix.lower() in (".yaml", ".yml"):
+        return True
+    tree = any((path / name).is_dir() for name in ("audio", "metadata"))
+    return not tree and (path / DESCRIPTION).is_file()
+
+
+def description_of(path: Path) -> Path:
+    """The description that is meant by a path.
+
+    Raises:
+        ConfigError: It is a file of another kind.
+    """
+    if path.is_dir():
+        return path / DESCRIPTION
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        raise ConfigError(
+            "not a dataset",
+            where=path,
+            mend="Give a folder in DESED's layout, or a .yaml file that describes one",
+        )
+    return path
