@@ -66,6 +66,17 @@ def test_resume_of_a_finished_run_is_harmless(data: Path, run: Path) -> None:
     assert (run / "model.safetensors").read_bytes() == before
 
 
+def test_a_run_begins_with_another(data: Path, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "second run"
+    arguments = ["train", "mini", "--data", str(data), "--out", str(out), "--device", "cpu", *SET]
+    result = RUNNER.invoke(app, [*arguments, "--init", str(run)])
+    assert result.exit_code == 0, result.output
+    assert f"It began with the run `{run}`" in (out / "README.md").read_text()
+    # Only the same start is resumed.
+    other = RUNNER.invoke(app, [*arguments, "--resume"])
+    assert "other settings" in str(other.exception)
+
+
 def test_recipes_are_listed_and_printed() -> None:
     listed = RUNNER.invoke(app, ["recipes"]).output
     assert all(name in listed for name in ("mini", "crnn-baseline", "crnn-v2"))

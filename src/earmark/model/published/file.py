@@ -122,8 +122,9 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     settings = content.get("hyper_parameters")
     known = {"state_dict", "hyper_parameters", *about, *networks}
     for name, value in content.items():
-        if name not in known and not isinstance(value, Tensor):
-            ignored[str(name)] = len(value) if isinstance(value, Mapping | list) else 1
+        size = len(value) if isinstance(value, Mapping | list) else 1
+        if size and name not in known and not isinstance(value, Tensor):
+            ignored[str(name)] = size
     return CheckpointFile(
         path,
         _state_dict(own, ignored),
