@@ -43,13 +43,16 @@ files = sorted(folder.iterdir())[:clips]
 known = [LabelledClip(path, "strong", events=events) for path in files]
 dataset = ClipDataset(known, LabelSet(("Cat", "Dog")), FrameGrid(1024), 160_000, cache_gib=0)
 sampler = StepSampler([Share("real", 0, len(files), batch)], 0, 0, len(files) // batch)
+before = time.process_time()
 began, count = time.perf_counter(), 0
 for loaded in step_loader(dataset, sampler, workers):
     count += len(loaded.waveforms)
 seconds = time.perf_counter() - began
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+work = sum(one.ru_utime + one.ru_stime for one in used) - before
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers else 0
-print(json.dumps([count / seconds, peak / 1024, children / 1024]))
+print(json.dumps([count / seconds, peak / 1024, children / 1024, 1000 * work / count]))
 """
 
 
@@ -71,7 +74,11 @@ def write_clips(folder: Path, count: int, rate: int, kind: str, channels: int = 
 
 
 def epoch(folder: Path, clips: int, workers: int) -> list[float]:
-    """Clips a second; peak memory of the process and of its largest reading process, MiB."""
+    """Clips a second; peak memory of the process and of its largest reading process, MiB.
+
+    Last comes the processor time of a clip in all processes, ms: what does not depend on who else
+    uses the machine.
+    """
     arguments = [str(folder), str(clips), str(workers), str(BATCH)]
     command = [sys.executable, "-W", "ignore", "-c", EPOCH, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -84,15 +91,19 @@ def read_epochs(
 ) -> list[dict[str, Any]]:
     """Every kind of file with 0, 1 and 2 reading processes, in alternating turns, best of them."""
     cases = [(name, workers) for name in folders for workers in (0, 1, 2)]
-    rates: dict[tuple[str, int], float] = dict.fromkeys(cases, 0.0)
+    found: dict[tuple[str, int], list[list[float]]] = {case: [] for case in cases}
     for _ in range(turns):
         for name, workers in cases:
-            rates[name, workers] = max(
-                rates[name, workers], epoch(folders[name], clips[name], workers)[0]
-            )
+            found[name, workers].append(epoch(folders[name], clips[name], workers))
     return [
-        {"files": name, "clips": clips[name], "workers": workers, "clips_per_second": round(rate)}
-        for (name, workers), rate in rates.items()
+        {
+            "files": name,
+            "clips": clips[name],
+            "workers": workers,
+            "clips_per_second": round(max(own[0] for own in turns_of)),
+            "cpu_milliseconds_per_clip": round(min(own[3] for own in turns_of), 2),
+        }
+        for (name, workers), turns_of in found.items()
     ]
 
 
@@ -101,7 +112,7 @@ def memory(folder: Path, most: int) -> list[dict[str, Any]]:
     rows = []
     for clips in (most // 10, most):
         for workers in (0, 2):
-            _, main, reader = epoch(folder, clips, workers)
+            _, main, reader, _ = epoch(folder, clips, workers)
             rows.append(
                 {
                     "clips": clips,
