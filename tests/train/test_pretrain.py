@@ -148,6 +148,13 @@ def test_refuses_to_overwrite_or_to_mix_runs(sounds: Recordings, tmp_path: Path)
         _pretrain(small_pretraining("train.accumulate=7"), sounds, tmp_path / "new")
 
 
+def test_a_crop_may_end_within_a_token(sounds: Recordings, tmp_path: Path) -> None:
+    recipe = small_pretraining("train.epochs=1", "window_seconds=0.51")  # 12.75 tokens, 52 frames
+    assert recipe.tokens == 13
+    run = _pretrain(recipe, sounds, tmp_path)
+    assert run.step == 2
+
+
 def test_schedules_at_their_ends() -> None:
     settings = PretrainTrainSettings()
     assert learning_rate(0, settings) == 0.0

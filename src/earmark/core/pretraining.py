@@ -153,8 +153,9 @@ class PretrainRecipe(Settings):
 
     @property
     def tokens(self) -> int:
-        """Tokens of a crop."""
-        return self.window // self.encoder.token_hop
+        """Tokens of a crop, the last of which may reach beyond its end."""
+        frames = 1 + self.window // self.encoder.frontend.hop
+        return frames // self.encoder.patch_frames
 
     @property
     def shortest(self) -> int:
