@@ -270,3 +270,53 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     assert "d.flac" in text
     with pytest.raises(EarmarkError, match="flac, wav"):
         run(data, "--out", copy, "--format", "mp3")
+
+
+def describe(folder: Path, outside: Path) -> Path:
+    """A dataset of one's own: a YAML file, its folders below it and one elsewhere."""
+    for path in (folder / "clips/a.wav", folder / "val/b.ogg", outside / "attic/c.mp3"):
+        path.parent.mkdir(parents=True)
+        noise = 0.1 * np.random.default_rng(len(path.name)).standard_normal(22_050)
+        soundfile.write(path, noise, 22_050)
+    (folder / "clips/notes.pdf").write_bytes(b"%PDF")
+    (folder / "strong.tsv").write_text(STRONG + "a.wav\t0.1\t0.5\tKettle\n")
+    (folder / "val.tsv").write_text(STRONG + "b.ogg\t0.1\t0.5\tKettle\n")
+    path = folder / "own.yaml"
+    path.write_text(
+        "# mine\n"
+        "train:\n"
+        "  - {audio: clips/, strong: strong.tsv}\n"
+        f"  - {{audio: {outside / 'attic'}, unlabelled: true}}\n"
+        "validation: {audio: val, strong: ./val.tsv}\n"
+    )
+    return path
+
+
+def test_a_described_dataset(tmp_path: Path) -> None:
+    path = describe(tmp_path / "own", tmp_path / "elsewhere")
+    copy = tmp_path / "own" / "copy"  # beside the folders it names
+    report = write_cache(path, copy)
+    assert (report.made, report.copied, report.ignored) == (3, 3, 0)
+    assert report.use == copy / "own.yaml"
+    assert sorted(file.relative_to(copy).as_posix() for file in copy.rglob("*.flac")) == [
+        "clips/a.flac",
+        "outside/attic/c.flac",
+        "val/b.flac",
+    ]
+    before, after = load_manifest(path), load_manifest(report.use)
+    assert after.labels.names == ("Kettle",)
+    for old, new in zip(before.train, after.train, strict=True):
+        assert [clip.stem for clip in old.clips] == [clip.stem for clip in new.clips]
+        assert all(copy in clip.parents for clip in new.clips)
+    assert [clip.name for clip in after.splits["validation"].clips] == ["b.flac"]
+    assert write_cache(path, copy).made == 0
+    with pytest.raises(DataError, match="cannot lie in"):
+        write_cache(path, tmp_path / "own" / "clips" / "copy")
+
+
+def test_a_description_whose_paths_stay_is_copied_as_it_is(tmp_path: Path) -> None:
+    path = describe(tmp_path / "own", tmp_path / "own" / "more")
+    text = path.read_text().replace(str(tmp_path / "own") + "/", "").replace("clips/,", "clips,")
+    path.write_text(text.replace("./val.tsv", "val.tsv"))
+    report = write_cache(path, tmp_path / "copy")
+    assert report.use.read_text() == path.read_text()

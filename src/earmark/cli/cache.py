@@ -11,7 +11,7 @@ _SHOWN = 10  # failures named one by one
 
 
 def cache(
-    data: Annotated[Path, typer.Argument(help="Folder of the dataset, in DESED's layout or any.")],
+    data: Annotated[Path, typer.Argument(help="Folder of the dataset, or its .yaml description.")],
     out: Annotated[
         Path, typer.Option(help="Folder of the copy; new, or begun before, and not in the dataset.")
     ],
@@ -93,5 +93,5 @@ def _summary(out: Path, report: Any) -> str:
         lines.append(f"{report.limited:,} recordings had peaks beyond full scale, limited")
     if report.ignored:
         lines.append(f"{report.ignored:,} files of other kinds left out")
-    lines.append(f"use it: earmark train mini --data {out} --out runs/mine")
+    lines.append(f"use it: earmark train mini --data {report.use} --out runs/mine")
     return "\n".join(lines)

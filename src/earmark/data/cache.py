@@ -12,41 +12,21 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile
 
-from earmark.core.audio import SUFFIXES, list_files, read_blocks, to_int16
+from earmark.core.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
 from earmark.core.parallel import run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 from earmark.data.cache_index import INDEX, CacheIndex, Entry
+from earmark.data.cache_plan import Format, Task, plan_cache
 
-#: Files that are copied as they are: labels, and what describes a dataset.
-LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".yaml", ".yml", ".json", ".jams", ".md")
-Format = Literal["flac", "wav"]
 FORMATS: tuple[Format, ...] = ("flac", "wav")
 Progress = Callable[[int, int], None]
 
-_COPIES = "_16k"  # DESED's owners keep 16-kHz copies in folders of this name beside the originals
-_BESIDE = "dcase_synth"  # its synthetic part may lie beside the dataset's folder
 _BLOCK_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Task:
-    """A file to be made.
-
-    Attributes:
-        source: What it is made from.
-        target: Its path in the cache.
-        audio: Whether it is a recording; else it is copied.
-    """
-
-    source: Path
-    target: str
-    audio: bool
 
 
 @dataclass
@@ -65,6 +45,7 @@ class CacheReport:
         seconds: Of audio in the cache.
         bytes_before: Of the recordings in the dataset.
         bytes_after: Of the recordings in the cache.
+        use: What to give to ``--data``: the cache, or the description in it.
     """
 
     made: int = 0
@@ -78,6 +59,7 @@ class CacheReport:
     seconds: float = 0.0
     bytes_before: int = 0
     bytes_after: int = 0
+    use: Path = Path()
 
 
 def write_cache(
@@ -91,7 +73,8 @@ def write_cache(
     """Copy a dataset, its recordings at 16 kHz, mono, 16 bit.
 
     Args:
-        data: Folder of the dataset; recordings and labels in it and its sub-folders are taken.
+        data: Folder of the dataset, of which all recordings and labels in it and its sub-folders
+            are taken; or a YAML file that describes one, of which what it names is taken.
         out: Folder of the copy: new, empty, or a cache begun before.
         format: ``flac``, or ``wav``: twice the size, and read many times as fast.
         workers: Processes.
@@ -102,11 +85,14 @@ def write_cache(
 
     Raises:
         DataError: A folder is missing or holds something else, or no recording is found.
+        ConfigError: A description has a mistake.
     """
-    data, out = Path(data), Path(out)
-    _check_folders(data, out)
-    report = CacheReport()
-    tasks = _plan(data, format, report)
+    out = Path(out)
+    plan = plan_cache(Path(data), format)
+    _check_folders(plan.folders, out)
+    tasks = [plan.tasks[target] for target in sorted(plan.tasks)]
+    report = CacheReport(superseded=plan.superseded, ignored=plan.ignored, use=out / plan.use)
+    report.failed |= plan.failed
     out.mkdir(parents=True, exist_ok=True)
     with CacheIndex(out, format) as index:
         report.removed = _remove_stale(out, index, {task.target for task in tasks})
@@ -176,16 +162,16 @@ def _existing_index(out: Path) -> CacheIndex:
     raise DataError("not a folder that `earmark cache` made", where=out, mend="Check the path")
 
 
-def _check_folders(data: Path, out: Path) -> None:
-    if not data.is_dir():
-        raise DataError("no such folder", where=data, mend="Check the path of the dataset")
-    inner, outer = out.resolve(), data.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise DataError(
-            "the copy cannot lie in the dataset, nor the dataset in the copy",
-            where=out,
-            mend="Name a folder elsewhere",
-        )
+def _check_folders(folders: Sequence[Path], out: Path) -> None:
+    inner = out.resolve()
+    for folder in folders:
+        outer = folder.resolve()
+        if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+            raise DataError(
+                "the copy cannot lie in the dataset, nor the dataset in the copy",
+                where=out,
+                mend="Name a folder elsewhere",
+            )
     foreign = out.exists() and not (out / INDEX).is_file()
     if foreign and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(
@@ -193,49 +179,6 @@ def _check_folders(data: Path, out: Path) -> None:
             where=out,
             mend="Name a folder that is new or empty",
         )
-
-
-def _plan(data: Path, format: Format, report: CacheReport) -> list[Task]:
-    """What to make, in the order of the paths."""
-    roots = {"": data}
-    beside = data.resolve().parent / _BESIDE
-    if beside.is_dir() and beside != data.resolve() and not (data / _BESIDE).exists():
-        roots[f"{_BESIDE}/"] = beside
-    tasks: dict[str, Task] = {}
-    for prefix, root in roots.items():
-        files = list_files(root)
-        recordings = [path for path in files if path.name.lower().endswith(SUFFIXES)]
-        stems = {path.relative_to(root).with_suffix("") for path in recordings}
-        for path in recordings:
-            relative = path.relative_to(root)
-            target = prefix + relative.with_suffix(f".{format}").as_posix()
-            if _has_copy(relative, stems):
-                report.superseded += 1
-            elif target in tasks:
-                other = tasks[target].source.name
-                report.failed[str(path)] = f"it would get the name of {other}. Rename one of them"
-            else:
-                tasks[target] = Task(path, target, audio=True)
-        for path in set(files) - set(recordings):
-            target = prefix + path.relative_to(root).as_posix()
-            if target == INDEX or path.suffix.lower() not in LABEL_SUFFIXES:
-                report.ignored += 1
-            else:
-                tasks[target] = Task(path, target, audio=False)
-    if not any(task.audio for task in tasks.values()):
-        raise DataError(
-            "no recording in this folder", where=data, mend=f"Looked for {', '.join(SUFFIXES)}"
-        )
-    return [tasks[target] for target in sorted(tasks)]
-
-
-def _has_copy(relative: Path, stems: set[Path]) -> bool:
-    """Whether a folder ``X_16k`` beside one of a recording's folders ``X`` holds it as well."""
-    parts = relative.with_suffix("").parts
-    return any(
-        Path(*parts[:index], part + _COPIES, *parts[index + 1 :]) in stems
-        for index, part in enumerate(parts[:-1])
-    )
 
 
 def _remove_stale(out: Path, index: CacheIndex, wanted: set[str]) -> tuple[str, ...]:
@@ -263,7 +206,8 @@ def _current(task: Task, out: Path, index: CacheIndex) -> bool:
 
 
 def _copied(task: Task, out: Path) -> Entry:
-    status, content = task.source.stat(), task.source.read_bytes()
+    status = task.source.stat()
+    content = task.source.read_bytes() if task.text is None else task.text.encode()
     target = out / task.target
     if not (target.is_file() and target.read_bytes() == content):
         partial = _partial(target)
