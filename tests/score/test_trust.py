@@ -20,7 +20,7 @@ from earmark.score.f1 import collar_statistics, detections_from_scores
 from earmark.score.fingerprint import evaluation_fingerprint
 from earmark.score.measure import Task, measure_tables
 from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
-from earmark.score.report import comparison_dict, metric_statistics, metrics_dict, report
+from earmark.score.report import compared_reports, metric_statistics, metrics_dict, report
 from earmark.score.seeds import across_seeds
 
 Tables = Callable[[Any], dict[str, ScoreTable]]
@@ -254,12 +254,15 @@ def test_systems_of_several_runs_are_compared_by_their_means(case: Any, tables: 
         return measure_tables(scores, detections_from_scores(scores, case.threshold), task)
 
     good, bad = measured(tables(case)), [measured(worse(tables(case), seed)) for seed in range(2)]
-    found = comparison_dict([good], bad, resamples=100)["segment_f1_best"]
+    found = compared_reports([good], bad, resamples=100)[2]["segment_f1_best"]
     values = [run.statistics["segment_f1_best"].result().macro for run in bad]
     assert found["second"] == pytest.approx(np.mean(values))
     assert found["low"] > 0
-    again = comparison_dict([good, good], bad, resamples=100)["segment_f1_best"]
+    again = compared_reports([good, good], bad, resamples=100)[2]["segment_f1_best"]
     assert again == pytest.approx(found)
+    first, second, _ = compared_reports([good], bad, resamples=100)
+    assert first == report([good], resamples=100)
+    assert second == report(bad, resamples=100)
     other = replace(task, clips=task.clips[1:])
     fewer = measure_tables(tables(case), {}, other)
     with pytest.raises(ScoreError, match=f"first run are not in the 2.: {task.clips[0]}"):

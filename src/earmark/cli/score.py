@@ -199,7 +199,7 @@ def score(
 
     from earmark.cli import tables
     from earmark.detect.scoring import Scoring, System
-    from earmark.score.report import comparison_dict, report
+    from earmark.score.report import compared_reports, report
 
     console, errors = Console(), Console(stderr=True)
     post = _postprocess(postprocess, median, csebb)
@@ -220,22 +220,22 @@ def score(
     )
     runs = scoring.measure(first)
     names = tables.titles(first, second)
-    with tables.steps(errors, "intervals") as bar:
-        found = report(runs, resamples=resamples, seed=seed, progress=bar)
+    draws: dict[str, Any] = {"resamples": resamples, "seed": seed}
+    if second is None:
+        with tables.steps(errors, "intervals") as bar:
+            found = report(runs, **draws, progress=bar)
+        pictured = [(names[0], found, runs)]
+    else:
+        others = scoring.measure(second)
+        draws["resamples"] = resamples or DRAWS
+        with tables.steps(errors, "intervals and comparison") as bar:
+            found, against, metrics = compared_reports(runs, others, **draws, progress=bar)
+        against |= {"system": names[1], "postprocess": scoring.told(second)}
+        pictured = [(names[0], found, runs), (names[1], against, others)]
+        found["comparison"] = {"with": against, "metrics": metrics}
     found |= {"system": names[0], "postprocess": scoring.told(first)}
     tables.print_report(console, found, names[0])
-    pictured = [(names[0], found, runs)]
     if second is not None:
-        others = scoring.measure(second)
-        with tables.steps(errors, f"intervals of {names[1]}") as bar:
-            against = report(others, resamples=resamples, seed=seed, progress=bar)
-        with tables.steps(errors, "comparison") as bar:
-            metrics = comparison_dict(
-                runs, others, resamples=resamples or DRAWS, seed=seed, progress=bar
-            )
-        against |= {"system": names[1], "postprocess": scoring.told(second)}
-        found["comparison"] = {"with": against, "metrics": metrics}
-        pictured.append((names[1], against, others))
         console.print(tables.comparison_table(metrics, *names))
     if json_file is not None:
         _write_json(json_file, found)

@@ -6,10 +6,11 @@ a difference between them (Efron, Tibshirani, "An Introduction to the Bootstrap"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.score.aligned import check_alike, reordered
@@ -63,6 +64,19 @@ def compare_systems(
         ScoreError: If the clips differ (they are named), if truth or parameters do, or if the
             systems share no metric.
     """
+    systems = aligned_systems(first, second)
+    values = resampled_values(systems, resamples=resamples, rng=rng, level=level, progress=progress)
+    return compare_resampled(systems, values, level)
+
+
+def aligned_systems(
+    first: Mapping[str, Statistics], second: Mapping[str, Statistics]
+) -> list[dict[str, Statistics]]:
+    """Both systems' statistics of the metrics they share, for clips in the same order.
+
+    Raises:
+        ScoreError: As :func:`compare_systems`.
+    """
     names = [name for name in first if name in second]
     if not names:
         raise ScoreError(
@@ -72,14 +86,28 @@ def compare_systems(
     for name in names:
         check_alike(name, first[name], second[name], ("first", "second", "system"))
     clips = first[names[0]].clips
-    systems: list[dict[str, Statistics]] = [
+    return [
         {name: first[name] for name in names},
         {name: reordered(second[name], clips) for name in names},
     ]
+
+
+def compare_resampled(
+    systems: Sequence[Mapping[str, Statistics]],
+    values: Sequence[Mapping[str, NDArray[np.float64]]],
+    level: float,
+) -> dict[str, Comparison]:
+    """Two systems by their scores on the same draws of clips.
+
+    Args:
+        systems: Of :func:`aligned_systems`.
+        values: Every score of either system on each draw, as of ``bootstrap.resampled_values``.
+        level: Share of the draws that the interval holds.
+    """
+    clips = next(iter(systems[0].values())).clips
     once = np.ones((1, len(clips)), dtype=np.int64)
-    values = resampled_values(systems, resamples=resamples, rng=rng, level=level, progress=progress)
     found = {}
-    for name in names:
+    for name in systems[0]:
         whole = [statistics[name].resampled(once) for statistics in systems]
         for ending in whole[0]:
             one, other = (score[ending].item() for score in whole)

@@ -11,8 +11,8 @@ import numpy as np
 
 from earmark.score.aligned import averaged
 from earmark.score.best import BestF1, SweepStatistics
-from earmark.score.bootstrap import Statistics, bootstrap
-from earmark.score.compare import Comparison, compare_systems
+from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
+from earmark.score.compare import aligned_systems, compare_resampled
 from earmark.score.events import Events
 from earmark.score.f1 import F1Statistics
 from earmark.score.fingerprint import evaluation_fingerprint
@@ -28,7 +28,7 @@ __all__ = [
     "LEVEL",
     "Measured",
     "SEGMENT",
-    "comparison_dict",
+    "compared_reports",
     "measure",
     "metric_statistics",
     "metrics_dict",
@@ -149,21 +149,28 @@ def report(
     Raises:
         ScoreError: If the runs are not of the same task, or no class has truth.
     """
-    task, statistics = runs[0].task, averaged([run.statistics for run in runs])
+    statistics, ends = averaged([run.statistics for run in runs]), {}
+    if resamples:
+        rng = np.random.default_rng(seed)
+        ends = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
+    return _told(runs, ends, resamples, seed)
+
+
+def _told(
+    runs: Sequence[Measurement], ends: Mapping[str, tuple[float, float]], resamples: int, seed: int
+) -> dict[str, Any]:
+    """A report with given intervals."""
+    task = runs[0].task
     notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
     measured = [measure(run.statistics) for run in runs]
     warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
     told = _identity(task)
-    ends = {}
-    if resamples:
-        rng = np.random.default_rng(seed)
-        found = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
-        ends = {name: list(interval) for name, interval in found.items()}
     drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
     stated = task.settings.to_dict() | {"intervals": drawn, "warnings": warnings}
     if runs[0].thresholds is not None and "psds1" in runs[0].statistics:
         stated["thresholds"] = runs[0].thresholds
-    rest = {"intervals": ends, **told, "parameters": stated, "warnings": warnings}
+    intervals = {name: list(interval) for name, interval in ends.items()}
+    rest = {"intervals": intervals, **told, "parameters": stated, "warnings": warnings}
     return {**_numbers(measured, told), **rest}
 
 
@@ -215,15 +222,15 @@ def _numbers(measured: Sequence[Measured], told: Mapping[str, Any]) -> dict[str,
     }
 
 
-def comparison_dict(
+def compared_reports(
     first: Sequence[Measurement],
     second: Sequence[Measurement],
     *,
     resamples: int = 1000,
     seed: int = 0,
     progress: Progress | None = None,
-) -> dict[str, dict[str, float]]:
-    """Two systems, each of one run or several, on the same clips: paired bootstrap by metric.
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, float]]]:
+    """Two systems, each of one run or several, on the same draws of clips: paired bootstrap.
 
     Args:
         first: Runs of system A.
@@ -233,21 +240,30 @@ def comparison_dict(
         progress: Called with draws done and draws in all.
 
     Returns:
-        By metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and ``better``,
-        as of :class:`earmark.score.compare.Comparison`.
+        The reports of A and of B, as :func:`report` makes them, with intervals for what both have;
+        and by metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and
+        ``better``, as of :class:`earmark.score.compare.Comparison`.
 
     Raises:
         ScoreError: If clips (they are named), truth, classes or parameters differ.
     """
-    found: dict[str, Comparison] = compare_systems(
-        averaged([run.statistics for run in first]),
-        averaged([run.statistics for run in second]),
+    systems = aligned_systems(
+        averaged([run.statistics for run in first]), averaged([run.statistics for run in second])
+    )
+    values = resampled_values(
+        systems,
         resamples=resamples,
         rng=np.random.default_rng(seed),
         level=LEVEL,
         progress=progress,
     )
-    return {name: vars(one) for name, one in found.items()}
+    ends = [{name: interval(found, LEVEL) for name, found in one.items()} for one in values]
+    compared = compare_resampled(systems, values, LEVEL)
+    return (
+        _told(first, ends[0], resamples, seed),
+        _told(second, ends[1], resamples, seed),
+        {name: vars(one) for name, one in compared.items()},
+    )
 
 
 @dataclass(frozen=True)
