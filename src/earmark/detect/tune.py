@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.scores import ScoreTable, common_labels
 from earmark.detect.csebb import GRID, CsebbSettings, settings_of
-from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from earmark.detect.postprocess import PostProcess, post_process
 from earmark.detect.trials import (
     Clips,
     Figures,
@@ -31,7 +31,9 @@ from earmark.detect.trials import (
     measure_medians,
 )
 from earmark.score.events import Events, check_clips
-from earmark.score.report import metrics_dict
+from earmark.score.measure import Measurement, Task, measure_tables
+from earmark.score.report import compared_reports, measure, report
+from earmark.score.settings import MetricSettings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,6 +87,8 @@ class Tuning:
         cross_validated: Metrics of all clips, each with settings chosen on other clips; None
             without cross-validation.
         untuned: Metrics of the same clips with the settings there were before.
+        difference: By metric, cross-validated minus untuned on the same draws of clips, as of
+            :class:`earmark.score.compare.Comparison`; empty without cross-validation or draws.
         warnings: What was left as it was, in words.
     """
 
@@ -97,6 +101,7 @@ class Tuning:
     fold_of: dict[str, int]
     cross_validated: dict[str, Any] | None
     untuned: dict[str, Any]
+    difference: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,6 +115,7 @@ class Tuning:
             "classes": {found.label: _plain(found) for found in self.classes},
             "cross_validated": self.cross_validated,
             "untuned": self.untuned,
+            "difference": self.difference,
             "warnings": list(self.warnings),
         }
 
@@ -145,10 +151,12 @@ def tune(
     thresholds: str = "steady",
     groups: Mapping[str, str] | None = None,
     base: PostProcess | None = None,
-    fingerprint: str = "",
+    fingerprint: str | None = None,
     of: int | None = None,
+    missing: Sequence[str] = (),
     resamples: int = 0,
     progress: Progress | None = None,
+    draws_progress: Progress | None = None,
 ) -> Tuning:
     """Choose post-processing for score tables with known truth.
 
@@ -178,8 +186,10 @@ def tune(
         base: Settings before tuning; what is not tuned stays as it is there.
         fingerprint: Identifies the data, for the metrics.
         of: Number of clips in the list; those that there are by default.
-        resamples: Draws for 95 % intervals of the cross-validated metrics.
+        missing: Clips of the list that have no scores.
+        resamples: Draws for 95 % intervals of metrics and differences.
         progress: Called with settings tried and settings in all.
+        draws_progress: Called with draws done and draws in all.
 
     Raises:
         ConfigError: If a choice is unknown or the folds cannot be made.
@@ -195,45 +205,90 @@ def tune(
     durations = {clip: durations[clip] for clip in clips}
     dealt = deal(clips, folds, seed, groups)
     data = Clips(tables, truth, durations, clips, tuple(labels), _sets(dealt, folds))
+    choices, levels = _choose(
+        data, method, objective, tried, classwise, thresholds == "steady", seed, progress
+    )
+    choose = _Choosing(method, objective, tried, base, data, choices, levels, classwise)
+    chosen = [choose.settings(number) for number in range(folds + 1)]
+    task = Task(
+        clips, truth, durations, tuple(labels), MetricSettings(best=False),
+        of=len(clips) if of is None else of, missing=tuple(missing), fingerprint=fingerprint,
+    )  # fmt: skip
+    final = measure(_measured([chosen[-1]] * len(clips), tables, task).statistics)
+    crossed, untuned, difference = _worth(
+        [chosen[fold] for fold in dealt] if folds else None, base, tables, task,
+        resamples=resamples, seed=seed, progress=draws_progress,
+    )  # fmt: skip
+    return Tuning(
+        method=method,
+        objective=objective,
+        postprocess=chosen[-1],
+        classes=tuple(choose.report(final.per_class)),
+        clips=len(clips),
+        folds=tuple(chosen[:-1]),
+        fold_of=dict(zip(clips, dealt.tolist(), strict=True)) if folds else {},
+        cross_validated=crossed,
+        untuned=untuned,
+        difference=difference,
+        warnings=tuple(choose.warnings()),
+    )
+
+
+def _choose(
+    data: Clips,
+    method: str,
+    objective: str,
+    tried: tuple[Choice, ...],
+    classwise: bool,
+    steady: bool,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Ints, Floats]:
+    """Number of the best setting, and the threshold, of each class on each set ``[S, C]``."""
     if method == "csebb":
         boxes = cast("tuple[CsebbSettings, ...]", tried)
         figures = measure_boxes(data, boxes, objective, progress)
     else:
         figures = measure_medians(data, cast("tuple[float, ...]", tried), objective, progress)
     choices = _choices(figures, objective, classwise)
-    levels = np.full(choices.shape, np.nan)
-    if objective != "psds1":
-        known = cast("tuple[float, ...]", tried)
-        levels = chosen_thresholds(data, known, choices, steady=thresholds == "steady", seed=seed)
-    choose = _Choosing(method, objective, tried, base, data, choices, levels, classwise)
-    chosen = [choose.settings(number) for number in range(folds + 1)]
+    if objective == "psds1":
+        return choices, np.full(choices.shape, np.nan)
+    known = cast("tuple[float, ...]", tried)
+    return choices, chosen_thresholds(data, known, choices, steady=steady, seed=seed)
 
-    def metrics(settings: Sequence[PostProcess], resamples: int = resamples) -> dict[str, Any]:
-        """Metrics of all clips, each with its own post-processing."""
-        given = dict(zip(clips, settings, strict=True))
-        return metrics_dict(
-            {clip: filter_table(tables[clip], given[clip]) for clip in clips},
-            {clip: [e[:3] for e in scores_to_events(tables[clip], given[clip])] for clip in clips},
-            truth,
-            durations,
-            labels,
-            of=len(clips) if of is None else of,
-            fingerprint=fingerprint,
-            resamples=resamples,
-        )
 
-    final = metrics([chosen[-1]] * len(clips), 0)
-    return Tuning(
-        method=method,
-        objective=objective,
-        postprocess=chosen[-1],
-        classes=tuple(choose.report(final["per_class"])),
-        clips=len(clips),
-        folds=tuple(chosen[:-1]),
-        fold_of=dict(zip(clips, dealt.tolist(), strict=True)) if folds else {},
-        cross_validated=metrics([chosen[fold] for fold in dealt]) if folds else None,
-        untuned=metrics([base] * len(clips)),
-        warnings=tuple(choose.warnings()),
+def _worth(
+    crossed: Sequence[PostProcess] | None,
+    base: PostProcess,
+    tables: Mapping[str, ScoreTable],
+    task: Task,
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, dict[str, float]]]:
+    """Figures with settings of the other folds (if any), with those before, and the difference."""
+    before = [_measured([base] * len(task.clips), tables, task)]
+    if crossed is None:
+        return None, report(before, resamples=resamples, seed=seed, progress=progress), {}
+    after = [_measured(crossed, tables, task)]
+    if not resamples:
+        return report(after), report(before), {}
+    return compared_reports(after, before, resamples=resamples, seed=seed, progress=progress)
+
+
+def _measured(
+    settings: Sequence[PostProcess], tables: Mapping[str, ScoreTable], task: Task
+) -> Measurement:
+    """Counts of all clips, each with its own post-processing."""
+    done = {
+        clip: post_process(tables[clip], given)
+        for clip, given in zip(task.clips, settings, strict=True)
+    }
+    return measure_tables(
+        {clip: table for clip, (table, _) in done.items()},
+        {clip: [event[:3] for event in events] for clip, (_, events) in done.items()},
+        task,
     )
 
 
