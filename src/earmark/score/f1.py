@@ -402,6 +402,27 @@ def small(counts: Counts) -> Counts:
     return counts.astype(np.min_scalar_type(int(counts.max(initial=0))))
 
 
+def joined(parts: Sequence[F1Statistics], clips: Sequence[str]) -> F1Statistics:
+    """Counts of parts of the clips as those of all, in the order of ``clips``."""
+    place = {clip: number for number, clip in enumerate(c for part in parts for c in part.clips)}
+    order = [place[clip] for clip in clips]
+    tp, detected, true = (
+        np.concatenate([getattr(part, name) for part in parts])[order]
+        for name in ("tp", "detected", "true")
+    )
+    warnings = added_up([line for part in parts for line in part.warnings])
+    return F1Statistics(parts[0].labels, tuple(clips), tp, detected, true, warnings)
+
+
+def added_up(lines: Sequence[str]) -> tuple[str, ...]:
+    """Lines that begin with a number, those that go on alike made one with the sum."""
+    totals: dict[str, int] = {}
+    for line in lines:
+        number, _, rest = line.partition(" ")
+        totals[rest] = totals.get(rest, 0) + int(number)
+    return tuple(f"{number} {rest}" for rest, number in totals.items())
+
+
 def _active_segments(events: EventArrays, seconds: float, last: Ints | None) -> Ints:
     """Segments with any part of an event, each once: clip, label and number, ``[3, N]``."""
     first = np.floor(np.round(events.onset / seconds, TIME_DECIMALS)).astype(np.int64)

@@ -6,7 +6,7 @@ evaluation set do not. So each clip is shown twice, and what is kept of it is sm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,11 +22,19 @@ from earmark.score.best import (
 )
 from earmark.score.bootstrap import Statistics
 from earmark.score.events import Events, check_clips
-from earmark.score.f1 import collar_statistics, intersection_statistics, segment_statistics
+from earmark.score.f1 import (
+    F1Statistics,
+    collar_statistics,
+    intersection_statistics,
+    joined,
+    segment_statistics,
+)
 from earmark.score.psds import detection_statistics
 from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
 from earmark.score.tagging import tag_statistics, tagging_statistics
 
+TOGETHER = 256
+"""Clips whose detections are counted together, after which only the counts are kept."""
 Scores = Mapping[str, ScoreTable]
 Event = tuple[float, float, str]
 
@@ -124,7 +132,8 @@ class Measurer:
     def __init__(self, task: Task, *, weightable: bool = True) -> None:
         self.task = task = task.counted()
         self._wanted = frozenset(task.clips)
-        self._detections: dict[str, Sequence[Event]] = {}
+        self._waiting: dict[str, Sequence[Event]] = {}
+        self._hard: list[dict[str, F1Statistics]] = []
         self._highest: dict[str, NDArray[np.float64]] = {}
         self._frames: dict[str, int] = {}
         self._tables: dict[str, ScoreTable] = {}
@@ -152,7 +161,9 @@ class Measurer:
         if clip not in self._wanted:
             return
         self._psds.survey(clip, table)
-        self._detections[clip] = detections
+        self._waiting[clip] = detections
+        if len(self._waiting) == TOGETHER:
+            self._count_detections()
         self._frames[clip] = len(table)
         if self.task.settings.best:
             self._highest[clip] = table.values.max(axis=0)
@@ -180,10 +191,21 @@ class Measurer:
         task = self.task
         scenarios = zip(task.settings.scenarios, self._psds.finish(), strict=True)
         statistics: dict[str, Statistics] = dict(scenarios)
-        statistics |= _of_detections(self._detections, task)
+        self._count_detections()
+        for name in self._hard[0]:
+            statistics[name] = joined([part[name] for part in self._hard], task.clips)
         if task.settings.best:
             statistics |= self._best()
         return Measurement(task, statistics, task.notes)
+
+    def _count_detections(self) -> None:
+        """Count those that wait, so that they need not be kept."""
+        if self._waiting or not self._hard:
+            part = replace(
+                self.task, clips=tuple(self._waiting), truth=_only(self.task.truth, self._waiting)
+            )
+            self._hard.append(_of_detections(self._waiting, part))
+            self._waiting = {}
 
     def _best(self) -> dict[str, Statistics]:
         task = self.task
@@ -261,7 +283,7 @@ def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
         )
 
 
-def _of_detections(detections: Events, task: Task) -> dict[str, Statistics]:
+def _of_detections(detections: Events, task: Task) -> dict[str, F1Statistics]:
     given = _only(detections, task.clips), task.truth, task.labels
     return {
         "collar_f1": collar_statistics(*given, clips=task.clips, **COLLAR),
@@ -271,5 +293,5 @@ def _of_detections(detections: Events, task: Task) -> dict[str, Statistics]:
     }
 
 
-def _only(detections: Events, clips: Sequence[str]) -> dict[str, Sequence[Event]]:
+def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[Event]]:
     return {clip: detections.get(clip, ()) for clip in clips}

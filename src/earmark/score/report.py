@@ -163,6 +163,7 @@ def _told(
     task = runs[0].task
     notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
     measured = [measure(run.statistics) for run in runs]
+    notes += _astray(measured, ends)
     warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
     told = _identity(task)
     drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
@@ -180,6 +181,19 @@ def _coarse(run: Measurement) -> list[str]:
         return []
     many = "1 threshold" if run.thresholds == 1 else f"{run.thresholds} thresholds"
     return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
+
+
+def _astray(measured: Sequence[Measured], ends: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A warning where scores are outside of their intervals."""
+    found = []
+    for name, (low, high) in ends.items():
+        score = float(np.mean([one.values[name] for one in measured]))
+        if not low <= score <= high:
+            found.append(name)
+    return [
+        f"outside of their intervals: {', '.join(found)}. Classes with few events make resampled "
+        "clips unlike these; take the width, not the place"
+    ] * bool(found)
 
 
 def _identity(task: Task) -> dict[str, Any]:
