@@ -78,7 +78,7 @@ def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int)
     base = PostProcess.from_dict(bundle.postprocess)
 
     def fixed(settings: PostProcess) -> dict[str, Any]:
-        return brief(evaluate_scores(tables, evaluation, labels, settings, resamples=resamples))
+        return brief(evaluate_scores(tables, evaluation, settings, resamples=resamples))
 
     found: dict[str, Any] = {
         "clips": len(tables),

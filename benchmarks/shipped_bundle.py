@@ -53,7 +53,7 @@ def score(bundle: Path, data: Path) -> dict[str, Any]:
     evaluation = load_manifest(data).splits["test"]
     tables = score_clips(loaded.network, evaluation.clips)
     postprocess = PostProcess.from_dict(loaded.postprocess)
-    return evaluate_scores(tables, evaluation, loaded.spec.labels, postprocess, resamples=200)
+    return evaluate_scores(tables, evaluation, postprocess, resamples=200)
 
 
 def write_card(bundle: Path, results: dict[str, dict[str, Any]]) -> None:

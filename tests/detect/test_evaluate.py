@@ -100,7 +100,7 @@ def test_unreadable_clips_are_told_and_counted(clips: list[Path], tmp_path: Path
     events = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
     durations = {clips[2].name: SECONDS[2], "broken.wav": 10.0}
     evaluation = Evaluation("test", tuple(paths), events, durations)
-    metrics = evaluate_scores(tables, evaluation, ("a", "b"), PostProcess())
+    metrics = evaluate_scores(tables, evaluation, PostProcess())
     assert (metrics["clips"], metrics["of"]) == (1, 2)
     assert metrics["fingerprint"] != evaluation.fingerprint
     with pytest.raises(DataError, match="none of the clips of test can be read"):

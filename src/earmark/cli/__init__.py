@@ -18,6 +18,7 @@ from earmark.cli.pretrain import pretrain
 from earmark.cli.score import score
 from earmark.cli.synth import synth
 from earmark.cli.train import recipes, train
+from earmark.cli.tune import tune
 from earmark.core.errors import EarmarkError
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command("train")(train)
 app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)
 app.command("score")(score)
+app.command("tune")(tune)
 app.command("detect")(detect)
 app.command("import")(import_checkpoint)
 app.command("export")(export)

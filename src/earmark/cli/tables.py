@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from earmark.detect.scoring import System
+    from earmark.detect.tune import Tuning
 
 BY_CLASS = {
     "psds1": "PSDS1",
@@ -130,6 +131,69 @@ def comparison_table(
             style="bold" if clear else None,
         )
     table.caption = "bold: 0 is outside the interval. The same draws of clips for A and B."
+    return table
+
+
+def before_after_table(found: Tuning) -> Table:
+    """Figures before tuning and after it, cross-validated, with their intervals."""
+    before, after = found.untuned, found.cross_validated
+    folds = f"{len(found.folds)} folds" if found.folds else "not cross-validated"
+    table = Table(title=f"{found.method}, tuned for {found.objective}", title_justify="left")
+    table.add_column("metric", no_wrap=True)
+    table.add_column("before", justify="right")
+    table.add_column(f"tuned, {folds}", justify="right")
+    table.add_column("difference", justify="right")
+    for name in _metrics(before):
+        cells = [title_of(name), _figure(before, name)]
+        if after is None:
+            table.add_row(*cells, "–", "–")
+            continue
+        change = f"{after[name] - before[name]:+.3f}"
+        paired = found.difference.get(name)
+        clear = paired is not None and (paired["low"] > 0 or paired["high"] < 0)
+        if paired is not None:
+            change += f" [{paired['low']:+.3f}, {paired['high']:+.3f}]"
+        table.add_row(
+            *cells, _figure(after, name), escape(change), style="bold" if clear else None
+        )  # fmt: skip
+    return table
+
+
+def _figure(report: Mapping[str, Any], name: str) -> str:
+    interval = report["intervals"].get(name)
+    text = f"{report[name]:.3f}"
+    return escape(text if interval is None else f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]")
+
+
+def variants_table(report: Mapping[str, Any], name: str) -> Table:
+    """The same scores with other post-processing."""
+    metrics = [metric for metric in BY_CLASS if metric in report]
+    table = Table(title="post-processing", title_justify="left")
+    table.add_column("")
+    for metric in metrics:
+        table.add_column(BY_CLASS[metric], justify="right")
+    table.add_row(name, *(_three(report[metric]) for metric in metrics), style="bold")
+    for other, found in report["variants"].items():
+        table.add_row(escape(other), *(_three(found[metric]) for metric in metrics))
+    return table
+
+
+def choices_table(found: Tuning) -> Table:
+    """What was chosen for each class on all clips."""
+    boxes = found.method == "csebb"
+    table = Table(title="chosen on all clips", title_justify="left")
+    table.add_column("class", overflow="fold")
+    for heading in ("events", *(("step s", "merge") if boxes else ("median s",)), "threshold"):
+        table.add_column(heading, justify="right")
+    for one in found.classes:
+        setting = one.setting
+        if isinstance(setting, float):
+            cells = [f"{setting:g}"]
+        else:
+            limits = {"abs": setting.absolute, "rel": setting.relative}
+            merge = " ".join(f"{key} {v:g}" for key, v in limits.items() if v != float("inf"))
+            cells = [f"{setting.step_seconds:g}", merge or "all"]
+        table.add_row(escape(one.label), str(one.events), *cells, f"{one.threshold:.3f}")
     return table
 
 

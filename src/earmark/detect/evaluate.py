@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from earmark.core.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.events import events_by_clip
 from earmark.core.scores import ScoreTable
 from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Evaluation
 from earmark.detect.network import call_network, spec_of
-from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from earmark.detect.postprocess import PostProcess
 from earmark.detect.sliding import sliding_scores
-from earmark.score.report import metrics_dict
+from earmark.detect.splits import classes_of, split_task
+from earmark.detect.systems import Preparation, measure_system
+from earmark.score.report import report
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network
@@ -118,7 +119,6 @@ def _grid(spec: NetworkSpec) -> FrameGrid:
 def evaluate_scores(
     tables: Mapping[str, ScoreTable],
     evaluation: Evaluation,
-    labels: Iterable[str],
     postprocess: PostProcess,
     *,
     resamples: int = 0,
@@ -129,7 +129,6 @@ def evaluate_scores(
         tables: By clip id.
         evaluation: The split they were made on. Its clips without a table count as listed, and
             change the fingerprint.
-        labels: Classes of the tables.
         postprocess: Median lengths and thresholds.
         resamples: Draws for 95 % intervals over clips; 0 makes none.
 
@@ -141,24 +140,11 @@ def evaluate_scores(
             f"none of the clips of {evaluation.name} can be read",
             mend="`earmark doctor` tells what is wrong with each of them",
         )
-    evaluation = evaluation.only(tables)
-    filtered = {clip: filter_table(table, postprocess) for clip, table in tables.items()}
-    detections = {
-        clip: [event[:3] for event in scores_to_events(table, postprocess)]
-        for clip, table in tables.items()
-    }
-    truth = events_by_clip(evaluation.events)
-    durations = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
-    return metrics_dict(
-        filtered,
-        detections,
-        {clip: truth.get(clip, []) for clip in tables},
-        {clip: durations[clip] for clip in tables},
-        tuple(labels),
-        of=evaluation.listed,
-        fingerprint=evaluation.fingerprint,
-        resamples=resamples,
-    )
+    preparation = Preparation(classes_of(evaluation), postprocess)
+    measured = preparation.named(next(iter(tables.values()))).labels
+    task = split_task(evaluation, tables, measured)
+    found = measure_system(tables, preparation, task, weightable=resamples > 0)
+    return report([found], resamples=resamples)
 
 
 def evaluate_network(
@@ -177,4 +163,4 @@ def evaluate_network(
         progress=progress,
         on_unreadable=warn_unreadable,
     )
-    return evaluate_scores(tables, evaluation, spec_of(network).labels, postprocess)
+    return evaluate_scores(tables, evaluation, postprocess)

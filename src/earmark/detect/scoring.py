@@ -19,6 +19,7 @@ from earmark.score.files import (
     ScoreFolder,
     Truth,
     is_score_folder,
+    read_all,
     read_detections,
     read_seconds,
     read_truth,
@@ -134,7 +135,7 @@ class Scoring:
         keep = fits_in_memory(files)
         if keep:
             with self.bar(f"reading {folder}") as progress:
-                files = _read(files, progress)
+                files = read_all(files, progress)
             common_labels(files.items())
         labels = self.classes.table(next(iter(files.values()))).labels
         durations, notes = self.durations, []
@@ -233,13 +234,3 @@ class Scoring:
         for clip in measurer.order():
             measurer.count(clip, tables[clip])
         return measurer.finish()
-
-
-def _read(tables: Mapping[str, ScoreTable], progress: Progress | None) -> dict[str, ScoreTable]:
-    """All tables at once."""
-    found = {}
-    for number, clip in enumerate(tables, start=1):
-        found[clip] = tables[clip]
-        if progress is not None:
-            progress(number, len(tables))
-    return found

@@ -444,3 +444,24 @@ def _short(settings: Mapping[str, Choice]) -> Any:
     """One setting if all classes have the same, otherwise one for each."""
     values = list(settings.values())
     return values[0] if all(value == values[0] for value in values) else dict(settings)
+
+
+def preferred(results: Sequence[Tuning]) -> Tuning:
+    """The result with the best cross-validated figure of its objective (of both, their sum).
+
+    Of equally good ones the first is taken. Chosen by it, the figure is a little too good.
+
+    Raises:
+        ConfigError: If a result has no cross-validated figures.
+    """
+
+    def figure(found: Tuning) -> float:
+        if found.cross_validated is None:
+            raise ConfigError(
+                "only cross-validated figures can tell which method is better",
+                mend="Give 2 folds or more",
+            )
+        names = ("psds1", "collar_f1") if found.objective == "both" else (found.objective,)
+        return round(sum(float(found.cross_validated[x]) for x in names), FIGURE_DECIMALS)
+
+    return max(results, key=figure)

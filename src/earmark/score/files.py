@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +157,18 @@ class ScoreFolder(Mapping[str, ScoreTable]):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+
+def read_all(
+    tables: Mapping[str, ScoreTable], progress: Callable[[int, int], None] | None = None
+) -> dict[str, ScoreTable]:
+    """All tables at once; ``progress`` is called with tables read and tables in all."""
+    found = {}
+    for number, clip in enumerate(tables, start=1):
+        found[clip] = tables[clip]
+        if progress is not None:
+            progress(number, len(tables))
+    return found
 
 
 def is_score_folder(path: str | Path) -> bool:

@@ -364,5 +364,4 @@ def shared_evaluation(
         tables = shared_scores(fabric, network, evaluation.clips)
     finally:
         network.train(training)
-    labels: tuple[str, ...] = network.spec.labels  # type: ignore[union-attr, assignment]
-    return agree(fabric, lambda: evaluate_scores(tables, evaluation, labels, postprocess))
+    return agree(fabric, lambda: evaluate_scores(tables, evaluation, postprocess))

@@ -1,0 +1,176 @@
+"""A bundle with tuned post-processing: the settings, how they came about, and what they are worth.
+
+``postprocess.yaml`` gets the settings, ``tuning.json`` what was tried on which clips and the
+settings there were before, ``README.md`` a section with the cross-validated figures.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark import __version__
+from earmark.core.errors import BundleError
+from earmark.core.files import write_text
+from earmark.detect.postprocess import PostProcess
+from earmark.detect.tune import Tuning
+from earmark.detect.tuning_record import FORMAT, RECORD
+from earmark.model.bundle import FILES, find_bundle, save_postprocess
+
+HEADING = "## Tuned post-processing"
+LICENCE = "## Licence"
+SHOWN = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a tuning came from.
+
+    Args:
+        clips: The clips in words: "validation", or the name of a table.
+        command: The command line.
+    """
+
+    clips: str
+    command: str
+
+
+def check_destination(name: str | Path, out: Path | None) -> None:
+    """Tell before the work is done that a bundle is not to be changed, or a copy cannot be made.
+
+    Args:
+        name: A bundle by folder, shipped name or Hub id.
+        out: Folder for a copy.
+
+    Raises:
+        BundleError: If it is so.
+    """
+    if Path(name).is_file():
+        raise BundleError(
+            "is no bundle", where=name, mend="Tune the bundle, and export it again afterwards"
+        )
+    if out is None and not Path(name).is_dir():
+        raise BundleError(
+            "is no folder of yours and is not changed", where=name, mend="Copy it: --out FOLDER"
+        )
+    if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+        raise BundleError("is there already", where=out, mend="Give the copy a new folder")
+
+
+def writable_bundle(name: str | Path, out: Path | None) -> Path:
+    """The folder that tuned settings go to: the bundle's own, or a copy of it that is made.
+
+    Arguments and errors as of `check_destination`.
+    """
+    check_destination(name, out)
+    folder = find_bundle(name)
+    if out is None:
+        return folder
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for file in (*FILES, RECORD):
+            if (folder / file).is_file():
+                shutil.copyfile(folder / file, out / file)
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror})", where=out) from None
+    return out
+
+
+def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: Origin) -> None:
+    """Give a bundle tuned settings; each file appears whole or not at all, the settings last.
+
+    Args:
+        folder: The bundle.
+        tuning: The result.
+        before: Settings there were before.
+        origin: Where it came from.
+
+    Raises:
+        BundleError: If the folder is no bundle or cannot be written.
+    """
+    record = {
+        "format": FORMAT,
+        "earmark": __version__,
+        "command": origin.command,
+        "clips": origin.clips,
+        "before": before.to_dict(),
+        **tuning.to_dict(),
+    }
+    card = folder / "README.md"
+    try:
+        text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_text(card, with_section(text, tuning_section(tuning, origin)))
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror})", where=folder) from None
+    save_postprocess(folder, tuning.postprocess.to_dict())
+
+
+def with_section(card: str, section: str) -> str:
+    """A model card with the section, in the place of an older one or before the licence."""
+    parts = [part for part in _sections(card) if not part.startswith(HEADING)]
+    place = next(
+        (number for number, part in enumerate(parts) if part.startswith(LICENCE)), len(parts)
+    )
+    parts.insert(place, section)
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def _sections(card: str) -> list[str]:
+    """A card cut before every heading of the second level."""
+    parts: list[list[str]] = [[]]
+    for line in card.splitlines():
+        if line.startswith("## "):
+            parts.append([])
+        parts[-1].append(line)
+    return ["\n".join(part) for part in parts]
+
+
+def tuning_section(tuning: Tuning, origin: Origin) -> str:
+    """What a model card says of a tuning."""
+    before, after = tuning.untuned, tuning.cross_validated
+    how = "cSEBB" if tuning.method == "csebb" else "Median filters"
+    lines = [
+        HEADING,
+        f"{how}, tuned for `{tuning.objective}` on {before['clips']} of {before['of']} clips of "
+        f"{origin.clips}, fingerprint `{before['fingerprint']}` (earmark {__version__}):",
+        f"    {origin.command}",
+    ]
+    if after is None:
+        lines.append("Not cross-validated: nobody knows what it gives on other clips.")
+    else:
+        lines += [
+            f"Every clip with settings chosen without it ({len(tuning.folds)} folds); brackets are "
+            "95 % of resampled clips:"
+            if before["intervals"]
+            else f"Every clip with settings chosen without it ({len(tuning.folds)} folds):",
+            "\n".join(_rows(tuning)),
+        ]
+    lines.append(f"Settings before, and all choices by class, are in `{RECORD}`.")
+    return "\n\n".join(lines)
+
+
+def _rows(tuning: Tuning) -> list[str]:
+    after = tuning.cross_validated or {}
+    rows = ["| | before | tuned | difference |", "|---|---|---|---|"]
+    for name in SHOWN:
+        if name not in after:
+            continue
+        change = f"{after[name] - tuning.untuned[name]:+.3f}"
+        if name in tuning.difference:
+            found = tuning.difference[name]
+            change += f" [{found['low']:+.3f}, {found['high']:+.3f}]"
+        rows.append(
+            f"| {name} | {_figure(tuning.untuned, name)} | {_figure(after, name)} | {change} |"
+        )
+    return rows
+
+
+def _figure(report: Mapping[str, Any], name: str) -> str:
+    interval = report["intervals"].get(name)
+    text = f"{report[name]:.3f}"
+    return text if interval is None else f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]"
