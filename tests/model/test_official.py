@@ -485,6 +485,37 @@ def test_networks_we_cannot_express_are_refused_with_the_reason(tmp_path: Path) 
         (tmp_path / "file.ckpt").unlink()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rnn.rnn.weight_hh_l0": torch.ones(())},
+        {"dense.weight": torch.ones(())},
+        {"cnn.cnn.conv0.weight": torch.ones(3)},
+        {"cat_tf.weight": torch.ones(())},
+        {"atst_frame.atst.pos_embed": torch.ones(2)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_absurd_shapes_are_one_clear_line(tmp_path: Path, change: dict[str, Tensor]) -> None:
+    own = files.atst_sed()["sed_teacher"] | change
+    refused({"sed_teacher": own}, tmp_path, "make no sense|does not match completely")
+
+
+def test_absurd_settings_are_one_clear_line(tmp_path: Path) -> None:
+    for settings, words in (
+        ({"net": {"pooling": [1] * 7}}, "make no sense"),
+        ({"earmark": {"postprocess": {"threshold": torch.ones(1)}}}, "more than plain values"),
+        ({"labels": ["a"] * 10}, "10 classes; 1 different names"),
+        ({"labels": ["a\nb", *"cdefghijk"]}, "a line break"),
+    ):
+        refused(files.atst_sed(hyper_parameters=settings), tmp_path, words)
+        (tmp_path / "file.ckpt").unlink()
+    odd = files.atst_sed(hyper_parameters={"training": {"median_window": ["x"] * 10}})
+    import_checkpoint(write(odd, tmp_path / "file.ckpt"), tmp_path / "out")
+    medians = load_bundle(tmp_path / "out").postprocess["median_seconds"]
+    assert medians["Blender"] == pytest.approx(1.28)
+
+
 def test_two_copies_that_differ_are_told(tmp_path: Path) -> None:
     content = files.atst_sed()
     changed = content["state_dict"]["sed_teacher.dense.bias"] + 1

@@ -10,6 +10,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
+from earmark.core.errors import BundleError
+
 
 def write_folder(
     folder: str | Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
@@ -21,8 +23,21 @@ def write_folder(
         weights: Name of the safetensors file.
         tensors: Its content.
         texts: Content of the other files by name.
+
+    Raises:
+        BundleError: The folder cannot be written.
     """
     folder = Path(folder)
+    try:
+        _write(folder, weights, tensors, texts)
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror})", where=folder) from None
+    return folder
+
+
+def _write(
+    folder: Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         draft = Path(temporary)
@@ -34,7 +49,6 @@ def write_folder(
         for name in (weights, *texts):
             (draft / name).chmod(mode)  # safetensors writes files only their owner may read
             (draft / name).replace(folder / name)
-    return folder
 
 
 def folder_fingerprint(folder: Path, names: Iterable[str]) -> str:

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from yaml import YAMLError
 
 from earmark import __version__
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
+from earmark.core.rows import check_label
 from earmark.core.timeline import FrameGrid
 from earmark.features.frontend import LogMel
 from earmark.model.atst import ENCODER_SIZES
@@ -24,7 +27,7 @@ from earmark.model.bundle import is_bundle, load_bundle, save_bundle
 from earmark.model.encoder_file import Encoder, is_encoder, load_encoder, save_encoder
 from earmark.model.published.classes import DEFAULT_MEDIAN, MEDIANS
 from earmark.model.published.encoders import FoundEncoder, find_encoder
-from earmark.model.published.file import CheckpointFile, read_checkpoint
+from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, read_checkpoint
 from earmark.model.published.networks import ATST_SED, FoundNetworks, find_networks
 from earmark.model.published.write import ssl_checkpoint, v1_checkpoint, write_checkpoint
 from earmark.model.sed import SedNetwork
@@ -84,6 +87,7 @@ def import_checkpoint(
     Raises:
         BundleError: The file is unsafe, damaged, unknown, not whole, or not to be expressed; or
             ``out`` is not empty.
+        LabelError: A class has a name that no file can hold.
     """
     path = Path(checkpoint)
     if path.is_dir():
@@ -96,12 +100,25 @@ def import_checkpoint(
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
         raise BundleError("is not empty", where=out, mend="Choose a new folder")
     file = read_checkpoint(path)
-    networks = find_networks(file, which)
-    if networks is not None:
-        return _import_networks(file, networks, Path(out), db_clamp, labels, command)
+    found = _recognised(file, which)
+    if isinstance(found, FoundNetworks):
+        return _import_networks(file, found, Path(out), db_clamp, labels, command)
     if labels is not None:
         raise BundleError("has no classes to name", where=path, mend="Leave out --labels")
-    return _import_encoder(file, find_encoder(file, which), Path(out), db_clamp, command)
+    return _import_encoder(file, found, Path(out), db_clamp, command)
+
+
+def _recognised(file: CheckpointFile, which: str | None) -> FoundNetworks | FoundEncoder:
+    """What the file holds; tensors of absurd shapes and settings of absurd values are its fault."""
+    try:
+        return find_networks(file, which) or find_encoder(file, which)
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise BundleError(
+            f"has tensors or settings that make no sense ({reason})",
+            where=file.path,
+            mend=KNOWN_LAYOUTS,
+        ) from None
 
 
 def _import_networks(
@@ -116,9 +133,8 @@ def _import_networks(
     if db_clamp != "layout" and settings.encoder is not None:
         settings = settings.model_copy(update={"encoder": _clamped(settings.encoder, db_clamp)})
     names = _labels(file, found, labels)
-    ours = file.settings.get("earmark")
-    postprocess = ours.get("postprocess") if isinstance(ours, Mapping) else None
-    if not isinstance(postprocess, Mapping):
+    postprocess = _stored_postprocess(file)
+    if postprocess is None:
         postprocess = {"median_seconds": _medians(file, names, settings), "threshold": 0.5}
     about = _about(file) | {"encoder": _size_of(settings.encoder), "classes": ", ".join(names)}
     for role, tensors in found.weights.items():
@@ -168,14 +184,30 @@ def _labels(
     else:
         known = {len(known): known for known in MEDIANS}
         names = known.get(found.classes, ())
-    if len(names) != found.classes or len(set(names)) != len(names):
-        what = f"{len(names)} different names were given" if given else "does not name them"
+    different = set(names)
+    if len(names) != found.classes or len(different) != len(names):
+        what = "does not name them" if not names else f"{len(different)} different names were given"
         raise BundleError(
             f"has {found.classes} classes; {what}",
             where=file.path,
             mend="Give --labels FILE with one class a line, in index order",
         )
-    return names
+    return tuple(check_label(name, file.path) for name in names)
+
+
+def _stored_postprocess(file: CheckpointFile) -> dict[str, Any] | None:
+    """The post-processing that our own export noted; None without."""
+    ours = file.settings.get("earmark")
+    stored = ours.get("postprocess") if isinstance(ours, Mapping) else None
+    if not isinstance(stored, Mapping):
+        return None
+    try:
+        dump_yaml(stored)
+    except YAMLError:
+        raise BundleError(
+            "hyper_parameters.earmark.postprocess holds more than plain values", where=file.path
+        ) from None
+    return dict(stored)
 
 
 def _medians(
@@ -187,12 +219,12 @@ def _medians(
     frames = file.settings.get("median_window") if frames is None else frames
     if isinstance(frames, int):
         frames = [frames] * len(labels)
-    if not isinstance(frames, list | tuple) or len(frames) != len(labels):
+    if not isinstance(frames, list | tuple) or not all(isinstance(f, int) for f in frames):
+        frames = ()
+    if len(frames) != len(labels):
         frames = MEDIANS.get(tuple(labels), (DEFAULT_MEDIAN,) * len(labels))
     frame = FrameGrid(settings.frame_hop).seconds
-    return {
-        label: round(int(length) * frame, 6) for label, length in zip(labels, frames, strict=True)
-    }
+    return {label: round(length * frame, 6) for label, length in zip(labels, frames, strict=True)}
 
 
 def _import_encoder(

@@ -111,7 +111,7 @@ class Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.epoch = state["step"], state["epoch"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.origin = state["origin"]
+        self.origin = state.get("origin", "")
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ def find_encoder(file: CheckpointFile, which: str | None = None) -> FoundEncoder
     rest = [name for name in file.tensors if name not in taken]
     if left := [name for name in rest if not name.startswith(layout.beside)]:
         raise incomplete(label, file.path, left=left)
+    beside = {name: len(tensors) for name, tensors in file.networks.items()}
     return FoundEncoder(
         title,
         layout.prefix,
@@ -153,7 +154,7 @@ def find_encoder(file: CheckpointFile, which: str | None = None) -> FoundEncoder
         as_float32(own),
         projector,
         predictor,
-        count((*rest, *unused), (*layout.beside, *unused)),
+        count((*rest, *unused), (*layout.beside, *unused)) | beside,
         tuple(notes),
     )
 

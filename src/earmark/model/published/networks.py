@@ -224,10 +224,12 @@ def _cpjku_as_v1(tensors: Tensors, file: CheckpointFile) -> tuple[Tensors, list[
     Where the head W h + b stands between the encoder and the pooling, cat_tf is
     A·cnn + B·pool(W h + b) + c. Pooling takes means, so this is A·cnn + (B W)·pool(h) + (B b + c).
     """
-    if any(name.startswith("pool_conv.") for name in tensors):
+    told = file.settings.get("t4_wrapper")
+    pooling = told.get("embed_pool", "aap") if isinstance(told, Mapping) else "aap"
+    if pooling != "aap" or any(name.startswith("pool_conv.") for name in tensors):
+        how = "a convolution (pool_conv)" if pooling == "aap" else f"embed_pool {pooling!r}"
         raise BundleError(
-            "pools tokens by a convolution (pool_conv), which our network does not have",
-            where=file.path,
+            f"pools tokens by {how}, which our network does not have", where=file.path
         )
     prefixes = ("as_model.model.atst.", "as_model.atst.")
     prefix = next((p for p in prefixes if any(n.startswith(p) for n in tensors)), None)

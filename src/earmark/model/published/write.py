@@ -78,11 +78,19 @@ def ssl_checkpoint(encoder: Encoder, size: str) -> dict[str, Any]:
 
 
 def write_checkpoint(checkpoint: Mapping[str, Any], out: Path) -> None:
-    """Write a ``torch.save`` file, whole or not at all."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    """Write a ``torch.save`` file, whole or not at all.
+
+    Raises:
+        BundleError: It cannot be written.
+    """
     draft = out.with_name(f"{out.name}.part")
-    torch.save(dict(checkpoint), draft)
-    draft.replace(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as file:  # where it fails, PyTorch's own errors tell less
+            torch.save(dict(checkpoint), file)
+        draft.replace(out)
+    except OSError as error:
+        raise BundleError(f"cannot be written ({error.strerror})", where=out) from None
 
 
 def differences(settings: NetworkSettings) -> list[str]:
