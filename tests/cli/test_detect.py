@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,17 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
-from earmark.cli.detect import detect, file_names, shown_names
+from earmark.cli.detect import detect
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import EarmarkError
 from earmark.core.events import read_events
+from earmark.deliver.recordings import file_names, shown_names
 from earmark.detect.detector import Detector
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 
 RATE = 16_000
+TABLES = {"events.tsv", "recordings.tsv", "detect.jsonl"}
 SMALL = {
     "channels": (4, 4, 4),
     "kernels": (3, 3, 3),
@@ -79,7 +80,7 @@ def test_one_recording_in_all_formats(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     stem = "my kitchen"
     expected = {f"{stem}.tsv", f"{stem}.json", f"{stem}.txt", f"{stem}.png"}
-    assert files(tmp_path / "out") == expected | {"events.tsv", "detect.jsonl"}
+    assert files(tmp_path / "out") == expected | TABLES | {"events.json"}
     detector = Detector.from_pretrained(bundle)
     detector.postprocess = detector.postprocess.with_threshold(0.4)
     events = detector.detect(path).events
@@ -100,8 +101,8 @@ def test_a_corrupt_file_stops_nothing(bundle: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert "1a.wav" in done.stderr
     assert "1 failed" in done.output
-    expected = {f"{p.stem}.json" for p in good} | {"events.tsv", "detect.jsonl"}
-    assert files(tmp_path / "out") == expected
+    expected = {f"{p.stem}.json" for p in good} | TABLES | {"events.json"}
+    assert files(tmp_path / "out") == expected | {"failures.tsv"}
     sound(bad, seed=9)
     again = run(bundle, tmp_path / "in", "--out", tmp_path / "out", "--format", "json")
     assert again.exit_code == 0
@@ -113,7 +114,8 @@ def test_a_corrupt_file_stops_nothing(bundle: Path, tmp_path: Path) -> None:
 def test_what_is_done_is_not_done_again(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = [sound(tmp_path / "in" / f"{n}.wav", seed=n) for n in range(3)]
+    for n in range(3):
+        sound(tmp_path / "in" / f"{n}.wav", seed=n)
     worked: list[str] = []
     original = Detector.detect
 
@@ -127,38 +129,23 @@ def test_what_is_done_is_not_done_again(
     def work(*options: Any) -> list[str]:
         worked.clear()
         assert run(bundle, tmp_path / "in", "--out", out, *options).exit_code == 0
-        return list(worked)
+        return sorted(worked)
 
-    assert work() == ["0.wav", "1.wav", "2.wav"]
+    all_of_them = ["0.wav", "1.wav", "2.wav"]
+    assert work() == all_of_them
     combined = (out / "events.tsv").read_bytes()
     assert work() == []
     assert (out / "events.tsv").read_bytes() == combined
-    (out / "1.json").unlink()
-    assert work() == ["1.wav"]
-    os.utime(paths[2], ns=(1, 1))
-    assert work() == ["2.wav"]
-    assert work("--batch-size", 3) == []
-    assert work("--threshold", "0.45") == ["0.wav", "1.wav", "2.wav"]
-    assert work("--threshold", "0.45", "--hop-seconds", "2") == ["0.wav", "1.wav", "2.wav"]
-    assert work() == ["0.wav", "1.wav", "2.wav"]
+    assert work("--batch-size", 3, "--threads", 1, "--format", "elan,csv") == []
+    assert work("--threshold", "0.45") == all_of_them
+    assert work("--threshold", "0.45", "--hop-seconds", "2") == all_of_them
+    assert work("--threshold", "0.45", "--hop-seconds", "2", "--channels", "first") == all_of_them
+    assert work() == all_of_them
+    assert work("--fresh") == all_of_them
     assert (out / "events.tsv").read_bytes() == combined
-
-
-def test_a_torn_journal_costs_one_recording(bundle: Path, tmp_path: Path) -> None:
-    for n in range(3):
-        sound(tmp_path / "in" / f"{n}.wav", seed=n)
-    out = tmp_path / "out"
-    assert run(bundle, tmp_path / "in", "--out", out).exit_code == 0
-    combined, journal = (out / "events.tsv").read_bytes(), out / "detect.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-40])
-    again = run(bundle, tmp_path / "in", "--out", out)
-    assert again.exit_code == 0
-    assert "2 of them done before" in again.output
-    assert (out / "events.tsv").read_bytes() == combined
-    assert "3 of them done before" in run(bundle, tmp_path / "in", "--out", out).output
-    lines = journal.read_text().splitlines()
-    assert sum(line.startswith("{") and line.endswith("}") for line in lines) == 3
-    assert json.loads(lines[-1])["name"] == "2"
+    assert (out / "scores").exists() is False
+    assert work("--scores", "tsv,npz") == all_of_them
+    assert {path.name for path in (out / "scores").iterdir()} >= {"0.tsv", "2.npz"}
 
 
 def test_equal_names_do_not_overwrite_one_another(bundle: Path, tmp_path: Path) -> None:
@@ -168,7 +155,7 @@ def test_equal_names_do_not_overwrite_one_another(bundle: Path, tmp_path: Path) 
     out = tmp_path / "out"
     arguments = (first, second.parent, "--out", out, "--format", "tsv", "--threshold", "0.3")
     assert run(bundle, *arguments).exit_code == 0
-    made = files(out) - {"events.tsv", "detect.jsonl"}
+    made = files(out) - TABLES
     assert made == {"monday__x.wav.tsv", "sunday__x.wav.tsv", "x.flac.tsv"}
     combined = pd.read_csv(out / "events.tsv", sep="\t")
     assert set(combined.filename) == {"monday/x.wav", "sunday/x.wav", "x.flac"}
@@ -210,6 +197,10 @@ def test_names_are_unique_and_kept() -> None:
         (["a.wav", "--format", "tsv,docx"], "docx"),
         (["a.wav", "--format", ","], "format"),
         (["a.wav", "--threshold", "1.5"], "threshold"),
+        (["a.wav", "--scores", "tsv,hdf5"], "hdf5"),
+        (["a.wav", "--channels", "left"], "channels"),
+        (["a.wav", "--device", "gpu"], "device"),
+        (["*.flac"], "no recordings match"),
         (["a.wav", "--hop-seconds", "30"], "hop"),
     ],
 )
@@ -235,7 +226,7 @@ def test_a_long_table_is_trimmed(bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(bundle, path, "--out", out, "--no-plot").exit_code == 0
     record = json.loads((out / "detect.jsonl").read_text())
-    record["events"] = [[n, n + 0.5, "Cat", 0.75] for n in range(500)]
+    record["tracks"][0]["events"] = [[n, n + 0.5, "Cat", 0.75] for n in range(500)]
     (out / "detect.jsonl").write_text(json.dumps(record) + "\n")
     done = run(bundle, path, "--out", out, "--no-plot")
     assert "500 events" in done.output

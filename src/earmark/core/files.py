@@ -12,6 +12,7 @@ from typing import Any
 
 from earmark.core.errors import LabelError
 
+DRAFT = ".draft-"
 _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -79,16 +80,22 @@ def _without_mark(content: bytes) -> str:
     return "utf-8"
 
 
+def remove_drafts(folder: str | Path) -> None:
+    """Remove what `write_whole` left in a folder when a process was killed."""
+    for draft in Path(folder).glob(f"{DRAFT}*"):
+        draft.unlink(missing_ok=True)
+
+
 def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
     """Let a file appear whole or not at all, even if the machine stops.
 
     Args:
         path: The file; its folder is made. A file that is there is replaced.
-        write: Writes a draft, whose name ends like the file's.
+        write: Writes a draft, whose name ends like the file's. Each process has its own.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".draft.{path.name}")
+    draft = path.with_name(f"{DRAFT}{os.getpid()}.{path.name}")
     try:
         write(draft)
         with draft.open("rb+") as file:

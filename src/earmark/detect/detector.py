@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from earmark.core.audio import AudioSource, audio_info, read_blocks
 from earmark.core.errors import ConfigError, LabelError
-from earmark.core.parallel import available_cores
 from earmark.core.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.loading import load_trained
-from earmark.detect.network import as_scorer, spec_of, suitable_batch
+from earmark.detect.network import as_scorer, spec_of, suitable_batch, suitable_threads
 from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
 from earmark.detect.sliding import Progress, sliding_scores
 from earmark.detect.windows import plan_windows
@@ -75,8 +74,8 @@ class Detector:
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
         channels: Of recordings with several: ``mean`` of all, ``first``, or the number of one, the
             first being 1. Each by itself: `detect_channels`.
-        threads: Batches of windows scored at the same time, each on one core; as many as there are
-            cores when None. Scores do not depend on it.
+        threads: Batches of windows scored at the same time, each on one core; what suits the
+            device, on a CPU as many as there are cores, when None. Scores do not depend on it.
         path: Where the network came from, if from a bundle.
         fingerprint: What identifies that bundle's content.
 
@@ -111,7 +110,7 @@ class Detector:
         self.hop_seconds = hop_seconds
         self.weighting = weighting
         self.channel = channel_number(channels)
-        self.threads = available_cores() if threads is None else threads
+        self.threads = suitable_threads(as_scorer(network)) if threads is None else threads
         self._batch_size = batch_size
 
     @classmethod

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError
+from earmark.core.parallel import available_cores
 from earmark.core.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 class WindowScorer(Protocol):
     """Scores windows of audio: NumPy in, NumPy out. Several threads may call it at once.
 
-    Two further methods are optional: ``one_thread_each()``, for one whose runtime would use several
-    cores for a call, and ``batch_size()``; see the functions below.
+    Further methods are optional: ``one_thread_each()``, for one whose runtime would use several
+    cores for a call, ``batch_size()`` and ``threads()``; see the functions below.
     """
 
     @property
@@ -102,6 +103,12 @@ def suitable_batch(scorer: WindowScorer) -> int:
     """Windows per call that suit what a scorer runs on: what its ``batch_size()`` says, if any."""
     own = getattr(scorer, "batch_size", None)
     return BATCH_SIZE if own is None else int(own())
+
+
+def suitable_threads(scorer: WindowScorer) -> int:
+    """Batches at a time that suit what a scorer runs on: its ``threads()``, or every core."""
+    own = getattr(scorer, "threads", None)
+    return available_cores() if own is None else int(own())
 
 
 def call_network(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from earmark.core.errors import ConfigError
+from earmark.core.parallel import available_cores
 from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid
 from earmark.detect.network import spec_of
@@ -104,6 +105,10 @@ class TorchScorer:
         used = max(1, torch.cuda.max_memory_allocated(self.device) - before)
         free = torch.cuda.mem_get_info(self.device)[0]
         return max(1, min(MOST_WINDOWS, free // 2 // used))
+
+    def threads(self) -> int:
+        """Batches at a time: one for each core; on a GPU two, so that it never waits."""
+        return available_cores() if self.device.type == "cpu" else 2
 
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]

@@ -1,0 +1,422 @@
+"""Many recordings, one after the other and side by side, so that nothing done is ever lost.
+
+Each recording's files appear whole or not at all, and only then is it entered in the journal. A
+recording that cannot be read, or whose process dies, is told at the end and stops no other. What is
+written does not depend on the number of threads or processes, nor on how often the run stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from earmark import __version__
+from earmark.core.errors import EarmarkError
+from earmark.core.files import remove_drafts
+from earmark.deliver.journal import Journal, Known, Record, Track, digest_of
+from earmark.deliver.outputs import SCORES, Outputs, write_tables
+from earmark.deliver.processes import Died, in_processes
+from earmark.deliver.recordings import file_names, readable
+from earmark.detect.detector import Detector, Result
+
+JOURNAL = "detect.jsonl"
+_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """What to detect with, in a form that travels to other processes.
+
+    Attributes:
+        bundle: A shipped bundle, a folder, or a Hub id.
+        threshold: Instead of the bundle's own.
+        channels: ``mean``, ``first``, a channel's number, or ``each``.
+        options: Further settings of `Detector.from_pretrained`.
+    """
+
+    bundle: str
+    threshold: float | None = None
+    channels: str = "mean"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self, threads: int | None = None) -> Detector:
+        """Loads the detector.
+
+        Args:
+            threads: Of its process; what suits the device when None.
+
+        Raises:
+            EarmarkError: If it cannot be loaded.
+        """
+        channels = "mean" if self.channels == "each" else self.channels
+        detector = Detector.from_pretrained(
+            self.bundle, channels=channels, threads=threads, **self.options
+        )
+        if self.threshold is not None:
+            detector.postprocess = detector.postprocess.with_threshold(self.threshold)
+        return detector
+
+    def key(self, detector: Detector) -> str:
+        """What decides a recording's events beside its content, as 16 hexadecimal digits."""
+        settings = [
+            __version__,
+            detector.fingerprint,
+            detector.labels,
+            detector.postprocess.to_dict(),
+            detector.hop_seconds,
+            detector.weighting,
+            self.channels,
+        ]
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made of every recording."""
+
+    detector: DetectorSettings
+    outputs: Outputs
+    key: str
+    threads: int  # of each process
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recording of a batch.
+
+    Attributes:
+        path: Full path.
+        name: What its files are called, without extension.
+        known: What an earlier run found in it, if that is known.
+        moved: Whether that was under another path.
+    """
+
+    path: Path
+    name: str
+    known: Record | None = None
+    moved: bool = False
+
+    def is_done(self, outputs: Outputs) -> bool:
+        """Whether nothing is left to do."""
+        if self.known is None or self.moved:
+            return False
+        return outputs.all_there(self.name, self.known.tracks)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a recording: a record, or the reason why there is none."""
+
+    record: Record | None
+    reason: str = ""
+    fatal: bool = False  # nothing else can be written either
+
+
+class Watcher(Protocol):
+    """Told how a batch goes, by several threads."""
+
+    def planned(self, waiting: int, before: int) -> None:
+        """So many recordings are to be done; so many were done before."""
+
+    def progress(self, path: Path, frames: int, total: int) -> None:
+        """So many frames of a recording are scored."""
+
+    def finished(self, path: Path, reason: str) -> None:
+        """A recording is done, or failed for a reason."""
+
+
+class Unwatched:
+    """A `Watcher` that does nothing."""
+
+    def planned(self, waiting: int, before: int) -> None:
+        """Does nothing."""
+
+    def progress(self, path: Path, frames: int, total: int) -> None:
+        """Does nothing."""
+
+    def finished(self, path: Path, reason: str) -> None:
+        """Does nothing."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a batch.
+
+    Attributes:
+        records: Of the recordings that are done, in the order given.
+        failures: Recording → reason.
+        before: How many were done before.
+    """
+
+    records: tuple[Record, ...]
+    failures: dict[Path, str]
+    before: int
+
+
+def run_batch(
+    recordings: Sequence[Path],
+    job: Job,
+    *,
+    detector: Detector | None = None,
+    workers: int = 1,
+    fresh: bool = False,
+    watcher: Watcher | None = None,
+) -> Report:
+    """Detects in many recordings, going on where an earlier run stopped.
+
+    Args:
+        recordings: Full paths, each once.
+        job: What to make of each.
+        detector: Already loaded, if it is; for one process.
+        workers: Processes; 1 is this one, whose threads share the recordings.
+        fresh: Whether to do everything again.
+        watcher: Told how it goes.
+
+    Raises:
+        EarmarkError: If the folder cannot be written, or another run is writing into it.
+    """
+    watcher = Unwatched() if watcher is None else watcher
+    _make_folder(job.outputs.folder)
+    with closing(Journal(job.outputs.folder / JOURNAL, fresh=fresh)) as journal:
+        _remove_drafts(job.outputs.folder)
+        plan = _plan(recordings, journal, job.key, channels=job.detector.channels == "each")
+        waiting = []
+        for task in plan:
+            if task.known is not None and task.is_done(job.outputs):
+                journal.done[task.path] = task.known  # with its new date, if it was touched
+            else:
+                waiting.append(task)
+        before = len(plan) - len(waiting)
+        watcher.planned(len(waiting), before)
+        failures: dict[Path, str] = {}
+        with closing(_outcomes(waiting, job, detector, workers, watcher)) as outcomes:
+            for task, outcome in outcomes:
+                if outcome.fatal:
+                    raise EarmarkError(outcome.reason, mend="What is done is kept; run it again")
+                if outcome.record is None:
+                    failures[task.path] = outcome.reason
+                else:
+                    journal.add(outcome.record)
+                watcher.finished(task.path, outcome.reason)
+        return _finish(plan, journal, job.outputs, failures, before)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EarmarkError(
+            f"cannot be made a folder ({error.strerror})", where=folder, mend="Choose another --out"
+        ) from None
+
+
+def _remove_drafts(folder: Path) -> None:
+    for place in (folder, folder / SCORES):
+        remove_drafts(place)
+
+
+def _plan(recordings: Sequence[Path], journal: Journal, key: str, *, channels: bool) -> list[Task]:
+    """What is known of each recording, and what its files are called."""
+    known = Known(journal.done.values(), key)
+    found: dict[Path, tuple[Record, Record]] = {}
+    for path in recordings:
+        try:
+            pair = known.find(path)
+        except OSError:
+            continue  # told when its turn comes
+        if pair is not None:
+            found[path] = pair
+    taken = {record.name: path for path, record in journal.done.items()}
+    for path, (_, old) in found.items():
+        gone = path not in journal.done and not Path(old.path).exists()
+        if gone and Path(old.path).stem == path.stem:
+            taken[old.name] = path  # moved: its files are what they are
+    names = file_names(recordings, taken, channels=channels)
+    plan = []
+    for path in recordings:
+        if path not in found:
+            plan.append(Task(path, names[path]))
+            continue
+        record, old = found[path]
+        plan.append(
+            Task(path, names[path], replace(record, name=names[path]), record.path != old.path)
+        )
+    return plan
+
+
+def _finish(
+    plan: Sequence[Task], journal: Journal, outputs: Outputs, failures: dict[Path, str], before: int
+) -> Report:
+    """Writes the tables of the run and puts the journal in order."""
+    failures = {task.path: failures[task.path] for task in plan if task.path in failures}
+    _forget_moved(plan, journal, outputs)
+    done = [task.path for task in plan if task.path not in failures]
+    records = tuple(journal.done[path] for path in done)
+    write_tables(outputs, records, failures)
+    journal.put_in_order(task.path for task in plan)
+    _remove_drafts(outputs.folder)
+    return Report(records, failures, before)
+
+
+def _forget_moved(plan: Sequence[Task], journal: Journal, outputs: Outputs) -> None:
+    """Removes what was made of recordings that are now elsewhere under another name."""
+    here = {task.path for task in plan}
+    contents = {journal.done[path].content for path in here & journal.done.keys()}
+    for path, record in list(journal.done.items()):
+        if path not in here and record.content in contents and not path.exists():
+            journal.forget(path)
+            if record.name not in {other.name for other in journal.done.values()}:
+                outputs.remove(record.name, record.tracks)
+
+
+class Work:
+    """Detects in one recording and writes its files; travels to other processes.
+
+    Args:
+        job: What to make of it.
+        detector: Already loaded, if it is.
+        progress: Called with the recording, frames done and frames in total.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        detector: Detector | None = None,
+        progress: Callable[[Path, int, int], None] | None = None,
+    ) -> None:
+        self.job = job
+        self._detector = detector
+        self._progress = progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"job": self.job, "_detector": None, "_progress": None}
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, loaded when it is first needed."""
+        if self._detector is None:
+            self._detector = self.job.detector.load(self.job.threads)
+        return self._detector
+
+    def __call__(self, task: Task) -> Outcome:
+        """Does a recording; whatever goes wrong with it is told and stops no other."""
+        try:
+            return Outcome(self._write_known(task) or self._detect(task))
+        except EarmarkError as error:
+            return Outcome(None, str(error))
+        except OSError as error:
+            reason = f"{error.filename or task.path}: {error.strerror or error}"
+            return Outcome(None, reason, fatal=error.errno in _FATAL)
+        except _StoppedError:
+            return Outcome(None, "stopped")
+        except Exception as error:  # of the libraries that decode, of memory; never the others' end
+            _log.debug("%s", task.path, exc_info=True)
+            return Outcome(None, f"{task.path}: {type(error).__name__}: {error}")
+
+    def _write_known(self, task: Task) -> Record | None:
+        """Writes the files of a recording whose events are known, if they are enough."""
+        record, outputs = task.known, self.job.outputs
+        if record is None or not outputs.only_events_missing(task.name, record.tracks):
+            return None
+        for track in record.tracks:
+            outputs.write_events(task.path, task.name, track)
+        return record
+
+    def _detect(self, task: Task) -> Record:
+        before = task.path.stat()
+        content = digest_of(task.path)
+        results = self._results(task.path)
+        after = task.path.stat()
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise EarmarkError(
+                "the file changed while it was read", where=task.path, mend="Wait for its end"
+            )
+        outputs = self.job.outputs
+        tracks = []
+        for number, result in enumerate(results, start=1):
+            channel = number if len(results) > 1 else 0
+            track = Track(channel, result.duration, result.found)
+            outputs.write_result(task.path, task.name, channel, result)
+            outputs.write_events(task.path, task.name, track)
+            tracks.append(track)
+        return Record(
+            path=str(task.path),
+            size=before.st_size,
+            modified=before.st_mtime_ns,
+            content=content,
+            key=self.job.key,
+            name=task.name,
+            tracks=tuple(tracks),
+        )
+
+    def _results(self, path: Path) -> list[Result]:
+        name = readable(path.name)
+
+        def progress(frames: int, total: int) -> None:
+            if self._progress is not None:
+                self._progress(path, frames, total)
+
+        if self.job.detector.channels == "each":
+            return self.detector.detect_channels(path, filename=name, progress=progress)
+        return [self.detector.detect(path, filename=name, progress=progress)]
+
+
+class _StoppedError(Exception):
+    """The batch ends before this recording does."""
+
+
+def _outcomes(
+    tasks: Sequence[Task], job: Job, detector: Detector | None, workers: int, watcher: Watcher
+) -> Generator[tuple[Task, Outcome]]:
+    """Every recording with what became of it, as soon as that is known."""
+    if workers > 1:
+        for task, outcome in in_processes(Work(job), tasks, workers):
+            if isinstance(outcome, Died):
+                outcome = Outcome(None, f"{task.path}: {outcome}, perhaps for want of memory")
+            yield task, outcome
+        return
+    if not tasks:
+        return
+    stop = threading.Event()
+
+    def progress(path: Path, frames: int, total: int) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        watcher.progress(path, frames, total)
+
+    together = min(len(tasks), job.threads)
+    detector = job.detector.load(job.threads) if detector is None else detector
+    detector.threads = max(1, job.threads // together)
+    work = Work(job, detector, progress)
+    with ThreadPoolExecutor(together) as pool:
+        try:
+            yield from _side_by_side(pool, work, iter(tasks), together)
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+
+
+def _side_by_side(
+    pool: ThreadPoolExecutor, work: Work, tasks: Iterator[Task], together: int
+) -> Iterator[tuple[Task, Outcome]]:
+    """So many recordings at a time and no more, however many there are."""
+    pending: dict[Future[Outcome], Task] = {}
+    while True:
+        for task in islice(tasks, together - len(pending)):
+            pending[pool.submit(work, task)] = task
+        if not pending:
+            return
+        finished = wait(pending, return_when=FIRST_COMPLETED).done
+        for future in [future for future in pending if future in finished]:
+            yield pending.pop(future), future.result()

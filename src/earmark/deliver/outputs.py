@@ -1,0 +1,180 @@
+"""The files of a batch: those of each recording, and the tables of the whole run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earmark.core.errors import ConfigError
+from earmark.core.events import FORMATS, write_events
+from earmark.core.files import write_lines, write_whole
+from earmark.core.formats.base import event_table
+from earmark.core.rows import join_row
+from earmark.core.score_files import SCORE_FORMATS, score_format, write_scores
+from earmark.deliver.journal import Record, Track
+from earmark.deliver.recordings import readable, shown_names
+from earmark.detect.detector import channel_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from earmark.detect.detector import Result
+
+SCORES = "scores"
+"""Folder of the score tables."""
+COMBINED = ("tsv", "csv", "json", "jsonl")
+"""Formats that hold the events of many recordings."""
+_drawing = threading.Lock()  # matplotlib's fonts are not made for threads
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Which files are made of a recording.
+
+    Attributes:
+        folder: Where.
+        events: Formats of events, of ``FORMATS``.
+        scores: Formats of scores, of ``SCORE_FORMATS``.
+        picture: Whether a picture is drawn.
+    """
+
+    folder: Path
+    events: tuple[str, ...]
+    scores: tuple[str, ...] = ()
+    picture: bool = False
+
+    @classmethod
+    def named(
+        cls, folder: Path, events: str, scores: str = "", *, picture: bool = False
+    ) -> Outputs:
+        """From formats separated by commas.
+
+        Raises:
+            ConfigError: If a format of events is unknown, or none is given.
+            ScoreError: If a format of scores is unknown.
+        """
+        kinds, tables = (
+            tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+            for names in (events, scores)
+        )
+        unknown = [kind for kind in kinds if kind not in FORMATS]
+        if unknown or not kinds:
+            raise ConfigError(
+                f"no event format is called {', '.join(map(repr, unknown)) or 'nothing'}",
+                mend=f"Known formats: {', '.join(FORMATS)}",
+            )
+        for name in tables:
+            score_format(name)
+        return cls(folder, kinds, tables, picture)
+
+    def event_files(self, name: str) -> dict[str, Path]:
+        """Format → file of a track's events."""
+        return {kind: self.folder / f"{name}{FORMATS[kind].suffix}" for kind in self.events}
+
+    def score_files(self, name: str) -> dict[str, Path]:
+        """Format → file of a track's scores."""
+        return {
+            kind: self.folder / SCORES / f"{name}{SCORE_FORMATS[kind].suffix}"
+            for kind in self.scores
+        }
+
+    def pictures(self, name: str) -> list[Path]:
+        """A track's pictures: one or none."""
+        return [self.folder / f"{name}.png"] if self.picture else []
+
+    def all_there(self, name: str, tracks: Sequence[Track]) -> bool:
+        """Whether all files of a recording exist."""
+        return all(path.is_file() for track in tracks for path in self._files(name, track))
+
+    def only_events_missing(self, name: str, tracks: Sequence[Track]) -> bool:
+        """Whether all files exist that need scores, so that events are enough to make the rest."""
+        named = [file_name(name, track.channel) for track in tracks]
+        others = [[*self.score_files(one).values(), *self.pictures(one)] for one in named]
+        return all(path.is_file() for paths in others for path in paths)
+
+    def _files(self, name: str, track: Track) -> list[Path]:
+        one = file_name(name, track.channel)
+        events, scores = self.event_files(one), self.score_files(one)
+        return [*events.values(), *scores.values(), *self.pictures(one)]
+
+    def write_events(self, path: Path, name: str, track: Track) -> None:
+        """Writes the event files of a track."""
+        shown = readable(path.name)
+        events = events_of([(channel_label(shown, track.channel), track)])
+        for kind, file in self.event_files(file_name(name, track.channel)).items():
+            write_events(file, events, kind, recording=Path(readable(str(path))))
+
+    def write_result(self, path: Path, name: str, channel: int, result: Result) -> None:
+        """Writes the files of a track that need its scores."""
+        one = file_name(name, channel)
+        for kind, file in self.score_files(one).items():
+            write_scores(file, result.table, kind)
+        for file in self.pictures(one):
+            from earmark.deliver.view import plot_detection
+
+            with _drawing:
+                write_whole(file, lambda draft: plot_detection(draft, path, result))
+
+    def remove(self, name: str, tracks: Sequence[Track]) -> None:
+        """Removes all files of a recording."""
+        for track in tracks:
+            one = file_name(name, track.channel)
+            for suffix in [*(kind.suffix for kind in FORMATS.values()), ".png"]:
+                (self.folder / f"{one}{suffix}").unlink(missing_ok=True)
+            for table in SCORE_FORMATS.values():
+                (self.folder / SCORES / f"{one}{table.suffix}").unlink(missing_ok=True)
+
+
+def file_name(name: str, channel: int) -> str:
+    """What the files of a track are called, without extension."""
+    return f"{name}.ch{channel}" if channel else name
+
+
+def channel_label(filename: str, channel: int) -> str:
+    """What a track is called in the tables."""
+    return channel_name(filename, channel) if channel else filename
+
+
+def events_of(tracks: Sequence[tuple[str, Track]]) -> pd.DataFrame:
+    """The events of tracks as one table; each track with its name."""
+    return event_table([(name, *e) for name, track in tracks for e in track.events], score=True)
+
+
+def write_tables(outputs: Outputs, records: Sequence[Record], failures: Mapping[Path, str]) -> None:
+    """Writes the tables of a run.
+
+    ``events.tsv`` (and ``.csv``, ``.json``, ``.jsonl`` where asked for) has the events of all
+    recordings, ``recordings.tsv`` their lengths and counts, also of those without events;
+    ``failures.tsv`` what failed and why, and is absent where nothing did.
+    """
+    shown = shown_names([Path(record.path) for record in records])
+    named = [
+        (channel_label(shown[Path(record.path)], track.channel), record, track)
+        for record in records
+        for track in record.tracks
+    ]
+    events = events_of([(name, track) for name, _, track in named])
+    for kind in COMBINED:
+        if kind == "tsv" or kind in outputs.events:
+            write_events(outputs.folder / f"events{FORMATS[kind].suffix}", events, kind)
+    rows = [
+        [name, repr(track.duration), str(len(track.events)), readable(record.path)]
+        for name, record, track in named
+    ]
+    _write_table(
+        outputs.folder / "recordings.tsv", ["filename", "duration", "events", "path"], rows
+    )
+    lost = outputs.folder / "failures.tsv"
+    if failures:
+        rows = [[readable(str(path)), reason] for path, reason in failures.items()]
+        _write_table(lost, ["path", "reason"], rows)
+    else:
+        lost.unlink(missing_ok=True)
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    plain = [[" ".join(field.split()) for field in row] for row in rows]
+    write_lines(path, [join_row(row, "\t") for row in [columns, *plain]])
