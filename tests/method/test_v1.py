@@ -239,14 +239,18 @@ def test_gradients_are_those_of_v1(
             student, teacher, batch, past_ramps, settings, generator, _as_mix(mix)
         )
     expected = formulation(other.network, teacher.network, batch, mix, warp)
-    torch.testing.assert_close(result.loss, expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(result.loss, expected, rtol=1e-9, atol=0)
     ours, theirs = _gradients(result.loss, student.network), _gradients(expected, other.network)
     assert ours.keys() == theirs.keys()
     learning = {name for name, p in student.network.named_parameters() if p.requires_grad}
     assert ours.keys() == learning
     for name, value in theirs.items():
-        assert value.abs().max() > 0, name
-        torch.testing.assert_close(ours[name], value, rtol=1e-7, atol=1e-12, msg=name)
+        largest = float(value.abs().max())
+        assert largest > 0, name
+        # Of the largest: the CNN's scaling bounds its range by 1e-8, where v1 adds 1e-8 to it.
+        # A bias before a batch norm has none but rounding.
+        bound = 1e-7 * largest + 1e-12
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=bound, msg=name)
 
 
 @pytest.mark.parametrize(("step", "weight"), [(0, 0.4884), (99, 8.2), (144, 20.0), (289, 70.0)])
