@@ -109,6 +109,31 @@ def test_masked_bce_equals_bce_of_the_valid_part() -> None:
     torch.testing.assert_close(strong_bce(scores, targets, valid), F.binary_cross_entropy(*kept))
 
 
+def test_masked_bce_equals_bce_of_the_known_classes() -> None:
+    scores, targets = torch.rand(3, 6, 4), torch.rand(3, 6, 4).round()
+    valid, known = _all(3, 6), torch.rand(3, 4) > 0.5
+    valid[1, 4:] = False
+    kept = [
+        (scores[b, t, c], targets[b, t, c])
+        for b in range(3)
+        for t in range(6)
+        for c in range(4)
+        if valid[b, t] and known[b, c]
+    ]
+    expected = F.binary_cross_entropy(*map(torch.stack, zip(*kept, strict=True)))
+    torch.testing.assert_close(strong_bce(scores, targets, valid, known), expected)
+    tags, truth = scores[:, 0], targets[:, 0]
+    expected = F.binary_cross_entropy(tags[known], truth[known])
+    torch.testing.assert_close(weak_bce(tags, truth, known), expected)
+    none = torch.zeros_like(known)
+    assert strong_bce(scores, targets, valid, none) == weak_bce(tags, truth, none) == 0.0
+    everything = torch.ones_like(known)
+    torch.testing.assert_close(
+        strong_bce(scores, targets, valid, everything), strong_bce(scores, targets, valid)
+    )
+    torch.testing.assert_close(weak_bce(tags, truth, everything), weak_bce(tags, truth))
+
+
 def test_empty_rows_give_zero_with_a_gradient_path() -> None:
     empty = torch.zeros(0, 3, requires_grad=True)
     assert weak_bce(empty, torch.zeros(0, 3)) == 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from earmark.core.config import MethodSettings, NetworkSettings, apply_overrides, parse_settings
 from earmark.data.dataset import Batch
+from earmark.method.mixup import Mix, mix_known
 from earmark.method.stages import StepResult, Student, Teacher, training_step
 from earmark.method.teacher import ramp
 from earmark.model.sed import SedNetwork
@@ -171,3 +173,51 @@ def test_teacher_follows_network_and_projector() -> None:
     for name, value in student.heads.projector.state_dict().items():
         assert torch.equal(value, teacher.projector.state_dict()[name])
     assert not teacher.train().training
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["mixup.probability=0"],
+        ["mixup.tau=1"],
+        ["mixup.tau=0"],
+        ["mixup.tau=1", "mixup.labels=max"],
+    ],
+    ids=" ".join,
+)
+def test_classes_that_are_not_known_are_neither_present_nor_absent(overrides: list[str]) -> None:
+    """Whatever stands in their targets teaches nothing; the teacher teaches them all the same."""
+    settings = _settings("embedding.weight=0", *overrides)
+    known = torch.ones(len(KINDS), 2, dtype=torch.bool)
+    known[:, 1] = False  # no clip knows the second class
+    batch = replace(_batch(), known=known)
+    other = replace(batch, strong=batch.strong.clone(), weak=batch.weak.clone())
+    other.strong[..., 1] = 1 - other.strong[..., 1]
+    other.weak[:, 1] = 1 - other.weak[:, 1]
+    gradients = []
+    for one in (batch, other):
+        result, student, _ = _step(settings, batch=one)
+        result.loss.backward()
+        gradients.append((result.figures, student.network.crnn.heads.strong.bias.grad))
+    assert gradients[0][0] == gradients[1][0]
+    assert torch.equal(gradients[0][1], gradients[1][1])
+    assert (gradients[0][1] != 0).all()  # the consistency losses teach both classes
+    alone = _settings("embedding.weight=0", "mean_teacher=0", "pseudo_label=0", *overrides)
+    result, student, _ = _step(alone, batch=batch)
+    result.loss.backward()
+    bias = student.network.crnn.heads.strong.bias.grad
+    assert bias[0] != 0
+    assert bias[1] == 0
+    everything, _, _ = _step(alone, batch=replace(batch, known=torch.ones_like(known)))
+    nothing, _, _ = _step(alone, batch=replace(batch, known=None))
+    assert everything.figures == pytest.approx(nothing.figures)
+    assert everything.figures["strong"] != pytest.approx(result.figures["strong"])
+
+
+def test_a_compositions_class_is_known_where_both_clips_know_it() -> None:
+    known = torch.tensor([[True, True], [True, False], [False, False]])
+    mix = Mix(torch.full((3,), 0.6), torch.tensor([1, 2, 0]), torch.tensor([True, False, True]))
+    mixed = mix_known(known, mix)
+    assert mixed is not None
+    assert mixed.tolist() == [[True, False], [True, False], [False, False]]
+    assert mix_known(None, mix) is None

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -47,8 +47,8 @@ small_recipe, of_kinds, learned = _ranks.small_recipe, _ranks.of_kinds, _ranks.l
 PARTS = ([0, 0, 0, 1, 2], [0, 0, 1, 1, 2], [0, 0, 2, 2])  # uneven in every kind; one has no tags
 
 
-def _part(number: int) -> Batch:
-    """Clips of uneven lengths."""
+def _part(number: int, partial: bool = False) -> Batch:
+    """Clips of uneven lengths; ``partial``: of some one class, of some no class is known."""
     generator = torch.Generator().manual_seed(number)
     kinds, frames = torch.tensor(PARTS[number]), 32
     strong = (torch.rand(len(kinds), frames, 2, generator=generator) > 0.7).float()
@@ -56,12 +56,14 @@ def _part(number: int) -> Batch:
     valid = torch.arange(frames) < ends[:, None]
     waveforms = 0.1 * torch.randn(len(kinds), frames * 1024, generator=generator)
     waveforms *= torch.repeat_interleave(valid, 1024, dim=1)
-    return Batch(waveforms, strong, strong.amax(1), valid, kinds)
+    known = torch.rand(len(kinds), 2, generator=generator) > 0.4 if partial else None
+    return Batch(waveforms, strong, strong.amax(1), valid, kinds, known)
 
 
 def _joined(batches: list[Batch], mixes: list[Mix]) -> tuple[Batch, Mix]:
     """The same clips with the same partners as one batch."""
-    names = ("waveforms", "strong", "weak", "valid", "kinds")
+    names = ["waveforms", "strong", "weak", "valid", "kinds"]
+    names += [] if batches[0].known is None else ["known"]
     batch = Batch(*(torch.cat([getattr(part, name) for part in batches]) for name in names))
     firsts = [sum(len(part.kinds) for part in batches[:n]) for n in range(len(batches))]
     partner = torch.cat([mix.partner + first for mix, first in zip(mixes, firsts, strict=True)])
@@ -111,9 +113,21 @@ OPTIONS = [
 def test_parts_have_the_gradients_of_the_whole(
     one: Fabric, overrides: list[str], double: None
 ) -> None:
+    _check_gradients(one, overrides, [_part(number) for number in range(len(PARTS))])
+
+
+@pytest.mark.parametrize("overrides", OPTIONS[:3], ids=lambda o: " ".join(o) or "default")
+def test_parts_of_partially_labelled_clips_too(
+    one: Fabric, overrides: list[str], double: None
+) -> None:
+    batches = [_part(number, partial=True) for number in range(len(PARTS))]
+    assert len({float(cast(Tensor, batch.known).double().mean()) for batch in batches}) > 1
+    _check_gradients(one, overrides, batches)
+
+
+def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) -> None:
     recipe = small_recipe("network.window_seconds=2.048", *overrides)
     settings = recipe.method
-    batches = [_part(number) for number in range(len(PARTS))]
     make = lambda part: torch.Generator().manual_seed(part)  # noqa: E731
     at_tap = _models(recipe)[1].valid_at_tap
     parts = deal_step(one, iter(batches), len(batches), make, settings.mixup, at_tap)

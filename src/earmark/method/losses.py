@@ -24,16 +24,35 @@ def _bce(scores: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy(scores.float(), targets.float(), reduction="none")
 
 
-def strong_bce(scores: Tensor, targets: Tensor, valid: Tensor) -> Tensor:
-    """Binary cross-entropy of frame probabilities [B, T, C] over valid frames [B, T]."""
-    return masked_mean(_bce(scores, targets), valid)
+def strong_bce(
+    scores: Tensor, targets: Tensor, valid: Tensor, known: Tensor | None = None
+) -> Tensor:
+    """Binary cross-entropy of frame probabilities [B, T, C]: mean over valid frames, known classes.
+
+    Args:
+        scores: Probabilities.
+        targets: In [0, 1]; of classes that are not known they mean nothing.
+        valid: [B, T] frames that are no padding.
+        known: [B, C] classes of a clip whose presence and absence its labels tell; None for all.
+    """
+    if known is None:
+        return masked_mean(_bce(scores, targets), valid)
+    return _mean_of(_bce(scores, targets), valid[:, :, None] & known[:, None, :])
 
 
-def weak_bce(scores: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of clip probabilities [B, C]; zero for an empty batch."""
+def weak_bce(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of clip probabilities [B, C]; zero where no class of a clip is known."""
     if scores.numel() == 0:
         return scores.sum()
-    return _bce(scores, targets).mean()
+    if known is None:
+        return _bce(scores, targets).mean()
+    return _mean_of(_bce(scores, targets), known)
+
+
+def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of the chosen ones of values of the same shape; zero where none is chosen."""
+    mask = chosen.to(values.dtype)
+    return (values * mask).sum() / mask.sum().clamp(min=1.0)
 
 
 def strong_consistency(scores: Tensor, targets: Tensor, valid: Tensor, clips: Tensor) -> Tensor:

@@ -116,3 +116,17 @@ def mix_targets(targets: Tensor, mix: Mix, how: Literal["soft", "max"] = "soft")
         joined = coefficient * targets + (1.0 - coefficient) * other
     composed = mix.composed.reshape(-1, *([1] * (targets.dim() - 1)))
     return torch.where(composed, joined, targets)
+
+
+def mix_known(known: Tensor | None, mix: Mix) -> Tensor | None:
+    """Classes [B, C] that the targets of the mixtures tell of; None stands for all, in and out.
+
+    A composition's target is made of both clips' labels, so both must know the class; one clip's
+    alone would call the other's sounds absent. A perturbation's target is the clip's own. The rule
+    is ours: the paper has no partially labelled clips. (With ``labels: max`` a class that one clip
+    has is in the mixture whatever the other's labels say; it is left out all the same, for such
+    classes would be learnt from presence alone.)
+    """
+    if known is None:
+        return None
+    return torch.where(mix.composed[:, None], known & known[mix.partner], known)

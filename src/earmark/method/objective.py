@@ -19,7 +19,7 @@ from earmark.method.losses import (
     weak_bce,
     weak_consistency,
 )
-from earmark.method.mixup import Mix, mix_targets
+from earmark.method.mixup import Mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
 from earmark.method.parts import WHOLE, PartWeights
 from earmark.method.views import Views
@@ -42,13 +42,23 @@ def supervised_loss(
     settings: MethodSettings,
     weights: PartWeights = WHOLE,
 ) -> tuple[Tensor, dict[str, float]]:
-    """BCE of strongly labelled clips + ½ BCE of weakly labelled ones, targets as mixed."""
+    """BCE of strongly labelled clips + ½ BCE of weakly labelled ones, targets as mixed.
+
+    Both are means over what the labels tell: classes that a clip's source is not annotated for are
+    left out, neither present nor absent.
+    """
     strong_rows, weak_rows = batch.of_kind("strong"), batch.of_kind("weak")
+    known = mix_known(batch.known, mix)
+    known_strong, known_weak = (
+        None if known is None else known[rows] for rows in (strong_rows, weak_rows)
+    )
     targets = mix_targets(batch.strong, mix, settings.mixup.labels)
     tags = mix_targets(batch.weak, mix, settings.mixup.labels)
-    strong = strong_bce(output.strong[strong_rows], targets[strong_rows], valid[strong_rows])
-    weak = weak_bce(output.weak[weak_rows], tags[weak_rows])
-    strong, weak = strong * weights.frames_of("strong"), weak * weights.clips_of("weak")
+    strong = strong_bce(
+        output.strong[strong_rows], targets[strong_rows], valid[strong_rows], known_strong
+    )
+    weak = weak_bce(output.weak[weak_rows], tags[weak_rows], known_weak)
+    strong, weak = strong * weights.strong_labels, weak * weights.weak_labels
     return strong + settings.weak * weak, {"strong": strong.item(), "weak": weak.item()}
 
 

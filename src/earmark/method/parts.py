@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from earmark.data.dataset import KINDS, Batch
-from earmark.method.mixup import Mix
+from earmark.method.mixup import Mix, mix_known
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class PartWeights:
         own_frames: For means over the frames, or tokens, in which the clips themselves have
             sound, as the tap of the embedding loss has them.
         kinds: Kinds of label that the whole step holds; None for those of the batch.
+        strong_labels: For means over the valid frames and known classes of strong mixtures.
+        weak_labels: For means over the known classes of weak mixtures.
     """
 
     frames: tuple[float, ...] = (1.0,) * len(KINDS)
@@ -38,6 +40,8 @@ class PartWeights:
     all_clips: float = 1.0
     own_frames: float = 1.0
     kinds: tuple[str, ...] | None = None
+    strong_labels: float = 1.0
+    weak_labels: float = 1.0
 
     def frames_of(self, kind: str) -> float:
         """The weight of a mean over the frames of one kind."""
@@ -58,9 +62,10 @@ def mixture_valid(valid: Tensor, mix: Mix) -> Tensor:
 
 
 def count_part(batch: Batch, mix: Mix, own: Tensor | None = None) -> Tensor:
-    """What the means of a part are over: [2K + 1] float64, for K kinds of label.
+    """What the means of a part are over: [2K + 3] float64, for K kinds of label.
 
-    Valid frames of the mixtures by kind, clips by kind, and the clips' own valid frames.
+    Valid frames of the mixtures by kind, clips by kind, the clips' own valid frames, then frames
+    of strong and clips of weak mixtures, each counted by the share of the classes it is known of.
 
     Args:
         batch: The part's clips.
@@ -72,7 +77,12 @@ def count_part(batch: Batch, mix: Mix, own: Tensor | None = None) -> Tensor:
     by_kind = [batch.of_kind(kind) for kind in KINDS]
     frames = [both[rows].sum() for rows in by_kind]
     clips = [rows.sum() for rows in by_kind]
-    return torch.stack([*frames, *clips, own.sum()]).double().cpu()
+    known = mix_known(batch.known, mix)
+    share = torch.ones_like(both) if known is None else known.double().mean(dim=1)  # [B]
+    strong, weak = batch.of_kind("strong"), batch.of_kind("weak")
+    labels = [(both * share)[strong].sum(), share[weak].sum()]
+    counts = [*frames, *clips, own.sum(), *labels]
+    return torch.stack([count.double() for count in counts]).cpu()
 
 
 def weigh_part(part: Tensor, average: Tensor) -> PartWeights:
@@ -90,6 +100,8 @@ def weigh_part(part: Tensor, average: Tensor) -> PartWeights:
         tuple(shares[:kinds]),
         tuple(shares[kinds : 2 * kinds]),
         own_frames=shares[2 * kinds],
+        strong_labels=shares[2 * kinds + 1],
+        weak_labels=shares[2 * kinds + 2],
         all_frames=shares[-2],
         all_clips=shares[-1],
         kinds=tuple(kind for kind, n in zip(KINDS, average[kinds:].tolist(), strict=False) if n),
