@@ -22,19 +22,22 @@ from earmark.core.scores import ScoreTable
 from earmark.detect.csebb import ByLabel, CsebbSettings, sound_event_boxes
 from earmark.detect.postprocess import PostProcess, filter_table
 from earmark.detect.tune import Tuning, tune
+from earmark.score.files import clip_name
 from earmark.score.psds import PSDS1, PSDS2, psds
 
-FOLDER = Path(os.environ.get("EARMARK_SHARED", "")) / "golden" / "evaluation"
+SHARED = Path(os.environ.get("EARMARK_SHARED", ""))
 NAME = re.compile(r"csebb.*step([\d.]+?)_(abs|rel)([\d.]+?)(?:\.tsv.*)?$")
 TUNED = ("tuned_psds1_classwise", "tuned_psds1_global", "tuned_collar_f1_classwise")
 
 
 @cache
 def expected() -> dict[str, Any]:
-    path = FOLDER / "expected.json"
-    if not os.environ.get("EARMARK_SHARED") or not path.is_file():
-        return {}
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """What every set of the shared folder expects, by ``SET/SYSTEM``."""
+    found: dict[str, Any] = {}
+    if os.environ.get("EARMARK_SHARED"):
+        for path in sorted(SHARED.glob("golden/evaluation*/expected.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found |= {f"{path.parent.name}/{name}": value for name, value in content.items()}
     return found
 
 
@@ -57,7 +60,7 @@ class Case:
     """Scores, truth and durations of one golden system."""
 
     def __init__(self, name: str) -> None:
-        self.folder = FOLDER / name
+        self.folder = SHARED / "golden" / name
         own = (self.folder / "ground_truth.tsv").is_file()
         truth, durations = (
             ("ground_truth.tsv", "audio_durations.tsv")
@@ -100,7 +103,7 @@ class Case:
             labels = tuple(data["classes"].tolist())
         edges = np.round(np.arange(scores.shape[1] + 1) * hop, 6)
         return {
-            clip.removesuffix(".wav"): ScoreTable(edges, values, labels)
+            stem(clip): ScoreTable(edges, values, labels)
             for clip, values in zip(clips, scores, strict=True)
         }
 
@@ -134,7 +137,7 @@ class Case:
 
 
 def stem(name: str) -> str:
-    return name.rsplit(".", 1)[0]
+    return clip_name(name)
 
 
 def named(key: str) -> CsebbSettings:
@@ -150,7 +153,7 @@ def listed() -> list[tuple[str, str]]:
     return [
         (name, path.name)
         for name in expected()
-        for path in sorted((FOLDER / name).glob("csebb_*.tsv*"))
+        for path in sorted((SHARED / "golden" / name).glob("csebb_*.tsv*"))
     ]
 
 
@@ -226,10 +229,12 @@ def test_tuned_on_some_clips_and_tested_on_others() -> None:
     Its scores have 51 levels, and so the reference decides ties by float noise. Noise of 1e-9
     added to them takes our figure from 0.465 to 0.477, so it cannot be met closer than that.
     """
-    need("fdy_student")
-    case = Case.of("fdy_student")
+    published = "evaluation/fdy_student"
+    need(published)
+    case = Case.of(published)
     clips = list(case.tables)
-    assert len(clips) == 1168
+    if len(clips) != 1168:
+        pytest.skip("the figures are of all 1,168 clips of the validation set")
     some, others = clips[::2], clips[1::2]
     result = tune(
         {clip: case.tables[clip] for clip in some},

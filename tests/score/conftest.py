@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from earmark.core.scores import ScoreTable
+from earmark.score.files import clip_name
 
 HERE = Path(__file__).parent
 
@@ -72,8 +73,8 @@ class Golden:
     def levels(self, system: str) -> dict[str, ScoreTable]:
         with np.load(self.folder / system / "levels.npz") as data:
             scores = np.concatenate([[0.0], data["thresholds"] + 0.005])[data["level"]]
-            files, classes = data["files"].tolist(), tuple(data["classes"].tolist())
-        edges = np.round(np.arange(scores.shape[1] + 1) * 0.064, 6)
+            files, classes = clips_of(data), tuple(data["classes"].tolist())
+            edges = edges_of(data, scores.shape[1])
         return {
             stem(name): ScoreTable(edges, values, classes)
             for name, values in zip(files, scores, strict=True)
@@ -82,10 +83,10 @@ class Golden:
     def smooth(self, system: str = "smooth_scores_120") -> dict[str, ScoreTable]:
         with np.load(self.folder / system / "scores.npz") as data:
             scores = data["scores"].astype(np.float64)
-            files, classes = data["clips"].tolist(), tuple(data["classes"].tolist())
-        edges = np.round(np.arange(scores.shape[1] + 1) * 0.064, 6)
+            files, classes = clips_of(data), tuple(data["classes"].tolist())
+            edges = edges_of(data, scores.shape[1])
         return {
-            name: ScoreTable(edges, values, classes)
+            stem(name): ScoreTable(edges, values, classes)
             for name, values in zip(files, scores, strict=True)
         }
 
@@ -111,7 +112,18 @@ class Golden:
 
 
 def stem(name: str) -> str:
-    return name.rsplit(".", 1)[0]
+    """A clip's id: its file without the suffix, which a time at the end is not."""
+    return clip_name(name)
+
+
+def clips_of(data: Any) -> list[str]:
+    found: list[str] = data["files" if "files" in data else "clips"].tolist()
+    return found
+
+
+def edges_of(data: Any, frames: int) -> np.ndarray:
+    hop = float(data["hop"]) if "hop" in data else 0.064
+    return np.round(np.arange(frames + 1) * hop, 6)
 
 
 @pytest.fixture(scope="session")

@@ -99,6 +99,8 @@ def test_f1_as_the_libraries_have_it(case: dict[str, Any]) -> None:
     given = Inputs(case)
     rest = (given.found, given.truth, given.labels)
     sed_eval = given.reference["sed_eval"]
+    if "error" in sed_eval:
+        return
     for name, result in (
         ("event", collar_f1(*rest, decimals=None)),
         ("segment", segment_f1(*rest)),

