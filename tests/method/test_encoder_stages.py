@@ -217,3 +217,23 @@ def test_what_is_mixed_for_whom() -> None:
         assert own is not None and theirs is not None  # noqa: PT018
         assert torch.equal(own, batch.valid)
         assert torch.equal(theirs, batch.valid) is not mixed  # clip 1's partner fills its padding
+
+
+@pytest.mark.parametrize("domain", ["waveform", "mel"])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_coefficient_of_one_is_no_mixing(domain: str, frozen: bool) -> None:
+    """Whoever the partner is: the same loss, figures and gradients as with no mixing at all."""
+    settings = method(f"mixup.domain={domain}")
+    nobody = torch.zeros(len(KINDS), dtype=torch.bool)
+    alone = torch.arange(len(KINDS))
+    gradients, figures = [], []
+    for partner in (alone, torch.tensor([1, 2, 0, 4, 3, 6, 7, 5])):
+        models = make_models(settings, frozen)
+        models[1].share_encoder(models[0])
+        mix = Mix(torch.ones(len(KINDS)), partner, nobody)
+        result, student, _ = take_step(settings, models=models, mix=mix)
+        result.loss.backward()  # type: ignore[no-untyped-call]
+        figures.append(result.figures)
+        gradients.append([p.grad for p in student.parameters() if p.grad is not None])
+    assert figures[0] == figures[1]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))

@@ -233,9 +233,10 @@ def test_the_folder_never_grows_past_its_limit(
             assert torch.equal(cache.tokens_of(batch, CPU), expected)
     files = list(tmp_path.rglob("*.npy"))
     assert len(files) == 3
+    assert sum(file.stat().st_size for file in files) <= limit
     assert caplog.text.count("is full") == 2  # once a run
     assert len(np.load(files[0])) == 50
-    _cache(tmp_path / "shared", network, 4 * size, writers=2).tokens_of(batch, CPU)
+    _cache(tmp_path / "shared", network, 5 * size, writers=2).tokens_of(batch, CPU)
     assert len(list((tmp_path / "shared").rglob("*.npy"))) == 2
 
 

@@ -34,6 +34,7 @@ from earmark.model.sed import SedNetwork
 _log = logging.getLogger(__name__)
 _FORMAT = "1"
 _THREADS = 4
+_HEADER = 128  # bytes of an .npy file before its numbers
 _DRAFT = ".part"
 _STALE = 3600.0  # s; a draft so old was left by a run that was killed
 
@@ -95,9 +96,7 @@ class TokenCache:
                 where=folder,
                 mend="Give another train.token_cache, or null for none",
             ) from None
-        self.bytes_before = _clean_and_measure(folder)
-        self.clips_before = sum(1 for _ in self.folder.glob("*/*.npy"))
-        self._room = max(0, limit - self.bytes_before) // writers
+        self._room = max(0, limit - _clean_and_measure(folder)) // writers
         self._full = False
         self._threads = ThreadPoolExecutor(_THREADS)
         self.hits = self.misses = 0
@@ -127,16 +126,14 @@ class TokenCache:
     def _read(self, key: str) -> Tensor | None:
         try:
             return torch.from_numpy(np.load(self._path(key), allow_pickle=False))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, EOFError):  # half a file, after a power cut
+        except (OSError, ValueError, EOFError):  # no file, or half of one after a power cut
             return None
 
     def _keep(self, keys: Sequence[str], tokens: Tensor) -> None:
         """Write what there is room for, and say once when there is none."""
         if self._full:
             return
-        size = tokens[0].numel() * 4
+        size = tokens[0].numel() * 4 + _HEADER
         count = min(len(keys), self._room // size)
         try:
             list(self._threads.map(self._write, keys[:count], tokens[:count].cpu()))
