@@ -79,6 +79,17 @@ def test_files_that_make_no_sense(text: str, message: str, tmp_path: Path) -> No
         load_class_map(path)
 
 
+def test_the_spelling_of_described_datasets(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text('class_map: {Bell: Doorbell, Wind: null, "*": null}\n')
+    found = load_class_map(path)
+    names = ("Bell", "Doorbell", "Wind", "Rain")
+    assert [found.target(name) for name in names] == ["Doorbell", "Doorbell", None, None]
+    path.write_text("class_map: [Bell]\n")
+    with pytest.raises(ConfigError, match="class_map is no mapping"):
+        load_class_map(path)
+
+
 def test_flags_that_make_no_sense() -> None:
     for wrong in ("Dog", "=Dog", "woof="):
         with pytest.raises(ConfigError, match="OLD=NEW"):

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from earmark.core.config import Settings, load_yaml, parse_settings
 from earmark.core.errors import ConfigError, LabelError
 from earmark.core.rows import check_label
+from earmark.data.classes import OTHERS
 
 Rest = Literal["error", "keep", "drop"]
 
@@ -111,7 +112,8 @@ def load_class_map(
     """A class map of a file and of flags, which come on top.
 
     Args:
-        file: YAML, or None.
+        file: YAML, or None. What a dataset's description calls ``class_map`` (name → class, or
+            null to drop it; ``*`` for all others) is understood, too.
         renames: ``OLD=NEW`` each.
         drops: Names to leave out.
         rest: Overrides the file's; without either, names that stand nowhere are kept where there
@@ -132,7 +134,18 @@ def load_class_map(
         if not (old and new):
             raise ConfigError(f"--rename: {rename!r} is not OLD=NEW")
         merged.setdefault(new, []).append(old)
-    given = {"classes": merged, "drop": [*_names(content.get("drop")), *drops]}
+    mapped = content.pop("class_map", None) or {}
+    if not isinstance(mapped, Mapping):
+        raise ConfigError(
+            "class_map is no mapping", where=file, mend="Write class_map: {woof: Dog}"
+        )
+    left_out = [str(old) for old, new in mapped.items() if new is None and old != OTHERS]
+    for old, new in mapped.items():
+        if new is not None:
+            merged.setdefault(str(new), []).append(str(old))
+    if OTHERS in mapped:
+        content["rest"] = "drop"
+    given = {"classes": merged, "drop": [*_names(content.get("drop")), *left_out, *drops]}
     override = {} if rest is None else {"rest": rest}
     return parse_settings(ClassMap, {**content, **given, **override}, file or "class map")
 
