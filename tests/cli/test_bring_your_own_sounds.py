@@ -113,7 +113,7 @@ def test_the_recipe_of_the_soundscapes_page_is_the_shipped_one() -> None:
     assert shipped.read_text(encoding="utf-8") in blocks(DOCS / "soundscapes.md", "yaml")
 
 
-@pytest.mark.parametrize("page", ["bring_your_own_sounds.md", "soundscapes.md"])
+@pytest.mark.parametrize("page", ["bring_your_own_sounds.md", "soundscapes.md", "reading_speed.md"])
 def test_every_option_that_is_named_exists(page: str) -> None:
     known = {
         option
@@ -122,6 +122,7 @@ def test_every_option_that_is_named_exists(page: str) -> None:
             r"--[a-z][a-z-]+", CliRunner(env={"COLUMNS": "300"}).invoke(app, [command, "-h"]).output
         )
     }
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (DOCS / page).read_text(encoding="utf-8")))
+    text = re.sub(r"`python [^`]*`", "", (DOCS / page).read_text(encoding="utf-8"))
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert named <= known
-    assert len(named) > 4
+    assert len(named) >= 4
