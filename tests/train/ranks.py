@@ -75,6 +75,26 @@ def pretrained(run: PretrainRun) -> dict[str, Any]:
     return {name: state[name] for name in ("student", "teacher", "optimizer", "step")}
 
 
+def frozen_recipe(tokens: Path, *overrides: str) -> Recipe:
+    """A first stage: a frozen encoder of both networks, whose tokens go to the disk."""
+    return load_recipe(
+        "atst-sed-tiny-stage1",
+        [
+            "network.window_seconds=2.0",
+            "network.channels=[4,8,8,8,8]",
+            "network.rnn_hidden=8",
+            "network.encoder={width: 12, depth: 2, heads: 2, merge: 8}",
+            "method.embedding.hidden=16",
+            "method.embedding.out=8",
+            "train.batch={real: 0, synthetic: 4, weak: 4, unlabelled: 4}",
+            "train.epochs=1",
+            "train.steps_per_epoch=3",
+            f"train.token_cache={tokens}",
+            *overrides,
+        ],
+    )
+
+
 def of_kinds(manifest: Manifest, *kinds: str) -> Manifest:
     """A dataset with only some kinds of label, and nothing to validate on."""
     sources = tuple(source for source in manifest.train if source.kind in kinds)
@@ -150,6 +170,8 @@ def main(data: Path, out: Path) -> None:
     begun = SedNetwork(everything.network, tuple(manifest.labels))
     student = Student(begun, everything.method.embedding)
     seen["other start"] = fault(lambda: begin(fabric, student, other))
+    first = of_kinds(manifest, "strong", "weak", "unlabelled")
+    seen["frozen"] = learned(run(frozen_recipe(out / "tokens"), "frozen", first))
     seen["encoder"] = encoder_steps(_again(fabric), 1)
     recordings = survey([data], small_pretraining().shortest)
     folder, recipe = out / "pretrained", small_pretraining("train.batch=5")

@@ -383,6 +383,21 @@ def test_a_run_that_begins_with_another_is_the_same_on_two_processes(
     assert first["other start"][1] == second["other start"][1]
 
 
+def test_a_frozen_encoder_and_its_tokens_serve_two_processes_as_one(
+    ranks: tuple[Path, list[dict[str, Any]]], tiny_data: Path, tmp_path: Path
+) -> None:
+    """Both write to one folder; what each keeps is what the other would have made."""
+    out, (first, _) = ranks
+    recipe = _ranks.frozen_recipe(tmp_path / "tokens", "train.accumulate=2")
+    manifest = of_kinds(load_manifest(tiny_data), "strong", "weak", "unlabelled")
+    run = train(recipe, manifest, tmp_path / "run")
+    assert run.teacher.shares_encoder
+    assert _assert_same(learned(run), first["frozen"]) > 50
+    kept = [sorted(file.name for file in path.rglob("*.npy")) for path in (tmp_path, out)]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) > 10
+
+
 def test_an_encoder_learns_on_two_processes_as_on_one(
     ranks: tuple[Path, list[dict[str, Any]]], one: Fabric
 ) -> None:
