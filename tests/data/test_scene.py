@@ -370,3 +370,25 @@ def test_the_scaper_recipe_makes_labelled_clips(tmp_path: Path) -> None:
     events, listed = read_strong(out / str(labels))
     assert len(listed) == 4
     assert set(events["event_label"]) == {"Cat", "Dog"}
+
+
+def test_processes_make_the_same_bytes_of_everything(tmp_path: Path) -> None:
+    files = {f"foreground/{label}/{n}.wav": 1.5 for label in ("Cat", "Dog") for n in range(4)}
+    folder = bank(tmp_path / "bank", files | {f"background/{n}.wav": 3.0 for n in range(4)})
+    everything = load_synth_settings("scaper").model_dump(mode="json") | {
+        "seconds": 4,
+        "strong": {"clips": 22, "events": [0, 2], "counts": {"Dog": {"choose": {0: 1, 1: 3}}}},
+        "validation": {"clips": 3},
+        "classes": {"Cat": {"protected": True}},
+        "event_time": {"normal": {"mean": 2, "sd": 2}},
+    }
+    settings = parse_settings(SynthSettings, everything)
+    supplier = Soundbank(folder, needed={"synthetic", "validation"}, events="whole")
+    alone = write_dataset(tmp_path / "alone", supplier, settings, 7)
+    shared = write_dataset(tmp_path / "shared", supplier, settings, 7, workers=2)
+    found = [
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (alone, shared)
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 2 * 25 + 5
