@@ -62,8 +62,8 @@ def pretrain_encoder(data: Path, out: Path, seed: int, steps: int) -> Path:
         [
             f"window_seconds={SECONDS}",
             f"heads={HEADS}",
-            f"train.epochs={steps // 50}",
-            "train.steps_per_epoch=50",
+            f"train.epochs={max(1, steps // 50)}",
+            f"train.steps_per_epoch={min(50, steps)}",
             "train.batch=16",
             "train.lr=16e-3",
             f"train.warmup_steps={steps // 10}",
@@ -201,6 +201,23 @@ def summarise(results: dict[str, Any]) -> list[str]:
     return lines
 
 
+def summarise_pretraining(results: dict[str, Any]) -> list[str]:
+    """How pretraining ended, one row for each seed."""
+    lines = [
+        "| pretraining | steps | loss: first epoch → last | std (evenly spread: 0.088) | "
+        "linear readout, mAP: pretrained | random |",
+        "|---|---|---|---|---|---|",
+    ]
+    for seed, run in results["pretraining"].items():
+        first, last, found = run["first"], run["last"], run["readout"]
+        lines.append(
+            f"| seed {seed} | {run['steps']} | {first['loss']:.3f} → {last['loss']:.3f} | "
+            f"{first['teacher_std']:.3f} → {last['teacher_std']:.3f} | "
+            f"{found['pretrained']:.3f} | {found['random']:.3f} |"
+        )
+    return lines
+
+
 def spread(values: list[float]) -> str:
     """Mean ± standard deviation (n − 1)."""
     if len(values) < 2:
@@ -229,9 +246,11 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
                 "seconds": round(sum(record["seconds"] for record in records), 1),
                 "first": records[0]["losses"],
                 "last": records[-1]["losses"],
+                "readout": read_out(encoder, options.work / "data", seed),
             }
+    seeds = " ".join(map(str, options.seeds))
     return {
-        "command": "python benchmarks/whole_road.py",
+        "command": f"python benchmarks/whole_road.py --seeds {seeds}",
         "pretraining_steps": options.pretraining_steps,
         "steps_of_a_stage": options.steps,
         "clips": CLIPS,
@@ -239,6 +258,20 @@ def collect(options: argparse.Namespace) -> dict[str, Any]:
         "pretraining": pretraining,
         "runs": runs,
     }
+
+
+def read_out(folder: Path, data: Path, seed: int) -> dict[str, float]:
+    """What a linear map makes of the tokens of the encoder, and of a random one's."""
+    import torch
+
+    from earmark.model.atst import AtstFrame
+    from earmark.model.encoder_file import load_encoder
+    from pretraining_teacher import readout
+
+    encoder = load_encoder(folder).build()
+    torch.manual_seed(seed)
+    random = AtstFrame(encoder.settings).eval()
+    return {"pretrained": readout(encoder, data), "random": readout(random, data)}
 
 
 def report(results: dict[str, Any]) -> None:
@@ -252,7 +285,7 @@ def report(results: dict[str, Any]) -> None:
         f"Command: `{results['command']}`: {results['pretraining_steps']} steps of pretraining, "
         f"{results['steps_of_a_stage']} of each stage."
     )
-    table = "\n".join(summarise(results))
+    table = "\n".join([*summarise(results), "", *summarise_pretraining(results)])
     PAGE.write_text(f"{before}{begin}\n{command}\n\n{table}\n{end}{after}", encoding="utf-8")
 
 
