@@ -533,3 +533,36 @@ def test_pictures(world: World, tmp_path: Path) -> None:
         assert {path.name for path in out.iterdir()} == names
         assert all(path.read_bytes()[:4] == b"\x89PNG" for path in out.iterdir())
         assert "pictures:" in told
+
+
+# --- published figures --------------------------------------------------------------------------
+
+
+def test_published_figures(shared_dir: Path, tmp_path: Path) -> None:
+    folder, out = shared_dir / "golden/evaluation", tmp_path / "out.json"
+    expected = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
+    if not {"raw_scores_10", "baseline_student"} <= set(expected):
+        pytest.skip("another set of golden data")
+    own, numbers = folder / "raw_scores_10", expected["raw_scores_10"]
+    run("score", "--scores", own / "scores", "--truth", own / "ground_truth.tsv",
+        "--durations", own / "audio_durations.tsv", "--json", out, "--resamples", 0)  # fmt: skip
+    found = json.loads(out.read_text())
+    for name in ("psds1", "psds2"):
+        assert found[name] == pytest.approx(numbers[name], abs=1e-9)
+        assert found["per_class"][name] == pytest.approx(numbers[f"{name}_per_class"], abs=1e-9)
+    collar = numbers["collar_f1_thr0.5"]["macro_average"]
+    assert found["collar_f1"] == pytest.approx(collar, abs=1e-9)
+    own, numbers = folder / "baseline_student", expected["baseline_student"]
+    files = ["--truth", folder / "validation.tsv", "--durations",
+             folder / "validation_durations.tsv"]  # fmt: skip
+    rest = [*files, "--like", "psds_eval", "--json", out, "--resamples", 0]
+    run("score", "--events", own / "operating_points_5.tsv.gz", *rest)
+    points = numbers["psds_eval_0.5.3_five_operating_points_file"]
+    found = json.loads(out.read_text())
+    assert found["psds1"] == pytest.approx(points["psds1"], abs=1e-9)
+    assert found["psds2"] == pytest.approx(points["psds2"], abs=1e-9)
+    run("score", "--events", own / "predictions0.5.csv", *rest)
+    found = json.loads(out.read_text())
+    assert found["collar_f1"] == pytest.approx(0.39872816, abs=5e-9)
+    assert found["segment_f1"] == pytest.approx(0.69352556, abs=5e-9)
+    assert found["intersection_f1"] == pytest.approx(0.63741705, abs=5e-9)

@@ -138,7 +138,7 @@ def score(
     like: Annotated[
         str,
         typer.Option(
-            help="Conventions for PSDS of events: sed_scores_eval, or psds_eval's raw comparison.",
+            help="Times of detections compared rounded, as sed_scores_eval, or raw: psds_eval.",
             rich_help_panel=METRICS,
         ),
     ] = "sed_scores_eval",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from earmark.score.best import (
     best_segment_statistics,
 )
 from earmark.score.bootstrap import Statistics
-from earmark.score.events import Events, check_clips
+from earmark.score.events import TIME_DECIMALS, Events, check_clips
 from earmark.score.f1 import (
     F1Statistics,
     collar_statistics,
@@ -283,11 +284,18 @@ def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
         )
 
 
+class _Rest(TypedDict):
+    clips: tuple[str, ...]
+    decimals: int | None
+
+
 def _of_detections(detections: Events, task: Task) -> dict[str, F1Statistics]:
     given = _only(detections, task.clips), task.truth, task.labels
+    decimals = None if task.settings.like == "psds_eval" else TIME_DECIMALS
+    rest: _Rest = {"clips": task.clips, "decimals": decimals}
     return {
-        "collar_f1": collar_statistics(*given, clips=task.clips, **COLLAR),
-        "intersection_f1": intersection_statistics(*given, clips=task.clips, **INTERSECTION),
+        "collar_f1": collar_statistics(*given, **rest, **COLLAR),
+        "intersection_f1": intersection_statistics(*given, **rest, **INTERSECTION),
         "segment_f1": segment_statistics(*given, clips=task.clips, **SEGMENT),
         "tagging_f1": tag_statistics(*given, task.clips),
     }

@@ -47,8 +47,9 @@ class MetricSettings:
         drop_eventless: Whether to leave out clips without truth, from every metric.
         best: Whether to measure what needs all scores in memory at once: F1 scores of each class
             at its best threshold, and the average precision of tags.
-        like: Whose conventions hold for PSDS of detections, as of
-            :func:`earmark.score.psds.psds_of_detections`.
+        like: Whose conventions hold for detections: as of
+            :func:`earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
+            intersection F1 compare raw floats too, as psds_eval and sed_eval do.
 
     Raises:
         ScoreError: If a scenario has no fit name, or the convention is unknown.
