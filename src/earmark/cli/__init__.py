@@ -11,6 +11,7 @@ from earmark.cli.cache import cache
 from earmark.cli.checkpoints import import_checkpoint
 from earmark.cli.demo import demo
 from earmark.cli.detect import detect
+from earmark.cli.doctor import doctor
 from earmark.cli.evaluate import evaluate
 from earmark.cli.export import export
 from earmark.cli.import_labels import import_labels
@@ -33,6 +34,7 @@ app.command("synth")(synth)
 app.command("import-labels")(import_labels)
 app.command("cache")(cache)
 app.command("pretrain")(pretrain)
+app.command("doctor")(doctor)
 app.command("train")(train)
 app.command("recipes")(recipes)
 app.command("evaluate")(evaluate)
