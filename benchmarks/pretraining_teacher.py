@@ -170,7 +170,7 @@ def report(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run everything, then report."""
+    """Run everything, reporting after every seed."""
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,14 +188,15 @@ def main() -> None:
             runs[mode].append(found)
             figures = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
             print(f"{time.monotonic() - began:6.0f} s  {mode} seed {seed}: {figures}", flush=True)
-    report(
-        {
-            "command": "python benchmarks/pretraining_teacher.py",
-            "steps": options.steps,
-            "seeds": options.seeds,
-            "runs": runs,
-        }
-    )
+        done = options.seeds[: options.seeds.index(seed) + 1]
+        report(
+            {
+                "command": "python benchmarks/pretraining_teacher.py",
+                "steps": options.steps,
+                "seeds": done,
+                "runs": runs,
+            }
+        )
 
 
 if __name__ == "__main__":
