@@ -16,6 +16,7 @@ from earmark.core.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import Recordings, survey
+from earmark.method.pretraining import PretrainStudent
 from earmark.model.encoder_file import ENCODER_FILES, load_encoder
 from earmark.train.distributed import make_fabric
 from earmark.train.engine import run_record
@@ -79,6 +80,30 @@ def test_resume_equals_uninterrupted_bit_for_bit(sounds: Recordings, tmp_path: P
         assert len(bank) == len(other) > 0
         for age in range(len(bank)):
             assert torch.equal(bank.partner(age)[0], other.partner(age)[0])
+
+
+def test_parts_have_the_gradient_of_the_whole_step(
+    sounds: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With running statistics, for batch statistics are a part's own; masks differ in size."""
+    monkeypatch.setattr(
+        PretrainStudent, "train", lambda self, mode=True: torch.nn.Module.train(self, False)
+    )
+    options = [
+        "train.epochs=1", "train.steps_per_epoch=1", "train.teacher=eval", "perturbation.bank=0",
+        "train.batch=7",
+    ]  # fmt: skip
+    moments = []
+    for parts in (1, 3):
+        recipe = small_pretraining(*options, f"train.accumulate={parts}")
+        run = _pretrain(recipe, sounds, tmp_path / str(parts))
+        state = run.optimizer.state_dict()["state"]
+        moments.append([state[number]["exp_avg"] for number in sorted(state)])
+    for one, three in zip(*moments, strict=True):
+        torch.testing.assert_close(three, one, rtol=1e-3, atol=1e-6)
+    assert max(float(one.abs().max()) for one in moments[0]) > 1e-3
+    losses = [run_record(tmp_path / str(parts))[0]["losses"]["loss"] for parts in (1, 3)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 @pytest.mark.parametrize("teacher", ["batch", "train"])
@@ -171,8 +196,6 @@ def test_schedules_at_their_ends() -> None:
 
 
 def test_only_tensors_of_two_dimensions_decay() -> None:
-    from earmark.method.pretraining import PretrainStudent
-
     recipe = small_pretraining()
     student = PretrainStudent(recipe)
     optimizer = make_optimizer(student, recipe.train)
