@@ -78,6 +78,10 @@ def assemble(parts: Parts, settings: DataSettings) -> Manifest:
     names = reader.classes.names
     labels = LabelSet.from_names(reader.labels) if names is None else LabelSet(names)
     splits = parts.splits | _scored(held_out, parts)
+    for name, split in splits.items():
+        unknown = [label for label in labels if label not in (split.labelled or labels)]
+        if unknown:
+            reader.tell(f"{name}: not scored, as its clips are not labelled: {', '.join(unknown)}")
     return Manifest(
         parts.root,
         labels,

@@ -146,6 +146,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect("" if path is None else path, timeout=60)
+            db.execute("PRAGMA synchronous = OFF")  # a killed run loses nothing; a power cut may
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version not in (0, _VERSION):
                 raise sqlite3.DatabaseError("of another version")
