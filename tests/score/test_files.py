@@ -80,7 +80,7 @@ def test_truth_of_either_kind_lists_clips_without_events(tmp_path: Path, name: s
         ("filename\tonset\n", "t.tsv:1: no column offset, event_label"),
         (HEAD + "a.wav\t1\tx\tDog\n", "t.tsv:2: the offset 'x' is not a number"),
         (HEAD + "a.wav\t1\t\tDog\n", "t.tsv:2: an event needs onset, offset and event_label"),
-        (HEAD + "\na.wav\t2\t1\tDog\n", "t.tsv:3: the event from 2 s to 1 s ends before"),
+        (HEAD + "\na.wav\t2\t1\tDog\n", "t.tsv:3: an event from 2 s to 1 s"),
         (HEAD + "\t2\t3\tDog\n", "t.tsv:2: a row without a file name"),
         (HEAD + "a.wav\t2\t3\tDog\tmore\n", "t.tsv:2: 5 fields under 4 columns"),
         (HEAD + "a.wav\t2\tinf\tDog\n", "t.tsv:2: the offset 'inf' is not a number"),

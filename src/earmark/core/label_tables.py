@@ -24,6 +24,7 @@ from earmark.core.rows import (
     check_name,
     is_nothing,
     join_row,
+    parse_event,
     parse_number,
     parse_row,
     read_header,
@@ -256,34 +257,6 @@ def write_durations(path: str | Path, mapping: Mapping[str, float]) -> None:
     """Write durations in seconds as `read_durations` reads them."""
     rows = [[name, repr(float(seconds))] for name, seconds in mapping.items()]
     _write_rows(path, DURATION_COLUMNS, rows)
-
-
-def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, float, str] | None:
-    """Onset, offset and label of a row; None for a clip without events.
-
-    Raises:
-        LabelError: If only some of the fields are filled, a time is none, the event ends before it
-            starts, or the class name is unfit.
-    """
-    fields = [row[name] for name in EVENT_COLUMNS[1:]]
-    absent = [is_nothing(field) for field in fields]
-    if all(absent):
-        return None
-    if any(absent):
-        raise LabelError(
-            "an event needs onset, offset and event_label",
-            where=f"{path}:{line}",
-            mend="Fill all three, or leave all three empty for a clip without events",
-        )
-    onset = parse_number(fields[0], "onset", path, line)
-    offset = parse_number(fields[1], "offset", path, line)
-    if onset < 0 or offset < onset:
-        raise LabelError(
-            f"an event from {onset:g} s to {offset:g} s",
-            where=f"{path}:{line}",
-            mend="An event starts at 0 s or later and does not end before it starts",
-        )
-    return onset, offset, check_label(fields[2], f"{path}:{line}")
 
 
 def event_frame(

@@ -6,7 +6,7 @@ import csv
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from earmark.core.errors import LabelError
@@ -203,3 +203,31 @@ def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
             mend="Write seconds with a decimal point",
         )
     return value
+
+
+def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, float, str] | None:
+    """Onset, offset and label of a row; None for a clip without events.
+
+    Raises:
+        LabelError: If only some of the fields are filled, a time is none, the event ends before it
+            starts, or the class name is unfit.
+    """
+    fields = [row[name] for name in ("onset", "offset", "event_label")]
+    absent = [is_nothing(field) for field in fields]
+    if all(absent):
+        return None
+    if any(absent):
+        raise LabelError(
+            "an event needs onset, offset and event_label",
+            where=f"{path}:{line}",
+            mend="Fill all three, or leave all three empty for a clip without events",
+        )
+    onset = parse_number(fields[0], "onset", path, line)
+    offset = parse_number(fields[1], "offset", path, line)
+    if onset < 0 or offset < onset:
+        raise LabelError(
+            f"an event from {onset:g} s to {offset:g} s",
+            where=f"{path}:{line}",
+            mend="An event starts at 0 s or later and does not end before it starts",
+        )
+    return onset, offset, check_label(fields[2], f"{path}:{line}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
 from earmark.core.files import read_text
-from earmark.core.rows import Row, base_name, is_nothing, parse_number, read_rows
+from earmark.core.rows import Row, base_name, parse_event, parse_number, read_rows
 from earmark.core.scores import ScoreTable
 
 Event = tuple[float, float, str]
@@ -72,7 +72,7 @@ def read_truth(path: str | Path) -> Truth:
     events: dict[str, list[Event]] = {}
     for line, row in read_rows(path, None, ("filename", "onset", "offset", "event_label")):
         own = events.setdefault(_clip(row, path, line), [])
-        event = _event(row, path, line)
+        event = parse_event(path, line, row)
         if event is not None:
             own.append(event)
     return Truth(events, path)
@@ -293,7 +293,7 @@ def _one_file(path: Path, threshold: float | None) -> Detections:
     scored: dict[str, list[Scored]] = {}
     clips, unscored = set(), threshold is not None
     for line, row in _event_rows(path):
-        clip, event = _clip(row, path, line), _event(row, path, line)
+        clip, event = _clip(row, path, line), parse_event(path, line, row)
         clips.add(clip)
         if event is None:
             continue
@@ -337,24 +337,3 @@ def _clip(row: Mapping[str, str], path: Path, line: int) -> str:
     if not clip:
         raise LabelError("a row without a file name", where=f"{path}:{line}")
     return clip
-
-
-def _event(row: Mapping[str, str], path: Path, line: int) -> Event | None:
-    """The event of a row; None for a clip without events."""
-    fields = [row[name] for name in ("onset", "offset", "event_label")]
-    absent = [is_nothing(field) for field in fields]
-    if all(absent):
-        return None
-    if any(absent):
-        raise LabelError(
-            "an event needs onset, offset and event_label",
-            where=f"{path}:{line}",
-            mend="Fill all three, or leave all three empty for a clip without events",
-        )
-    onset, offset = (parse_number(row[name], name, path, line) for name in ("onset", "offset"))
-    if offset < onset:
-        raise LabelError(
-            f"the event from {onset:g} s to {offset:g} s ends before it starts",
-            where=f"{path}:{line}",
-        )
-    return onset, offset, fields[2]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Hints
-from earmark.core.label_tables import parse_event
-from earmark.core.rows import Row, is_nothing, parse_number
+from earmark.core.rows import Row, is_nothing, parse_event, parse_number
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "filename": ("filename", "file", "file name", "begin file", "recording", "audio", "begin path"),
