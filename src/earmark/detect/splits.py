@@ -10,7 +10,7 @@ from earmark.core.events import events_by_clip
 from earmark.core.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
 from earmark.score.classes import Classes
-from earmark.score.events import SHOWN, check_clips
+from earmark.score.events import check_clips, some_of
 from earmark.score.files import clip_name
 from earmark.score.measure import Task
 from earmark.score.settings import MetricSettings
@@ -85,9 +85,7 @@ def refuse_gaps(evaluation: Evaluation, tables: Mapping[str, ScoreTable]) -> Non
     """
     lacking = [path.stem for path in evaluation.clips if path.stem not in tables]
     if lacking:
-        more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
         raise DataError(
-            f"{len(lacking)} clips of {evaluation.name} have no scores: "
-            f"{', '.join(lacking[:SHOWN])}{more}",
+            f"{len(lacking)} clips of {evaluation.name} have no scores: {some_of(lacking)}",
             mend="Add --allow-missing to use the others",
         )

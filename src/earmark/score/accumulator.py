@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
-from earmark.score.events import SHOWN, EventArrays, Events, check_clips, tidy
+from earmark.score.events import EventArrays, Events, check_clips, some_of, tidy
 from earmark.score.parameters import PsdsParameters
 from earmark.score.runs import Floats, Ints, Runs, ragged
 from earmark.score.shelves import RowShelf, StepShelf
@@ -233,9 +233,8 @@ class PsdsAccumulator:
         """
         missing = [self._clips.names[number] for number in np.flatnonzero(~self._added)]
         if missing:
-            more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
             raise ScoreError(
-                f"{len(missing)} clips have no scores: {', '.join(missing[:SHOWN])}{more}",
+                f"{len(missing)} clips have no scores: {some_of(missing)}",
                 mend="Every clip of the durations needs scores.",
             )
         self._count()

@@ -42,14 +42,18 @@ class EventArrays:
         )
 
 
+def some_of(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
+
+
 def check_clips(found: Iterable[str], known: Collection[str], what: str, among: str) -> None:
     """Raise a ScoreError that lists the clip ids in ``found`` that are not ``known``."""
     strange = sorted(set(found) - set(known))
     if strange:
-        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise ScoreError(
-            f"{len(strange)} clips in the {what} are not in the {among}: "
-            f"{', '.join(strange[:SHOWN])}{more}",
+            f"{len(strange)} clips in the {what} are not in the {among}: {some_of(strange)}",
             mend="Clip ids are file names without their last extension; both sides must agree.",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from earmark.core.errors import ScoreError
 from earmark.core.scores import ScoreTable
 from earmark.score.classes import Classes
-from earmark.score.events import SHOWN, check_clips
+from earmark.score.events import check_clips, some_of
 from earmark.score.files import Truth
 from earmark.score.measure import Task
 from earmark.score.settings import MetricSettings
@@ -56,10 +56,8 @@ def make_task(
         check_clips(scored, set(listed), "scores", what)
     missing = () if scored is None else tuple(clip for clip in listed if clip not in scored)
     if missing and not allow_missing:
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise ScoreError(
-            f"{len(missing)} of {len(listed)} clips have no scores: "
-            f"{', '.join(missing[:SHOWN])}{more}",
+            f"{len(missing)} of {len(listed)} clips have no scores: {some_of(missing)}",
             mend=f"Add --allow-missing to measure the {len(listed) - len(missing)} there are, "
             "and say so with the figures.",
         )
