@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from earmark.cli.import_labels import import_labels
-from earmark.core.audio import write_audio
+from earmark.core.audio import load_audio, write_audio
 from earmark.core.errors import EarmarkError
 from earmark.core.events import read_strong
 from earmark.data.manifest import load_manifest
@@ -86,6 +86,26 @@ def test_classes_that_a_split_lacks_are_told(recordings: Path, tmp_path: Path) -
     (recordings / "rec0.txt").write_text("1\t2\tOwl\n")
     _, text = run(recordings, "--out", tmp_path / "data", "--dry-run")
     assert "test has no event of Owl" in text or "validation has no event of Owl" in text
+
+
+def test_recordings_that_cannot_be_read_are_named(recordings: Path, tmp_path: Path) -> None:
+    (recordings / "rec9.wav").write_text("no sound")
+    samples = load_audio(recordings / "rec3.wav")
+    (recordings / "rec3.wav").unlink()
+    write_audio(recordings / "rec3.flac", samples)
+    whole = (recordings / "rec3.flac").read_bytes()
+    (recordings / "rec3.flac").write_bytes(whole[: len(whole) * 9 // 10])
+    code, text = run(recordings, "--out", tmp_path / "data", "--workers", 1)
+    assert code == 1
+    assert "rec9.wav: not a recording" in text
+    assert "rec3.flac: the file is truncated" in text
+    assert "2 recordings could not be read" in text
+    names = {path.name for path in (tmp_path / "data").rglob("*.flac")}
+    assert len(names) == 3 * 3 + 2  # and those before the break
+    assert not list((tmp_path / "data").rglob(".*"))
+    manifest = load_manifest(tmp_path / "data")
+    assert not any(split.missing for split in manifest.splits.values())
+    assert not any(source.missing for source in manifest.train)
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,8 @@ def import_labels(
     label file, become unlabelled training clips.
 
     What falls on a cut, is merged or left out is counted, and listed in `import/` in the dataset.
-    Run it again to go on where it stopped.
+    Run it again to go on where it stopped. Recordings that cannot be read are named, the rest is
+    imported, and the exit code is 1.
 
     Examples:
     - `earmark import-labels recordings --out data/own --dry-run`
@@ -162,11 +163,13 @@ def import_labels(
     )
     console = Console()
     _tell(console, job, settings)
+    failed = dict(job.gathered.unreadable)
     if dry_run:
         console.print("nothing was written (--dry-run)")
+        _fail(failed)
         return
     with counting("clips") as progress:
-        write_import(
+        failed |= write_import(
             out,
             job.prepared,
             job.plan,
@@ -177,6 +180,16 @@ def import_labels(
     console.print(f"{out}: look at {out / 'import'}, then", soft_wrap=True)
     console.print(f"  earmark doctor {out}", soft_wrap=True)
     console.print(f"  earmark train mini --data {out} --out runs/own", soft_wrap=True)
+    _fail(failed)
+
+
+def _fail(failed: dict[str, str]) -> None:
+    """Name recordings that could not be read, and exit with 1; nothing where there are none."""
+    for name, reason in sorted(failed.items()):
+        typer.secho(f"{name}: {reason}", fg="red", err=True)
+    if failed:
+        typer.secho(f"{len(failed):,} recordings could not be read", fg="red", err=True)
+        raise typer.Exit(1)
 
 
 def _pairs(text: str | None) -> dict[str, str]:

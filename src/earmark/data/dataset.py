@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from earmark.core.audio import load_int16
 from earmark.core.config import BatchSettings
@@ -366,15 +366,18 @@ def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Stack clips into a `Batch`."""
+    """Stack clips into a `Batch`; in a reading process straight into shared memory.
+
+    A copy of its own for every batch would leave holes in that process's memory, which then grows.
+    """
     waveforms, strong, weak, valid, kinds, known, unreadable = zip(*items, strict=True)
     return Batch(
-        torch.stack(waveforms),
-        torch.stack(strong),
-        torch.stack(weak),
-        torch.stack(valid),
+        default_collate(list(waveforms)),
+        default_collate(list(strong)),
+        default_collate(list(weak)),
+        default_collate(list(valid)),
         torch.tensor(kinds),
-        torch.stack(known),
+        default_collate(list(known)),
         dict(ChainMap(*unreadable)),
     )
 

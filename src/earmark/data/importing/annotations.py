@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from earmark.core.audio import AudioInfo, audio_info, list_audio, list_files
-from earmark.core.errors import DataError, LabelError
+from earmark.core.errors import AudioError, DataError, LabelError
 from earmark.core.formats import READERS, format_of, read_events
 from earmark.core.formats.base import Hints, own_name
 from earmark.core.formats.columns import columns_of, seconds_of
@@ -76,12 +76,14 @@ class Gathered:
         missing: Recordings that label files name and that are not there, with the label file.
         aside: Text files in folders that are no label files and belong to no recording.
         finder: Finds recordings by name.
+        unreadable: Key of a recording that cannot be read → why; it is left out.
     """
 
     recordings: list[Annotated]
     missing: dict[str, Path]
     aside: list[Path]
     finder: Finder
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def gather(
@@ -106,7 +108,6 @@ def gather(
 
     Raises:
         LabelError: A label file cannot be read, or its recording is not there or not clear.
-        AudioError: A recording cannot be read.
         DataError: There is no label file or no recording.
     """
     files = [
@@ -128,17 +129,16 @@ def gather(
             speaking[recording].append(file)
     if missing and not skip_missing:
         _refuse_missing(missing, finder)
-    recordings = [
-        Annotated(
-            path,
-            key,
-            audio_info(path),
-            tuple(sorted(events[path])) if path in speaking else None,
-            tuple(speaking[path]),
-        )
-        for path, key in finder.keys.items()
-    ]
-    return Gathered(recordings, missing, aside, finder)
+    gathered = Gathered([], missing, aside, finder)
+    for path, key in finder.keys.items():
+        try:
+            info = audio_info(path)
+        except AudioError as error:
+            gathered.unreadable[key] = error.what
+            continue
+        own = tuple(sorted(events[path])) if path in speaking else None
+        gathered.recordings.append(Annotated(path, key, info, own, tuple(speaking[path])))
+    return gathered
 
 
 def read_regions(path: Path, reading: Reading) -> dict[str, list[tuple[float, float]]]:

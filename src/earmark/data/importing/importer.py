@@ -61,7 +61,6 @@ def read_import(
 
     Raises:
         LabelError: Label files cannot be understood.
-        AudioError: A recording cannot be read.
         DataError: Something is missing.
     """
     aside = {path.resolve() for path in (regions, splits) if path is not None}

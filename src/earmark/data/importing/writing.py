@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from earmark import __version__
 from earmark.core.audio import read_blocks, write_blocks
 from earmark.core.config import dump_yaml
-from earmark.core.errors import DataError
+from earmark.core.errors import AudioError, DataError
 from earmark.core.files import write_lines, write_text
 from earmark.core.label_tables import EVENT_COLUMNS, event_frame, write_durations, write_strong
 from earmark.core.parallel import run_jobs
@@ -32,7 +32,7 @@ RECORD = "import.yaml"
 #: The folder in it with the tables of what was done.
 NOTES = "import"
 
-_BLOCK_SECONDS = 30.0
+_BLOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class _Job:
     """A recording, and its clips that are not there yet."""
 
     recording: Path
+    key: str
     rate: int
     clips: tuple[tuple[str, Span], ...]
 
@@ -52,8 +53,11 @@ def write_import(
     *,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> None:
+) -> dict[str, str]:
     """Write the clips, then the tables.
+
+    A recording that breaks off while it is read leaves the clips up to there; the tables list the
+    clips that are there.
 
     Args:
         out: Folder of the dataset: new, empty, or begun by the same import.
@@ -63,9 +67,11 @@ def write_import(
         workers: Processes.
         progress: Called with (clips done, clips in all).
 
+    Returns:
+        Key of a recording that could not be read to its end → why.
+
     Raises:
         DataError: The folder holds something else.
-        AudioError: A recording cannot be read.
     """
     _claim(out, record)
     total = len(plan.all_clips)
@@ -74,16 +80,21 @@ def write_import(
         missing = [(clip.path, clip.span) for clip in clips if not (out / clip.path).is_file()]
         if missing:
             one = prepared[index]
-            jobs.append(_Job(one.recording.path, one.rate, tuple(missing)))
+            recording = one.recording
+            jobs.append(_Job(recording.path, recording.key, one.rate, tuple(missing)))
     done = total - sum(len(job.clips) for job in jobs)
     if progress is not None:
         progress(done, total)
-    for job, _ in run_jobs(_write_clips, jobs, out, min(workers, len(jobs))):
+    failed: dict[str, str] = {}
+    for job, fault in run_jobs(_write_clips, jobs, out, min(workers, len(jobs))):
+        if fault is not None:
+            failed[job.key] = fault
         done += len(job.clips)
         if progress is not None:
             progress(done, total)
     _write_tables(out, plan)
     _write_notes(out / NOTES, plan)
+    return failed
 
 
 def import_record(
@@ -133,8 +144,12 @@ def _claim(out: Path, record: Mapping[str, Any]) -> None:
     write_text(file, text)
 
 
-def _write_clips(job: _Job, out: Path) -> None:
-    """Cut one recording, reading it once and in little memory; each file appears whole."""
+def _write_clips(job: _Job, out: Path) -> str | None:
+    """Cut one recording, reading it once and in little memory; each file appears whole.
+
+    Returns:
+        What is wrong with the recording, if it cannot be read to its end.
+    """
     source = _Source(read_blocks(job.recording, job.rate, _BLOCK_SECONDS))
     clips = sorted(job.clips, key=lambda clip: clip[1])
     following = [*(first for _, (first, _) in clips[1:]), None]
@@ -142,8 +157,13 @@ def _write_clips(job: _Job, out: Path) -> None:
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-        write_blocks(partial, source.take(first, stop, keep), job.rate)
+        try:
+            write_blocks(partial, source.take(first, stop, keep), job.rate)
+        except AudioError as error:
+            partial.unlink(missing_ok=True)
+            return error.what
         partial.replace(path)
+    return None
 
 
 class _Source:
@@ -177,7 +197,9 @@ class _Source:
 
 def _write_tables(out: Path, plan: Plan) -> None:
     for split, place in PLACES.items():
-        clips = [clip for clip in plan.all_clips if clip.split == split]
+        clips = [
+            clip for clip in plan.all_clips if clip.split == split and (out / clip.path).is_file()
+        ]
         if not clips or not place.labels:
             continue
         rows = [(clip.file, *event) for clip in clips for event in clip.events]
