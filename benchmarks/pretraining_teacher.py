@@ -191,7 +191,7 @@ def main() -> None:
         done = options.seeds[: options.seeds.index(seed) + 1]
         report(
             {
-                "command": "python benchmarks/pretraining_teacher.py",
+                "command": f"python benchmarks/pretraining_teacher.py --steps {options.steps}",
                 "steps": options.steps,
                 "seeds": done,
                 "runs": runs,
