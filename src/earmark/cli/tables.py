@@ -135,7 +135,7 @@ def comparison_table(
 
 
 def before_after_table(found: Tuning) -> Table:
-    """Figures before tuning and after it, cross-validated, with their intervals."""
+    """Figures before tuning and after it, cross-validated, with 95 % intervals below them."""
     before, after = found.untuned, found.cross_validated
     folds = f"{len(found.folds)} folds" if found.folds else "not cross-validated"
     table = Table(title=f"{found.method}, tuned for {found.objective}", title_justify="left")
@@ -152,9 +152,9 @@ def before_after_table(found: Tuning) -> Table:
         paired = found.difference.get(name)
         clear = paired is not None and (paired["low"] > 0 or paired["high"] < 0)
         if paired is not None:
-            change += f" [{paired['low']:+.3f}, {paired['high']:+.3f}]"
+            change += f"\n{paired['low']:+.3f} … {paired['high']:+.3f}"
         table.add_row(
-            *cells, _figure(after, name), escape(change), style="bold" if clear else None
+            *cells, _figure(after, name), change, style="bold" if clear else None
         )  # fmt: skip
     return table
 
@@ -162,7 +162,7 @@ def before_after_table(found: Tuning) -> Table:
 def _figure(report: Mapping[str, Any], name: str) -> str:
     interval = report["intervals"].get(name)
     text = f"{report[name]:.3f}"
-    return escape(text if interval is None else f"{text} [{interval[0]:.3f}, {interval[1]:.3f}]")
+    return text if interval is None else f"{text}\n{interval[0]:.3f}–{interval[1]:.3f}"
 
 
 def variants_table(report: Mapping[str, Any], name: str) -> Table:
