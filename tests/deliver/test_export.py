@@ -21,7 +21,7 @@ from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import AudioError, BundleError, ConfigError, ExportError
 from earmark.deliver.export import ExportedFile, ExportReport, export_network, write_report
 from earmark.deliver.exportable import ExportableGru, ExportableNetwork
-from earmark.deliver.parity import BATCH, probes, reference
+from earmark.deliver.parity import BATCH, reference, sharpen
 from earmark.detect.loading import load_trained
 from earmark.model.bundle import save_bundle
 from earmark.model.onnx_network import OnnxNetwork
@@ -49,14 +49,7 @@ def sharpened(settings: dict[str, Any], seed: int = 0) -> SedNetwork:
     """A random network whose scores go up and down with the sound: differences would show."""
     torch.manual_seed(seed)
     network = SedNetwork(NetworkSettings.model_validate(settings), LABELS).eval()
-    sounds = probes(network.spec.window, RATE).values()
-    batch = np.stack([probe.samples for probe in sounds])
-    logits = torch.tensor(reference(network, batch, [probe.length for probe in sounds])[0]).logit()
-    gain = 2.0 / logits.std((0, 1))
-    head = network.crnn.heads.strong
-    with torch.no_grad():
-        head.bias.copy_((head.bias - logits.mean((0, 1))) * gain)
-        head.weight.mul_(gain[:, None])
+    sharpen(network)
     return network
 
 
