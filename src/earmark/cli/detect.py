@@ -21,9 +21,10 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from earmark.deliver.batch import Report
+    from earmark.deliver.batch import DetectorSettings, Report
     from earmark.deliver.journal import Record
 
+FORMATS_BY_DEFAULT = "tsv,json,audacity"
 _ROWS = 40  # of the table printed for a single recording
 _FAILURES = 20  # told one by one
 _LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
@@ -34,15 +35,15 @@ def detect(
     audio: Annotated[
         list[str], typer.Argument(help="Recordings, folders of them, patterns like 'rec/**/*.wav'.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what is found.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="Folder for what is found.")],
     formats: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--format",
             help="Event files, separated by commas: tsv, csv, json, jsonl, audacity, raven, elan, "
-            "webvtt.",
+            f"webvtt; {FORMATS_BY_DEFAULT} if none. Of a fleet: parquet, or tsv.",
         ),
-    ] = "tsv,json,audacity",
+    ] = None,
     scores: Annotated[
         str, typer.Option("--scores", help="Score tables too: tsv, csv, npz, parquet.")
     ] = "",
@@ -68,14 +69,23 @@ def detect(
         float | None, typer.Option(help="Time between windows, in seconds; half a window if none.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes; 1 is one whose threads use every core.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1, help="Processes: by default one whose threads use every core; of a fleet all."
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=0, help="Threads of all processes together; 0 takes every core.")
     ] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh/--resume", help="Do again what was done before.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="local, or ray: many machines, URLs in and out (docs/scale.md).")
+    ] = "local",
+    shard_size: Annotated[
+        int, typer.Option(min=1, help="Of a fleet: recordings a worker does and writes at once.")
+    ] = 32,
 ) -> None:
     """Finds the events of recordings of any length.
 
@@ -89,21 +99,27 @@ def detect(
     - `earmark detect mini kitchen.wav --out found`
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
     - `earmark detect mini array.wav --out found --channels each --scores tsv`
+    - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """
+    options = {"device": device, "batch_size": batch_size, "hop_seconds": hop_seconds}
     from earmark.core.parallel import available_cores
     from earmark.deliver.batch import DetectorSettings, Job, run_batch
     from earmark.deliver.outputs import Outputs
     from earmark.deliver.recordings import find_recordings
 
+    settings = DetectorSettings(bundle, threshold, channels, options)
+    if engine != "local":
+        more = bool(scores or plot or fresh)
+        _detect_fleet(engine, audio, settings, out, formats, workers, shard_size, more)
+        return
     console, errors = Console(), Console(stderr=True)
-    outputs = Outputs.named(out, formats, scores, picture=False)
+    folder, workers = Path(out), workers or 1
+    outputs = Outputs.named(folder, formats or FORMATS_BY_DEFAULT, scores, picture=False)
     recordings = find_recordings(audio)
     drawn = len(recordings) == 1 and _can_draw() if plot is None else plot
     if drawn:
         _check_matplotlib()
-    outputs = Outputs(out, outputs.events, outputs.scores, drawn)
-    options = {"device": device, "batch_size": batch_size, "hop_seconds": hop_seconds}
-    settings = DetectorSettings(bundle, threshold, channels, options)
+    outputs = Outputs(folder, outputs.events, outputs.scores, drawn)
     each = max(1, (threads or available_cores()) // workers)
     detector = settings.load(each if threads or workers > 1 else None)
     job = Job(settings, outputs, settings.key(detector), detector.threads)
@@ -111,9 +127,35 @@ def detect(
         report = run_batch(
             recordings, job, detector=detector, workers=workers, fresh=fresh, watcher=bars
         )
-    _print(console, out, len(recordings), report)
-    _tell(errors, out, report.failures)
+    _print(console, folder, len(recordings), report)
+    _tell(errors, folder, report.failures)
     if report.failures:
+        raise typer.Exit(1)
+
+
+def _detect_fleet(
+    engine: str,
+    audio: list[str],
+    settings: DetectorSettings,
+    out: str,
+    formats: str | None,
+    workers: int | None,
+    shard_size: int,
+    more: bool,
+) -> None:
+    """Leaves the work to many machines."""
+    from earmark.cli.fleet import detect_fleet
+    from earmark.core.errors import ConfigError
+    from earmark.deliver.fleet import FleetJob
+
+    if engine != "ray":
+        raise ConfigError(f"no engine is called {engine!r}", mend="Choose local or ray")
+    if more:
+        raise ConfigError(
+            "a fleet writes tables of events alone", mend="Leave out --scores, --plot"
+        )
+    job = FleetJob(settings, out, formats or "parquet", workers, shard_size)
+    if detect_fleet(audio, job):
         raise typer.Exit(1)
 
 
