@@ -1,11 +1,11 @@
 """Eight-bit weights for an exported network.
 
-Large products (the encoder's linear maps, the layer that joins it, gates of wide convolutions) are
-computed in eight bits: weights by output channel, activations by their range at run time, as ONNX
-Runtime's dynamic quantisation does. ONNX Runtime has no such operators for convolutions and gated
-recurrent nets that would be faster, so their weights are only stored in eight bits and computed
-with in single precision. Front-ends and heads stay as they are: the ones decide on decibels, the
-others are tiny.
+Wide products (the encoder's linear maps, the layer that joins it) are computed in eight bits:
+weights by output channel, activations by their range at run time, as ONNX Runtime's dynamic
+quantisation does. Narrow ones gain no time by it, and ONNX Runtime has no such operators for
+convolutions and gated recurrent nets that would be faster; so the weights of all these are only
+stored in eight bits, and computed with in single precision. Front-ends and heads stay as they are:
+the ones decide on decibels, the others are tiny.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-SMALLEST = 4096
+SMALLEST = 1024
 """Weights of fewer values stay in single precision."""
+WIDE = 256
+"""Inputs from which on a product is computed in eight bits."""
 
 
 def quantise(source: Path, target: Path, classes: int) -> None:
@@ -41,7 +43,9 @@ def quantise(source: Path, target: Path, classes: int) -> None:
     products = [
         node.name
         for node in model.graph.node
-        if node.op_type == "MatMul" and _is_worth_it(weights.get(node.input[1]), classes)
+        if node.op_type == "MatMul"
+        and _is_product(weights.get(node.input[1]), classes)
+        and weights[node.input[1]].dims[0] >= WIDE
     ]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         draft = source
@@ -56,12 +60,12 @@ def quantise(source: Path, target: Path, classes: int) -> None:
                 weight_type=QuantType.QInt8,
             )
         model = onnx.load(draft)
-    _store_small(model)
+    _store_others(model, classes)
     onnx.save(model, target)
 
 
-def _is_worth_it(weight: TensorProto | None, classes: int) -> bool:
-    """Whether a product with this constant, if it is one, is to be computed in eight bits."""
+def _is_product(weight: TensorProto | None, classes: int) -> bool:
+    """Whether this is the constant of a linear map that is no head."""
     if weight is None or len(weight.dims) != 2 or weight.dims[1] == classes:
         return False
     return _size(weight) >= SMALLEST
@@ -82,39 +86,51 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _store_small(model: onnx.ModelProto) -> None:
-    """Weights of convolutions and recurrent nets in eight bits, by output channel, in place."""
+def _store_others(model: onnx.ModelProto, classes: int) -> None:
+    """All other weights in eight bits, by output channel, in place."""
     graph = model.graph
-    inputs = {
-        name
-        for node in graph.node
-        for name in {"Conv": node.input[1:2], "GRU": node.input[1:3]}.get(node.op_type, [])
-    }
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    axes: dict[str, int] = {}  # of the output channel; both axes of a recurrent net's [2, 3H, D]
+    for node in graph.node:
+        if node.op_type == "Conv":
+            axes[node.input[1]] = 0
+        elif node.op_type == "GRU":
+            axes |= dict.fromkeys(node.input[1:3], 0)
+        elif node.op_type == "MatMul" and _is_product(weights.get(node.input[1]), classes):
+            axes[node.input[1]] = 1
     made = []
-    for tensor in list(graph.initializer):
-        if tensor.name in inputs and _size(tensor) >= SMALLEST:
+    for name, axis in axes.items():
+        tensor = weights.get(name)
+        if tensor is not None and _size(tensor) >= SMALLEST:
             graph.initializer.remove(tensor)
-            made += _stored(tensor.name, numpy_helper.to_array(tensor), graph)
+            made += _stored(name, numpy_helper.to_array(tensor), axis, graph)
     nodes = [*made, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _stored(name: str, weight: NDArray[np.float32], graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """A weight as integers and one scale a channel; adds both to the graph."""
-    channels = weight.shape[0] * (weight.shape[1] if weight.ndim == 3 else 1)  # GRU: [2, 3H, D]
-    rows = weight.reshape(channels, -1)
-    scales = np.maximum(np.abs(rows).max(axis=1), np.float32(1e-12)) / np.float32(127.0)
-    whole = np.rint(rows / scales[:, None]).astype(np.int8)
+def _stored(
+    name: str, weight: NDArray[np.float32], axis: int, graph: onnx.GraphProto
+) -> list[onnx.NodeProto]:
+    """A weight as integers and one scale for every output channel; adds both to the graph."""
+    rows = (
+        weight.T if axis else weight.reshape(-1, *weight.shape[2:]) if weight.ndim == 3 else weight
+    )
+    peaks = np.abs(rows.reshape(len(rows), -1)).max(axis=1)
+    scales = np.maximum(peaks, np.float32(1e-12)) / np.float32(127.0)
+    whole = np.rint(rows / scales.reshape(-1, *[1] * (rows.ndim - 1))).astype(np.int8)
     part = f"{name}/".__add__
     constants = {
-        "int8": whole,
+        "int8": np.ascontiguousarray(whole.T if axis else whole),
         "scale": scales,
-        "zero": np.zeros(channels, dtype=np.int8),
-        "shape": np.array(weight.shape, dtype=np.int64),
+        "zero": np.zeros(len(scales), dtype=np.int8),
     }
     graph.initializer.extend(numpy_helper.from_array(v, part(k)) for k, v in constants.items())
-    values = [part("int8"), part("scale"), part("zero")]
+    values = [part(key) for key in constants]
+    if weight.ndim != 3:
+        return [helper.make_node("DequantizeLinear", values, [name], axis=axis)]
+    shape = np.array(weight.shape, dtype=np.int64)
+    graph.initializer.append(numpy_helper.from_array(shape, part("shape")))
     return [
         helper.make_node("DequantizeLinear", values, [part("rows")], axis=0),
         helper.make_node("Reshape", [part("rows"), part("shape")], [name]),
