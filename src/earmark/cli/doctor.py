@@ -83,7 +83,7 @@ def _print(console: Any, diagnosis: Any) -> None:
 
     from earmark.data.doctor.catalogue import KINDS
 
-    table = Table("part", "labels", "listed", "there", "readable", "hours", "DESED has", "classes")
+    table = Table("part", "labels", "listed", "there", "readable", "hours", "DESED has")
     for part in diagnosis.parts:
         usual = (
             "" if part.published is None else "–".join(f"{n:,}" for n in sorted({*part.published}))
@@ -96,9 +96,12 @@ def _print(console: Any, diagnosis: Any) -> None:
             f"{part.usable:,}",
             f"{part.seconds / 3600:.2f}",
             usual,
-            ", ".join(f"{escape(label)} {count:,}" for label, count in part.labels.items()),
         )
     console.print(table)
+    for part in diagnosis.parts:
+        if part.labels:
+            counts = ", ".join(f"{escape(name)} {n:,}" for name, n in part.labels.items())
+            console.print(f"[bold]{part.name}[/]: {counts}")
     for finding in diagnosis.findings:
         kind, colour = KINDS[finding.kind], _COLOURS[finding.severity]
         of = f" in {finding.part}" if finding.part else ""

@@ -19,6 +19,19 @@ from earmark.data.reading import PartReader, relative, unlabelled_source
 from earmark.data.subsets import Domain, Evaluation, Kind, Source
 
 MEND = "The layout is DESED's: audio/train/… and metadata/train/… in this folder"
+CLASSES = (
+    "Alarm_bell_ringing",
+    "Blender",
+    "Cat",
+    "Dishes",
+    "Dog",
+    "Electric_shaver_toothbrush",
+    "Frying",
+    "Running_water",
+    "Speech",
+    "Vacuum_cleaner",
+)
+"""DESED's, in the order of published networks' outputs."""
 _INNER = ("dataset", "DESED/dataset", "dcase2021/dataset", "DESED", "desed", "dcase2021")
 _SYNTHETIC_ROOT = "dcase_synth"
 

@@ -11,7 +11,9 @@ from typing import Any
 from earmark.core.audio import SUFFIXES, list_audio
 from earmark.core.errors import EarmarkError
 from earmark.core.timeline import SAMPLE_RATE
+from earmark.data.classes import Classes
 from earmark.data.clips import ClipFinder, Recordings, promised_seconds
+from earmark.data.desed import CLASSES
 from earmark.data.doctor.catalogue import SEVERITIES, Finding, Findings
 from earmark.data.doctor.labels import (
     END_SLACK,
@@ -31,18 +33,6 @@ _RATES = (8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000)
 _QUIET = 2.0 / 32768.0
 _CLIPPED = 1e-3
 _DURATION_SLACK = 0.1
-DESED = (
-    "Alarm_bell_ringing",
-    "Blender",
-    "Cat",
-    "Dishes",
-    "Dog",
-    "Electric_shaver_toothbrush",
-    "Frying",
-    "Running_water",
-    "Speech",
-    "Vacuum_cleaner",
-)
 
 
 @dataclass(frozen=True)
@@ -125,30 +115,38 @@ def examine(
         EarmarkError: There is no such dataset, or its description has a mistake.
     """
     root, classes, parts = parts_of(Path(data))
-    finders = {part.name: ClipFinder(part.folders) for part in parts}
-    paths = list(dict.fromkeys(path for finder in finders.values() for path in finder.clips))
     facts = FactsCache(cache)
     try:
-        inspected = inspect_all(paths, facts, content, workers, progress)
-        rounds = _Examination(root, classes, parts, finders, facts, content)
-        rounds.run()
+        found, diagnosis = _look(root, classes, parts, facts, content, workers, progress)
     finally:
         facts.close()
-    fingerprint = None
     try:
-        fingerprint = load_manifest(data).fingerprint
+        diagnosis.fingerprint = load_manifest(data).fingerprint
     except EarmarkError as error:
-        rounds.found.add("not-usable", "", str(data), 0, str(error))
-    return Diagnosis(
-        root,
-        fingerprint,
-        rounds.summaries,
-        rounds.found.worst_first(),
-        inspected,
-        len(paths),
-        content,
-        rounds.exclude,
+        found.add("not-usable", "", str(data), 0, str(error))
+    diagnosis.findings = found.worst_first()
+    return diagnosis
+
+
+def _look(
+    root: Path,
+    classes: Classes,
+    parts: list[Part],
+    facts: FactsCache,
+    content: bool,
+    workers: int,
+    progress: Progress | None,
+) -> tuple[Findings, Diagnosis]:
+    """Findings and counts; the names of all clips, which take memory, are forgotten after it."""
+    finders = {part.name: ClipFinder(part.folders) for part in parts}
+    paths = list(dict.fromkeys(path for finder in finders.values() for path in finder.clips))
+    inspected = inspect_all(paths, facts, content, workers, progress)
+    rounds = _Examination(root, classes, parts, finders, facts, content)
+    rounds.run()
+    diagnosis = Diagnosis(
+        root, None, rounds.summaries, [], inspected, len(paths), content, rounds.exclude
     )
+    return rounds.found, diagnosis
 
 
 class _Examination:
@@ -157,7 +155,7 @@ class _Examination:
     def __init__(
         self,
         root: Path,
-        classes: Any,
+        classes: Classes,
         parts: list[Part],
         finders: Mapping[str, ClipFinder],
         facts: FactsCache,
@@ -328,10 +326,10 @@ class _Examination:
             if trained and label not in trained:
                 self.found.add("never-trained", "", *where, label)
         known = {*trained, *scored}
-        if self.classes.names is None and len(known & set(DESED)) > len(DESED) // 2:
+        if self.classes.names is None and len(known & set(CLASSES)) > len(CLASSES) // 2:
             for part in self.parts:
                 for label, where in self._labels[part.name].first.items():
-                    if label not in DESED:
+                    if label not in CLASSES:
                         self.found.add("foreign-class", part.name, *where, label)
 
 

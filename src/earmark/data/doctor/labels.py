@@ -64,12 +64,12 @@ def check_labels(part: Part, classes: Classes, found: Findings, show: Any) -> La
         try:
             table: Table[Any] = (weak_table if part.kind == "weak" else strong_table)(path)
         except LabelError as error:
-            found.add("bad-table", part.name, show(path), 0, str(error))
+            found.add("bad-table", part.name, show(path), 0, error.what)
             continue
         known = WEAK_COLUMNS if part.kind == "weak" else EVENT_COLUMNS
         _check_columns(part, path, table.columns, known, found, show)
         for fault in table.faults:
-            found.add(_kind_of(fault), part.name, show(path), fault.line, str(fault.error))
+            found.add(_kind_of(fault), part.name, show(path), fault.line, fault.error.what)
         listed |= dict.fromkeys(table.listed)
         rows = _check_weak if part.kind == "weak" else _check_strong
         rows(part, path, table.rows, labels, found, show)
@@ -152,11 +152,11 @@ def check_durations(part: Part, found: Findings, show: Any) -> dict[str, float]:
     try:
         table = duration_table(part.durations)
     except LabelError as error:
-        found.add("bad-table", part.name, show(part.durations), 0, str(error))
+        found.add("bad-table", part.name, show(part.durations), 0, error.what)
         return {}
     _check_columns(part, part.durations, table.columns, DURATION_COLUMNS, found, show)
     for fault in table.faults:
-        found.add("bad-duration", part.name, show(part.durations), fault.line, str(fault.error))
+        found.add("bad-duration", part.name, show(part.durations), fault.line, fault.error.what)
     return {row.filename: row.seconds for row in table.rows}
 
 

@@ -61,7 +61,7 @@ def inspect(path: Path, content: bool) -> Facts:
             rate=info.sample_rate, channels=info.channels, seconds=seconds, cancelled=cancelled
         )
     except AudioError as error:
-        return Facts(_fault_of(error), str(error))
+        return Facts(_fault_of(error), error.what)
     except OSError as error:
         return Facts("unreadable", str(error))
 

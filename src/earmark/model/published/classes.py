@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-DESED = (
-    "Alarm_bell_ringing",
-    "Blender",
-    "Cat",
-    "Dishes",
-    "Dog",
-    "Electric_shaver_toothbrush",
-    "Frying",
-    "Running_water",
-    "Speech",
-    "Vacuum_cleaner",
-)
+from earmark.data.desed import CLASSES
+
+DESED = CLASSES
 MAESTRO = (
     "cutlery and dishes",
     "furniture dragging",
