@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -51,6 +52,10 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
     return mono
 
 
+HISTORY = 0.5
+"""Seconds of audio that a saved resampler keeps: many times the length of its filter."""
+
+
 class Resampler:
     """Changes the rate of audio that arrives in blocks.
 
@@ -66,26 +71,73 @@ class Resampler:
     def __init__(self, rate_in: int, rate_out: int) -> None:
         self.rate_in, self.rate_out = rate_in, rate_out
         self.received = self.given = 0
+        self._surplus = 0  # samples to come that were given before
+        self._ready = np.zeros(0, dtype=np.float32)  # samples that are there already
         self._stream: Any = None
         if rate_in != rate_out:
-            self._stream = soxr.ResampleStream(
-                rate_in, rate_out, 1, dtype="float32", quality=QUALITY
-            )
+            self._stream = self._fresh()
+        self._kept: list[NDArray[np.float32]] = []  # the last blocks, for `state`
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes samples [s]; gives those [t] that are ready, t ≥ 0."""
         self.received += len(block)
         if self._stream is not None:
-            block = self._stream.resample_chunk(block, last=False)
+            self._keep(block)
+            block = self._new(self._stream.resample_chunk(block, last=False))
         self.given += len(block)
         return block
+
+    def _new(self, out: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What of the stream's samples was not given before it was restored."""
+        skipped = min(self._surplus, len(out))
+        self._surplus -= skipped
+        out, self._ready = np.concatenate([self._ready, out[skipped:]]), self._ready[:0]
+        return out
+
+    def _fresh(self) -> Any:
+        return soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality=QUALITY)
+
+    def _keep(self, block: NDArray[np.float32]) -> None:
+        """Keeps the last samples, from one at which both rates have a sample."""
+        self._kept.append(block.astype(np.float32))
+        held = sum(map(len, self._kept))
+        if held > 4 * HISTORY * self.rate_in:
+            self._kept = [np.concatenate(self._kept)[held - len(self._last()) :]]
+
+    def _last(self) -> NDArray[np.float32]:
+        """The history: at least ``HISTORY`` seconds, or all there is."""
+        held = np.concatenate([np.zeros(0, dtype=np.float32), *self._kept])
+        period = self.rate_in // math.gcd(self.rate_in, self.rate_out)
+        wanted = max(0, self.received - int(HISTORY * self.rate_in))
+        begin = wanted // period * period
+        return held[max(0, len(held) - (self.received - begin)) :]
+
+    def state(self) -> dict[str, Any]:
+        """Where it is, for `restore`: the numbers of samples and the last of them."""
+        return {"received": self.received, "given": self.given, "history": self._last()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where another one was.
+
+        Its filter is filled again from the history. Where rates differ, what it gives may differ in
+        the last bits, for the resampler's blocks do not lie as they did.
+        """
+        self.received, self.given = state["received"], state["given"]
+        if self._stream is None:
+            return
+        self._stream, self._kept = self._fresh(), [state["history"]]
+        begin = (self.received - len(state["history"])) * self.rate_out // self.rate_in
+        out = self._stream.resample_chunk(state["history"], last=False)
+        # The new stream may be behind the old one, or ahead of it.
+        known = self.given - begin
+        self._surplus, self._ready = max(0, known - len(out)), out[known:]
 
     def finish(self) -> NDArray[np.float32]:
         """Ends the audio; gives the rest [t]."""
         empty = np.zeros(0, dtype=np.float32)
         if self._stream is None:
             return empty
-        out: NDArray[np.float32] = self._stream.resample_chunk(empty, last=True)
+        out = self._new(self._stream.resample_chunk(empty, last=True))
         left = resampled_length(self.received, self.rate_in, self.rate_out) - self.given
         out = np.pad(out, (0, max(0, left - len(out))))[:left]
         self.given += len(out)

@@ -156,6 +156,8 @@ class WindowPlan:
         grid: The frames.
         window: Samples per window; it reports the whole frames in it.
         hop_frames: Frames from one window's start to the next.
+        lookahead_frames: Of a window only its last so many frames count, but for the first one:
+            no score then depends on sound that comes more than these later. All count when None.
 
     Raises:
         ConfigError: If a window holds no frame, or the windows leave gaps.
@@ -164,6 +166,7 @@ class WindowPlan:
     grid: FrameGrid
     window: int
     hop_frames: int
+    lookahead_frames: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.hop_frames <= self.window_frames:
@@ -172,6 +175,16 @@ class WindowPlan:
                 f"{self.hop_frames} frames",
                 mend="The hop must be at least one frame and at most one window",
             )
+        if not self.hop_frames <= self.tail_frames <= self.window_frames:
+            raise ConfigError(
+                f"windows every {self.hop_frames} frames of which {self.tail_frames} count",
+                mend="The look-ahead must be at least one hop and at most one window",
+            )
+
+    @property
+    def tail_frames(self) -> int:
+        """Frames at a window's end that count."""
+        return self.window_frames if self.lookahead_frames is None else self.lookahead_frames
 
     @property
     def window_frames(self) -> int:
@@ -204,19 +217,19 @@ class WindowPlan:
             kind: ``hann`` (sin²), ``triangle`` or ``flat``, taken at the frames' centres.
 
         Returns:
-            [window_frames] positive, symmetric, largest at the centre.
+            [tail_frames] positive, symmetric, largest at the centre: of the frames that count.
 
         Raises:
             ConfigError: If the kind is none of these.
         """
-        place = (np.arange(self.window_frames) + 0.5) / self.window_frames  # in (0, 1)
+        place = (np.arange(self.tail_frames) + 0.5) / self.tail_frames  # in (0, 1)
         place = np.minimum(place, place[::-1])  # symmetric to the last bit
         if kind == "hann":
             return np.asarray(np.sin(np.pi * place) ** 2)
         if kind == "triangle":
             return 2.0 * place
         if kind == "flat":
-            return np.ones(self.window_frames)
+            return np.ones(self.tail_frames)
         raise ConfigError(
             f"no window weights are called {kind!r}", mend="Use hann, triangle or flat"
         )

@@ -75,6 +75,7 @@ class DetectorSettings:
             detector.labels,
             detector.postprocess.to_dict(),
             detector.hop_seconds,
+            detector.lookahead_seconds,
             detector.weighting,
             self.channels,
         ]

@@ -417,6 +417,17 @@ def table_boxes(table: ScoreTable, settings: ByLabel) -> Boxes:
     return Boxes(*(getattr(found, name)[order] for name in ("row", *_COLUMNS)))
 
 
+def mean_between(table: ScoreTable, column: int, onset: float, offset: float) -> float:
+    """Mean over time of one class's scores, rounded as a box's confidence is."""
+    edges, scores = table.boundaries, table.values[:, column].astype(np.float64)
+    area = np.concatenate([[0.0], np.cumsum(scores * np.diff(edges))])
+    times = np.array([onset, offset])
+    frame = np.searchsorted(edges, times + POINT_SECONDS, side="right") - 1
+    frame = np.minimum(frame, len(scores) - 1)
+    upto = area[frame] + scores[frame] * (times - edges[frame])
+    return float(((upto[1] - upto[0]) / (offset - onset)).round(CONFIDENCE_DECIMALS))
+
+
 def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]:
     """Sound event bounding boxes of a recording, whatever their confidence.
 

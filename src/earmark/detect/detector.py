@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from earmark.detect.loading import load_trained
 from earmark.detect.network import as_scorer, spec_of, suitable_batch, suitable_threads
 from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
 from earmark.detect.sliding import Progress, sliding_scores
+from earmark.detect.stream import EventStream
 from earmark.detect.windows import plan_windows
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class Detector:
             specification as ``spec``.
         postprocess: How scores become events, or the dictionary of a bundle's
             ``postprocess.yaml``; the defaults of `PostProcess` when None.
-        hop_seconds: Time between window starts; half a window when None.
+        hop_seconds: Time between window starts; half a window, or half the look-ahead, when None.
+        lookahead_seconds: How much later sound a score may depend on; a window when None. Less
+            makes streams faster, and scores worse (docs/streaming.md).
         batch_size: Windows per network call; what suits the device when None.
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
         channels: Of recordings with several: ``mean`` of all, ``first``, or the number of one, the
@@ -89,6 +92,7 @@ class Detector:
         postprocess: PostProcess | Mapping[str, Any] | None = None,
         *,
         hop_seconds: float | None = None,
+        lookahead_seconds: float | None = None,
         batch_size: int | None = None,
         weighting: str = "hann",
         channels: str | int = "mean",
@@ -102,12 +106,13 @@ class Detector:
             postprocess = PostProcess.from_dict(postprocess)
         for label in spec_of(network).labels:
             postprocess.for_label(label)  # a missing class is told now, not after an hour
-        plan_windows(spec_of(network), hop_seconds)
+        plan_windows(spec_of(network), hop_seconds, lookahead_seconds)
         self.network = network
         self.postprocess = postprocess
         self.path = path
         self.fingerprint = fingerprint
         self.hop_seconds = hop_seconds
+        self.lookahead_seconds = lookahead_seconds
         self.weighting = weighting
         self.channel = channel_number(channels)
         self.threads = suitable_threads(as_scorer(network)) if threads is None else threads
@@ -121,8 +126,8 @@ class Detector:
             name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the
                 name of a repository on the Hugging Face Hub.
             **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), and what the constructor
-                takes: ``hop_seconds``, ``batch_size``, ``weighting``, ``channels``, ``threads``,
-                and ``postprocess``, which replaces the bundle's own.
+                takes: ``hop_seconds``, ``lookahead_seconds``, ``batch_size``, ``weighting``,
+                ``channels``, ``threads``, and ``postprocess``, which replaces the bundle's own.
 
         Raises:
             BundleError: If there is no such bundle, or it is not complete.
@@ -193,6 +198,7 @@ class Detector:
             progress=progress,
             total_samples=total,
             threads=self.threads,
+            lookahead_seconds=self.lookahead_seconds,
         )
         duration = samples_to_seconds(counted, spec.sample_rate)
         grid = plan_windows(spec).grid
@@ -253,6 +259,41 @@ class Detector:
             )
             for channel in range(1, count + 1)
         ]
+
+    def open_stream(self, sample_rate: int) -> EventStream:
+        """Begins a stream; push blocks into it, and finish it.
+
+        Args:
+            sample_rate: Of the audio that comes.
+        """
+        return EventStream(
+            self.network,
+            self.postprocess,
+            sample_rate,
+            channel=self.channel,
+            hop_seconds=self.hop_seconds,
+            weighting=self.weighting,
+            lookahead_seconds=self.lookahead_seconds,
+        )
+
+    def stream(self, blocks: Iterable[NDArray[Any]], sample_rate: int) -> Iterator[ScoredEvent]:
+        """Finds events while audio comes: each once, when nothing to come can change it.
+
+        Args:
+            blocks: The audio, each block [s] or [s, channels] of any size.
+            sample_rate: Samples per second.
+
+        Yields:
+            ``(onset, offset, label, score)``: all together what `detect` finds in the whole. The
+            last ones come when the blocks end.
+
+        Raises:
+            AudioError: If a block is no audio.
+        """
+        stream = self.open_stream(sample_rate)
+        for block in blocks:
+            yield from stream.push(block)
+        yield from stream.finish()
 
     def decide(self, table: ScoreTable, filename: str) -> Result:
         """Turns scores into events with this detector's post-processing.

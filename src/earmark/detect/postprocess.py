@@ -19,7 +19,7 @@ from earmark.core.scores import ScoreTable
 from earmark.detect import csebb as boxes
 from earmark.detect.csebb import ByLabel, CsebbSettings
 
-_NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
+NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
 
 ScoredEvent = boxes.ScoredEvent  # onset s, offset s, label, score
 Setting = float | Mapping[str, float]  # one value for all classes, or one for each
@@ -187,7 +187,7 @@ def odd_frames(seconds: float, frame_seconds: float) -> int:
         seconds: Filter length in seconds, 0 or more.
         frame_seconds: Length of a frame in seconds.
     """
-    return 2 * max(0, math.ceil(seconds / (2.0 * frame_seconds) - 1.0 - _NOISE)) + 1
+    return 2 * max(0, math.ceil(seconds / (2.0 * frame_seconds) - 1.0 - NOISE)) + 1
 
 
 def median_filtered(
@@ -267,14 +267,14 @@ def _joined(
     joined: list[tuple[int, int]] = []
     for first, end in runs.tolist():
         gap = boundaries[first] - boundaries[joined[-1][1]] if joined else math.inf
-        if gap < settings.min_gap_seconds - _NOISE:
+        if gap < settings.min_gap_seconds - NOISE:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((first, end))
     return [
         (first, end)
         for first, end in joined
-        if boundaries[end] - boundaries[first] >= settings.min_duration_seconds - _NOISE
+        if boundaries[end] - boundaries[first] >= settings.min_duration_seconds - NOISE
     ]
 
 
@@ -324,7 +324,8 @@ def _events_of_runs(
         chosen = settings.for_label(label)
         runs = active_runs(filtered.values[:, column] > chosen.threshold)
         for first, end in _joined(runs, table.boundaries, chosen):
-            score = float(np.mean(table.values[first:end, column], dtype=np.float64))
+            # Summed exactly, so that it does not depend on how the scores came in.
+            score = math.fsum(table.values[first:end, column]) / (end - first)
             onset, offset = float(table.boundaries[first]), float(table.boundaries[end])
             events.append((onset, offset, label, score))
     return sorted(events)
@@ -344,12 +345,6 @@ def _events_of_boxes(
             onset, offset = float(edges[first]), float(edges[end])
             score = float(found.confidence[kept[first // 2]])
             if end > first + 1:  # a closed gap: what it spans has another mean
-                score = _mean_score(table, column, onset, offset)
+                score = boxes.mean_between(table, column, onset, offset)
             events.append((onset, offset, label, score))
     return sorted(events)
-
-
-def _mean_score(table: ScoreTable, column: int, onset: float, offset: float) -> float:
-    """Mean over time of one class's scores."""
-    seconds = np.diff(np.clip(table.boundaries, onset, offset))
-    return float(seconds @ table.values[:, column].astype(np.float64) / seconds.sum())

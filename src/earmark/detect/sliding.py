@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,9 +42,10 @@ class SlidingScorer:
         hop_seconds: Time between window starts; half a window when None.
         batch_size: Windows per network call.
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
+        lookahead_seconds: How much later sound a score may depend on; a window when None.
 
     Raises:
-        ConfigError: If the hop, the batch size or the weighting is not usable.
+        ConfigError: If the hop, the batch size, the weighting or the look-ahead is not usable.
     """
 
     def __init__(
@@ -54,13 +55,14 @@ class SlidingScorer:
         hop_seconds: float | None = None,
         batch_size: int = 8,
         weighting: str = "hann",
+        lookahead_seconds: float | None = None,
     ) -> None:
         _check_batch(batch_size)
-        self.plan = plan_windows(spec_of(network), hop_seconds)
+        self.plan = plan_windows(spec_of(network), hop_seconds, lookahead_seconds)
         self._network = as_scorer(network)
         self._batch_size = batch_size
         self._cutter = WindowCutter(self.plan)
-        self._mean = overlap_mean(network, hop_seconds, weighting)
+        self._mean = OverlapMean(self.plan, weighting, len(spec_of(network).labels))
         self._waiting: list[Window] = []  # the next batch
         self._finished = False
 
@@ -89,7 +91,10 @@ class SlidingScorer:
         """
         if self._finished:
             raise AudioError("audio after the end of the recording")
-        return self._score(self._cutter.push(block))
+        scores = self._score(self._cutter.push(block))
+        if self._waiting:
+            return scores
+        return np.concatenate([scores, self._mean.settle(self.samples)])
 
     def finish(self) -> NDArray[np.float32]:
         """Ends the recording and returns the remaining scores.
@@ -111,6 +116,28 @@ class SlidingScorer:
             scores.append(self._score_waiting())
         self._cutter.blocks = []
         return np.concatenate([*scores, self._mean.finish(self.samples)])
+
+    def state(self) -> dict[str, Any]:
+        """Where it is, for `restore`.
+
+        Raises:
+            AudioError: If the recording has ended, or windows wait for a batch to be full.
+        """
+        if self._finished or self._waiting:
+            raise AudioError("the recording has ended, or is scored in batches of several windows")
+        cutter, mean = self._cutter, self._mean
+        audio = np.concatenate([np.zeros(0, dtype=np.float32), *cutter.blocks])
+        return {
+            "cutter": [cutter.samples, cutter.cut, cutter.first, audio],
+            "mean": [mean.frames, mean.last, mean.sum, mean.mass],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on where another one with the same network and settings was."""
+        cutter, mean = self._cutter, self._mean
+        cutter.samples, cutter.cut, cutter.first, audio = state["cutter"]
+        cutter.blocks = [audio]
+        mean.frames, mean.last, mean.sum, mean.mass = state["mean"]
 
     def _score(self, windows: Iterable[Window]) -> NDArray[np.float32]:
         """Lets windows wait until a batch is full; returns what became final [t, C]."""
@@ -135,6 +162,7 @@ def sliding_scores(
     progress: Progress | None = None,
     total_samples: int | None = None,
     threads: int | None = None,
+    lookahead_seconds: float | None = None,
 ) -> NDArray[np.float32]:
     """Scores a recording of any length, holding no more of it than some batches of windows.
 
@@ -152,6 +180,7 @@ def sliding_scores(
         threads: Batches scored at the same time, each on a single core: the scores are the same
             to the last bit whatever their number. Without it batches are scored one after the
             other by as many cores as the network's runtime is set to use.
+        lookahead_seconds: How much later sound a score may depend on; a window when None.
 
     Returns:
         Scores [T, C], T the number of frames that cover the recording. Frame f lasts from
@@ -163,8 +192,9 @@ def sliding_scores(
         ScoreError: If the network's output does not fit its specification.
     """
     _check_batch(batch_size)
-    cutter = WindowCutter(plan_windows(spec_of(network), hop_seconds))
-    mean = overlap_mean(network, hop_seconds, weighting)
+    spec = spec_of(network)
+    cutter = WindowCutter(plan_windows(spec, hop_seconds, lookahead_seconds))
+    mean = OverlapMean(cutter.plan, weighting, len(spec.labels))
     batches = _batches(cutter, blocks, batch_size)
     parts: list[NDArray[np.float32]] = []
     with closing(_scored(batches, as_scorer(network), threads)) as scored:
@@ -177,13 +207,6 @@ def sliding_scores(
     if progress is not None:
         progress(mean.frames, mean.frames)
     return np.concatenate(parts)
-
-
-def overlap_mean(network: Network, hop_seconds: float | None, weighting: str) -> OverlapMean:
-    """What averages the scores of a network's windows."""
-    spec = spec_of(network)
-    plan = plan_windows(spec, hop_seconds)
-    return OverlapMean(plan, plan.weights(weighting), len(spec.labels))
 
 
 def _check_batch(batch_size: int) -> None:
@@ -258,5 +281,8 @@ def add_batch(
     mean: OverlapMean, batch: Sequence[Window], strong: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """Adds the scores of a batch to the mean; returns what became final [t, C]."""
-    parts = [mean.add(w.start, scores) for w, scores in zip(batch, strong, strict=True)]
+    parts = [
+        mean.add(window.start, scores, window.length)
+        for window, scores in zip(batch, strong, strict=True)
+    ]
     return np.concatenate(parts)

@@ -13,33 +13,49 @@ from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid, WindowPlan, seconds_to_samples
 
 
-def plan_windows(spec: NetworkSpec, hop_seconds: float | None = None) -> WindowPlan:
+def plan_windows(
+    spec: NetworkSpec, hop_seconds: float | None = None, lookahead_seconds: float | None = None
+) -> WindowPlan:
     """Plans the windows of a network over a recording.
 
     Args:
         spec: The network's specification.
         hop_seconds: Time from one window's start to the next; shortened to whole frames. Half
-            a window when None.
+            a window, or half the look-ahead, when None.
+        lookahead_seconds: How much later sound a score may depend on; shortened to whole frames.
+            A window when None.
 
     Returns:
         The plan, every window of which starts on the frame grid.
 
     Raises:
-        ConfigError: If the hop is shorter than a frame or longer than a window.
+        ConfigError: If the hop is shorter than a frame or longer than the look-ahead, or that is
+            longer than a window.
     """
     grid = FrameGrid(hop=spec.frame_hop, sample_rate=spec.sample_rate)
-    window_frames = grid.frames_in(spec.window)
+    most = grid.frames_in(spec.window)
+    ahead = None
+    if lookahead_seconds is not None:
+        ahead = _frames("look-ahead", lookahead_seconds, grid, most)
+        most = ahead
     if hop_seconds is None:
-        return WindowPlan(grid=grid, window=spec.window, hop_frames=max(1, window_frames // 2))
-    if not np.isfinite(hop_seconds):
-        raise ConfigError(f"a window hop of {hop_seconds} s is not a time")
-    hop_frames = grid.frames_in(seconds_to_samples(hop_seconds, spec.sample_rate))
-    if not 1 <= hop_frames <= window_frames:
+        return WindowPlan(grid, spec.window, max(1, most // 2), ahead)
+    return WindowPlan(grid, spec.window, _frames("window hop", hop_seconds, grid, most), ahead)
+
+
+def _frames(what: str, seconds: float, grid: FrameGrid, most: int) -> int:
+    """A time in whole frames, from one to as many as there may be."""
+    if not np.isfinite(seconds):
+        raise ConfigError(f"a {what} of {seconds} s is not a time")
+    # Times of whole frames, written with few decimals, stay what they are.
+    samples = seconds_to_samples(seconds, grid.sample_rate)
+    frames = grid.frames_in(samples)
+    if not 1 <= frames <= most:
         raise ConfigError(
-            f"a window hop of {hop_seconds:g} s is not between one frame and one window",
-            mend=f"Choose {grid.seconds:g} to {window_frames * grid.seconds:g} s",
+            f"a {what} of {seconds:g} s is not between one frame and {most * grid.seconds:g} s",
+            mend=f"Choose {grid.seconds:g} to {most * grid.seconds:g} s",
         )
-    return WindowPlan(grid=grid, window=spec.window, hop_frames=hop_frames)
+    return frames
 
 
 @dataclass(frozen=True)
@@ -129,33 +145,61 @@ class OverlapMean:
 
     Args:
         plan: The windows.
-        weights: Weight of each frame of a window [T].
+        weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
         classes: Number of classes C.
+
+    Raises:
+        ConfigError: If the weighting is unknown.
     """
 
-    def __init__(self, plan: WindowPlan, weights: NDArray[np.float64], classes: int) -> None:
+    def __init__(self, plan: WindowPlan, weighting: str, classes: int) -> None:
         self.plan = plan
-        self.weights = weights
+        self.weights = np.asarray(plan.weights(weighting), dtype=np.float64)
+        self.skipped = plan.window_frames - plan.tail_frames  # at the start of a later window
         self.frames = 0  # returned
         self.last = np.zeros((0, classes), dtype=np.float32)  # the last of them [1, C]
         self.sum = np.zeros((0, classes))  # weighted scores [n, C] from frame `frames` on
         self.mass = np.zeros(0)  # their weights [n]
 
-    def add(self, start: int, scores: NDArray[np.floating]) -> NDArray[np.float32]:
+    def add(self, start: int, scores: NDArray[np.floating], length: int) -> NDArray[np.float32]:
         """Adds a window's scores [T, C]; windows come in order.
+
+        Args:
+            start: Its first frame.
+            scores: Its scores.
+            length: Its samples before the padding.
 
         Returns:
             The scores [t, C] that no later window can change.
         """
-        first = start - self.frames
+        weights = self.weights
+        if start == 0:  # no other window has heard its first frames
+            weights = np.concatenate([np.ones(self.skipped), weights])
+        else:
+            scores = scores[self.skipped :]
+        first = start + self.plan.window_frames - len(weights) - self.frames
         end = first + len(scores)
         grow = max(0, end - len(self.mass))
         self.sum = np.pad(self.sum, ((0, grow), (0, 0)))
         self.mass = np.pad(self.mass, (0, grow))
-        self.sum[first:end] += scores * self.weights[:, None]
-        self.mass[first:end] += self.weights
-        # All later windows start after this one: nothing before it can change any more.
-        return self._release(start)
+        self.sum[first:end] += scores * weights[:, None]
+        self.mass[first:end] += weights
+        # All later windows start after this one: what they skip can change no more.
+        return self._release(start + min(self.skipped, self.plan.grid.frames_covering(length)))
+
+    def settle(self, samples: int) -> NDArray[np.float32]:
+        """Returns the scores [t, C] that are final after so many samples.
+
+        To be called when every complete window has been added. A window that is still to come, be
+        it the next one or the recording's last, which is moved back to end with it, is not complete
+        yet, or ends with a frame that began before ``samples``.
+        """
+        plan = self.plan
+        if samples <= plan.window:
+            return self._release(0)
+        regular = (samples - plan.window) // plan.grid.hop + 1
+        moved = plan.grid.frames_covering(samples) - plan.window_frames
+        return self._release(min(regular, moved) + self.skipped)
 
     def finish(self, samples: int) -> NDArray[np.float32]:
         """Ends the recording after so many samples; returns the scores not returned yet.
