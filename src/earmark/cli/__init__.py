@@ -15,6 +15,7 @@ from earmark.cli.doctor import doctor
 from earmark.cli.evaluate import evaluate
 from earmark.cli.export import export
 from earmark.cli.import_labels import import_labels
+from earmark.cli.listen import listen
 from earmark.cli.pretrain import pretrain
 from earmark.cli.score import score
 from earmark.cli.synth import synth
@@ -41,6 +42,7 @@ app.command("evaluate")(evaluate)
 app.command("score")(score)
 app.command("tune")(tune)
 app.command("detect")(detect)
+app.command("listen")(listen)
 app.command("import")(import_checkpoint)
 app.command("export")(export)
 app.command("demo")(demo)

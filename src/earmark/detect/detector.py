@@ -276,6 +276,33 @@ class Detector:
             lookahead_seconds=self.lookahead_seconds,
         )
 
+    def lookahead_for(self, latency: float, sample_rate: int) -> float:
+        """The look-ahead with which a stream tells events within a time of their end.
+
+        Args:
+            latency: In seconds.
+            sample_rate: Of the stream.
+
+        Raises:
+            ConfigError: If the post-processing alone takes longer, or has no bound (cSEBB).
+        """
+        stream = self.open_stream(sample_rate)
+        if not np.isfinite(stream.latency):
+            raise ConfigError(
+                "with cSEBB there is no bound for the latency",
+                mend="Leave --latency out, or use median post-processing",
+            )
+        plan = plan_windows(spec_of(self.network))
+        frame, taken = plan.grid.seconds, stream.latency - stream.lookahead
+        frames = int((latency - taken) / frame + 1e-9)
+        least = 1 if self.hop_seconds is None else int(np.ceil(self.hop_seconds / frame - 1e-9))
+        if frames < least:
+            raise ConfigError(
+                f"a latency of {latency:g} s is too short",
+                mend=f"{taken + least * frame:.2f} s is the least with these settings",
+            )
+        return min(frames, plan.window_frames) * frame
+
     def stream(self, blocks: Iterable[NDArray[Any]], sample_rate: int) -> Iterator[ScoredEvent]:
         """Finds events while audio comes: each once, when nothing to come can change it.
 

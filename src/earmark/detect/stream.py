@@ -84,6 +84,11 @@ class EventStream:
         return samples_to_seconds(self._resampler.received, self.sample_rate)
 
     @property
+    def lookahead(self) -> float:
+        """Seconds of later sound that a score may depend on."""
+        return self._scorer.plan.tail_frames * self._grid.seconds
+
+    @property
     def latency(self) -> float:
         """Seconds after an event's end by which it is given; infinite with cSEBB.
 

@@ -1,0 +1,214 @@
+"""Events while they happen: from a file, a pipe and a microphone that is made up."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import typer
+from typer.testing import CliRunner, Result
+
+from earmark.cli.listen import listen
+from earmark.core.errors import AudioError, ConfigError, EarmarkError
+from earmark.deliver import sound_sources
+from earmark.detect.detector import Detector
+from earmark.detect.stream import EventStream
+
+RATE = 16_000
+app = typer.Typer()
+app.command()(listen)
+
+
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sound that the shipped bundle takes for something."""
+    rng = np.random.default_rng(0)
+    level = np.repeat(rng.random(46) ** 3, RATE // 2)
+    path = tmp_path_factory.mktemp("kitchen") / "kitchen.wav"
+    soundfile.write(path, (0.3 * rng.normal(size=len(level)) * level).clip(-1, 1), RATE)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["mini", *map(str, arguments)])
+
+
+def expected(path: Path, threshold: float = 0.02) -> list[str]:
+    detector = Detector.from_pretrained("mini", threads=1)
+    detector.postprocess = detector.postprocess.with_threshold(threshold)
+    found = detector.detect(path).found
+    assert len(found) > 3
+    return sorted(f"{onset:.3f}\t{offset:.3f}\t{label}" for onset, offset, label, _ in found)
+
+
+def open_stream() -> EventStream:
+    detector = Detector.from_pretrained("mini", threads=1)
+    detector.postprocess = detector.postprocess.with_threshold(0.02)
+    return detector.open_stream(RATE)
+
+
+def rows(text: str) -> list[str]:
+    header, *lines = text.splitlines()
+    assert header == "onset\toffset\tevent_label\tscore"
+    return sorted(line.rpartition("\t")[0] for line in lines)
+
+
+def test_a_file(kitchen: Path, tmp_path: Path) -> None:
+    done = run(kitchen, "--threshold", 0.02)
+    assert done.exit_code == 0, done.output
+    assert rows(done.stdout) == expected(kitchen)
+    assert "within 10." in done.stderr
+    out = tmp_path / "events.jsonl"
+    assert run(kitchen, "--threshold", 0.02, "--lines", "jsonl", "-o", out).exit_code == 0
+    events = [json.loads(line) for line in out.read_text().splitlines()]
+    assert len(events) == len(expected(kitchen))
+    assert list(events[0]) == ["onset", "offset", "event_label", "score"]
+
+
+def test_a_latency_that_is_set(kitchen: Path) -> None:
+    done = run(kitchen, "--threshold", 0.02, "--latency", 2)
+    assert done.exit_code == 0, done.output
+    assert "within 2.0 s" in done.stderr or "within 1.9 s" in done.stderr
+    assert len(rows(done.stdout)) > 3
+    for arguments in (("--latency", 0.2), ("--latency", 2, "--hop-seconds", 5)):
+        failed = run(kitchen, *arguments)
+        assert isinstance(failed.exception, ConfigError)
+        assert "is the least" in str(failed.exception)
+
+
+def test_a_state_between_two_calls(kitchen: Path, tmp_path: Path) -> None:
+    samples, _ = soundfile.read(kitchen, dtype="int16")
+    parts = [tmp_path / f"{n}.wav" for n in range(3)]
+    for part, piece in zip(parts, np.split(samples, [100_000, 230_001]), strict=True):
+        soundfile.write(part, piece, RATE)
+    state, out = tmp_path / "state.npz", tmp_path / "events.tsv"
+    for part in parts[:2]:
+        assert run(part, "--threshold", 0.02, "--state", state, "-o", out).exit_code == 0
+    resumed = open_stream()
+    resumed.load(state)
+    found = [*resumed.push(soundfile.read(parts[2], dtype="int16")[0]), *resumed.finish()]
+    lines = out.read_text() + "".join(f"{a:.3f}\t{b:.3f}\t{c}\t{d}\n" for a, b, c, d in found)
+    assert rows(lines) == expected(kitchen)
+
+
+def test_a_pipe_that_is_interrupted(kitchen: Path) -> None:
+    """Raw samples through a real pipe; Ctrl-C tells what is under way."""
+    samples, _ = soundfile.read(kitchen, dtype="int16")
+    code = "import sys; from earmark.cli import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "listen", "mini", "--stdin", "--threshold", "0.02"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    data = samples.tobytes()
+    process.stdin.write(data[:1001])
+    process.stdin.flush()
+    process.stdin.write(data[1001:])
+    process.stdin.flush()
+    settled = open_stream().push(samples)
+    assert settled
+    early = [process.stdout.readline() for _ in range(1 + len(settled))]  # while the pipe is open
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert b"Traceback" not in errors
+    assert rows((b"".join(early) + out).decode()) == expected(kitchen)
+
+
+class Pipe(io.BytesIO):
+    """A pipe that is no file."""
+
+
+def test_kinds_of_raw_samples(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).uniform(-0.9, 0.9, (999, 2))
+    raw = {
+        "s16le": (wave * 32767).astype("<i2"),
+        "s32le": (wave * 2147483000).astype("<i4"),
+        "f32le": wave.astype("<f4"),
+        "u8": (wave * 127 + 128).astype("u1"),
+    }
+    for name, samples in raw.items():
+        path = tmp_path / name
+        path.write_bytes(samples.tobytes() + b"\0")  # a torn sample
+        with path.open("rb") as file:
+            rate, begin = sound_sources.pipe_source(file, 8000, name, 2, 0.01)
+            joined = np.concatenate(list(begin()))
+        assert rate == 8000
+        np.testing.assert_array_equal(joined, samples)
+    with pytest.raises(ConfigError, match="s16le"):
+        sound_sources.pipe_source(Pipe(), 8000, "mp3", 1, 0.1)
+
+
+def test_a_microphone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that refuses 16 kHz and gives three blocks."""
+    opened: dict[str, Any] = {}
+
+    class PortAudioError(Exception):
+        pass
+
+    class InputStream:
+        def __init__(self, **options: Any) -> None:
+            opened.update(options)
+
+        def __enter__(self) -> None:
+            buffer = np.zeros((opened["blocksize"], opened["channels"]), dtype=np.float32)
+            for number in range(3):
+                buffer[:] = number
+                opened["callback"](buffer, len(buffer), None, None)
+
+        def __exit__(self, *_: object) -> None:
+            opened["closed"] = True
+
+    def check(device: Any, samplerate: int) -> None:
+        if samplerate == 16_000:
+            raise PortAudioError("rate")
+
+    fake = types.SimpleNamespace(
+        PortAudioError=PortAudioError,
+        InputStream=InputStream,
+        check_input_settings=check,
+        query_devices=lambda *_: {"default_samplerate": 48000.0, "max_input_channels": 6},
+    )
+    monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    rate, begin = sound_sources.microphone_source("3", 16_000, 0.1)
+    blocks = begin()
+    assert [float(next(blocks).mean()) for _ in range(3)] == [0.0, 1.0, 2.0]
+    blocks.close()  # type: ignore[attr-defined]
+    assert rate == 48_000
+    assert (opened["device"], opened["channels"], opened["blocksize"]) == (3, 2, 4800)
+    assert opened["closed"]
+
+    def none(*_: Any) -> Any:
+        raise ValueError("No input device matching 'x'")
+
+    fake.query_devices = none
+    with pytest.raises(AudioError, match="no microphone"):
+        sound_sources.microphone_source("x", 16_000, 0.1)
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(EarmarkError, match=r"earmark\[microphone\]"):
+        sound_sources.microphone_source(None, 16_000, 0.1)
+
+
+def test_mistakes_are_told(kitchen: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ((kitchen, "--lines", "xml"), "tsv, jsonl"),
+        ((kitchen, "--stdin"), "Choose one"),
+        ((tmp_path / "none.wav",), "no such file"),
+        (("--stdin", "--format", "mp3"), "mp3"),
+        ((kitchen, "-o", tmp_path), "cannot be written"),
+    ):
+        done = run(*arguments)
+        assert isinstance(done.exception, EarmarkError), arguments
+        assert message in str(done.exception)
