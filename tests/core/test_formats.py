@@ -596,3 +596,9 @@ def test_broken_captions(text: str, line: int, message: str, tmp_path: Path) -> 
     with pytest.raises(LabelError, match=message) as caught:
         read_events(path)
     assert caught.value.where == f"{path}:{line}"
+
+
+def test_the_schema_in_the_docs_is_the_one_in_the_package() -> None:
+    page = Path(__file__).parents[2] / "docs" / "formats.md"
+    text = page.read_text(encoding="utf-8").partition("<!-- schema -->\n```json\n")[2]
+    assert json.loads(text.partition("```")[0]) == events_schema()
