@@ -48,7 +48,10 @@ def tune(
     ] = None,
     method: Annotated[
         str,
-        typer.Option(help="csebb, median, or auto: both, of which the better one is kept."),
+        typer.Option(
+            help="csebb, median, or auto: both, of which the better one is kept; its figure is then the "
+            "better of two, a little too good."
+        ),
     ] = "csebb",
     objective: Annotated[
         str, typer.Option(help="psds1 (score tables), collar_f1 (decisions), or both.")
