@@ -66,7 +66,7 @@ def row(name: str, network: SedNetwork, turns: int) -> dict[str, Any]:
 def main() -> None:
     """Export, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", help="names that contain this")
+    parser.add_argument("--only", help="replace only rows whose names contain this")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -75,9 +75,12 @@ def main() -> None:
         for name, network in candidates()
         if not options.only or options.only in name
     ]
+    if options.only:
+        known = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
+        made = {row["source"]: row for row in rows}
+        rows = [made.get(row["source"], row) for row in known]
     content = {"command": "python benchmarks/onnx_parity.py", "rows": rows}
-    if not options.only:
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
