@@ -49,8 +49,8 @@ def tune(
     method: Annotated[
         str,
         typer.Option(
-            help="csebb, median, or auto: both, of which the better one is kept; its figure is then the "
-            "better of two, a little too good."
+            help="csebb, median, or auto: both, of which the better is kept; its figure is then "
+            "the better of two, a little too good."
         ),
     ] = "csebb",
     objective: Annotated[
