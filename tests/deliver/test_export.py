@@ -101,8 +101,8 @@ def test_scores_beside_an_encoder_are_the_network_s(tmp_path: Path) -> None:
     report = export_network(network, POSTPROCESS, tmp_path / "m.onnx", int8=True, turns=1)
     check_parity(report.files[0])
     kinds = [node.op_type for node in onnx.load(report.files[1].path).graph.node]
-    # Per block: queries with keys and values, projection, both of the MLP; patches, merging layer.
-    assert kinds.count("MatMulInteger") >= 4 * TINY.depth + 2
+    # Per block: queries, keys, values, projection, both of the MLP; patches, merging layer.
+    assert kinds.count("MatMulInteger") == 6 * TINY.depth + 2
     assert 1e-4 < report.files[1].parity.largest < 0.2
 
 

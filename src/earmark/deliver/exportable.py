@@ -1,8 +1,13 @@
 """A network in the form in which it is exported: waveforms and their lengths in, scores out.
 
-What differs from `earmark.model.sed.SedNetwork` is how, never what is computed: front-ends are
-products of constant matrices, and each layer of the recurrent net is one operator, which becomes
-ONNX's own (PyTorch's exporter would trace all its steps first, minutes for a few seconds' work).
+What differs from `earmark.model.sed.SedNetwork` is how, never what is computed:
+
+- front-ends are products of constant matrices;
+- each layer of the recurrent net is one operator, which becomes ONNX's own (PyTorch's exporter
+  would trace all its steps first, minutes for a few seconds' work);
+- attention is spelt out, without the guard against queries that may attend to nothing, which
+  costs several passes over the largest array there is (every clip has a token to attend to);
+- gates are convolutions of one point, so that nothing changes its layout between convolutions.
 """
 
 from __future__ import annotations
@@ -12,9 +17,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from earmark.core.config import NetworkSettings
 from earmark.features.matrix_mel import MatrixLogMel
+from earmark.model.atst import Attention, Block
+from earmark.model.crnn import ConvBlock, Gate
 from earmark.model.sed import SedNetwork
 
 GATES = 3
@@ -104,6 +112,49 @@ class ExportableGru(nn.Module):
         return x, None
 
 
+class ExportableAttention(nn.Module):
+    """`earmark.model.atst.Attention` in matrix products, with maps of their own for q, k and v."""
+
+    def __init__(self, source: Attention) -> None:
+        super().__init__()
+        self.heads = source.heads
+        width = source.proj.out_features
+        scale = (width // source.heads) ** -0.5
+        query, key, value = source.qkv.weight.detach().split(width)  # type: ignore[no-untyped-call]
+        for name, weight in (("query", query * scale), ("key", key), ("value", value)):
+            self.register_buffer(name, weight)
+        self.proj = source.proj
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """[B, N, D] and keys [B, 1, 1, N] that may be attended to → [B, N, D]."""
+        query, key, value = (
+            functional.linear(x, self.get_buffer(name))
+            .reshape(-1, x.shape[1], self.heads, x.shape[2] // self.heads)
+            .transpose(1, 2)
+            for name in ("query", "key", "value")
+        )  # each [B, heads, N, d]
+        scores = torch.matmul(query, key.transpose(2, 3))  # [B, heads, N, N]
+        if keys is not None:
+            scores = scores + torch.where(keys, 0.0, -1e4)
+        mixed = torch.matmul(torch.softmax(scores, dim=-1), value)
+        return cast(Tensor, self.proj(mixed.transpose(1, 2).flatten(2)))
+
+
+class ExportableGate(nn.Module):
+    """`earmark.model.crnn.Gate` without permutations."""
+
+    def __init__(self, source: Gate) -> None:
+        super().__init__()
+        self.linear_path = source.linear_path
+        self.register_buffer("weight", source.linear.weight.detach()[:, :, None, None])
+        self.register_buffer("bias", source.linear.bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, channels, T, F] → the same shape."""
+        mapped = functional.conv2d(x, self.get_buffer("weight"), self.get_buffer("bias"))
+        return mapped * torch.sigmoid(x) if self.linear_path else x * torch.sigmoid(mapped)
+
+
 class ExportableNetwork(nn.Module):
     """Waveforms [B, window] and their lengths [B] in samples → strong [B, T, C], weak [B, C].
 
@@ -124,6 +175,11 @@ class ExportableNetwork(nn.Module):
         if settings.encoder is not None:
             encoder_frontend = MatrixLogMel(settings.encoder.frontend, network.spec.window)
             network.encoder_frontend = encoder_frontend
+        for module in [*network.modules()]:
+            if isinstance(module, Block):
+                module.attn = cast(Attention, ExportableAttention(module.attn))
+            elif isinstance(module, ConvBlock) and isinstance(module.gate, Gate):
+                module.gate = ExportableGate(module.gate)
         network.crnn.rnn = cast(nn.GRU, ExportableGru(network.crnn.rnn))
         self.network = network
         starts = torch.arange(network.spec.frames) * network.spec.frame_hop

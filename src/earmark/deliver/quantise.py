@@ -90,48 +90,40 @@ def _store_others(model: onnx.ModelProto, classes: int) -> None:
     """All other weights in eight bits, by output channel, in place."""
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    axes: dict[str, int] = {}  # of the output channel; both axes of a recurrent net's [2, 3H, D]
+    axes: dict[str, tuple[int, ...]] = {}  # those of the inputs
     for node in graph.node:
         if node.op_type == "Conv":
-            axes[node.input[1]] = 0
+            axes[node.input[1]] = (1, 2, 3)
         elif node.op_type == "GRU":
-            axes |= dict.fromkeys(node.input[1:3], 0)
+            axes |= dict.fromkeys(node.input[1:3], (2,))
         elif node.op_type == "MatMul" and _is_product(weights.get(node.input[1]), classes):
-            axes[node.input[1]] = 1
+            axes[node.input[1]] = (0,)
     made = []
-    for name, axis in axes.items():
+    for name, inputs in axes.items():
         tensor = weights.get(name)
         if tensor is not None and _size(tensor) >= SMALLEST:
             graph.initializer.remove(tensor)
-            made += _stored(name, numpy_helper.to_array(tensor), axis, graph)
+            made += _stored(name, numpy_helper.to_array(tensor), inputs, graph)
     nodes = [*made, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
 
 
 def _stored(
-    name: str, weight: NDArray[np.float32], axis: int, graph: onnx.GraphProto
+    name: str, weight: NDArray[np.float32], inputs: tuple[int, ...], graph: onnx.GraphProto
 ) -> list[onnx.NodeProto]:
-    """A weight as integers and one scale for every output channel; adds both to the graph."""
-    rows = (
-        weight.T if axis else weight.reshape(-1, *weight.shape[2:]) if weight.ndim == 3 else weight
-    )
-    peaks = np.abs(rows.reshape(len(rows), -1)).max(axis=1)
+    """A weight as integers and one scale for every output channel; adds both to the graph.
+
+    Their product is no DequantizeLinear: ONNX Runtime computes it once, when it loads the file,
+    while it keeps those as they are and then does without its fast layouts.
+    """
+    peaks = np.abs(weight).max(axis=inputs, keepdims=True)
     scales = np.maximum(peaks, np.float32(1e-12)) / np.float32(127.0)
-    whole = np.rint(rows / scales.reshape(-1, *[1] * (rows.ndim - 1))).astype(np.int8)
+    whole = np.rint(weight / scales).astype(np.int8)
     part = f"{name}/".__add__
-    constants = {
-        "int8": np.ascontiguousarray(whole.T if axis else whole),
-        "scale": scales,
-        "zero": np.zeros(len(scales), dtype=np.int8),
-    }
+    constants = {"int8": whole, "scale": scales}
     graph.initializer.extend(numpy_helper.from_array(v, part(k)) for k, v in constants.items())
-    values = [part(key) for key in constants]
-    if weight.ndim != 3:
-        return [helper.make_node("DequantizeLinear", values, [name], axis=axis)]
-    shape = np.array(weight.shape, dtype=np.int64)
-    graph.initializer.append(numpy_helper.from_array(shape, part("shape")))
     return [
-        helper.make_node("DequantizeLinear", values, [part("rows")], axis=0),
-        helper.make_node("Reshape", [part("rows"), part("shape")], [name]),
+        helper.make_node("Cast", [part("int8")], [part("float")], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [part("float"), part("scale")], [name]),
     ]
