@@ -14,6 +14,7 @@ import soundfile
 import typer
 from typer.testing import CliRunner
 
+import earmark.data.cache
 from earmark.cli.cache import cache
 from earmark.core.audio import audio_info, load_audio, write_audio
 from earmark.core.errors import DataError, EarmarkError
@@ -149,6 +150,32 @@ def test_recordings_that_cannot_be_read_are_listed(data: Path, tmp_path: Path) -
     assert not (copy / "audio/train/weak/c.flac").exists()
     assert report.kept == 5
     assert not list(copy.rglob(".*"))
+
+
+def test_what_the_disk_changes_does_not_take_its_place(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = earmark.data.cache._encode
+
+    def fading(source: Path, partial: Path) -> tuple[str, int, int]:
+        written = encode(source, partial)
+        if source.name == "a.wav":
+            samples, rate = soundfile.read(partial, dtype="int16")
+            samples[len(samples) // 2] ^= 1  # the least that can go wrong
+            soundfile.write(partial, samples, rate, "PCM_16")
+        return written
+
+    monkeypatch.setattr(earmark.data.cache, "_encode", fading)
+    copy = tmp_path / "copy"
+    report = write_cache(data, copy)
+    assert [Path(name).name for name in report.failed] == ["a.wav"]
+    assert "what was written is not what is read" in next(iter(report.failed.values()))
+    assert not list(copy.rglob("a.*"))
+    assert not list(copy.rglob(".*partial*"))
+    assert len(list(copy.rglob("b.flac"))) == 1
+    monkeypatch.undo()
+    assert not write_cache(data, copy).failed
+    assert len(list(copy.rglob("a.flac"))) == 1
 
 
 def test_of_two_copies_the_16_khz_one_is_taken(data: Path, tmp_path: Path) -> None:
