@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
+from earmark.model import packed
 from earmark.model.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.bundle import save_bundle
 from earmark.model.packed import PackableLinear, pack
@@ -102,3 +103,36 @@ def test_a_detector_of_a_bundle_is_packed(tmp_path: Path) -> None:
         expected = network(clip[None]).strong[0].numpy()
     values = detector.score((clip.numpy(), 16_000)).values
     np.testing.assert_allclose(values[:156], expected, atol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("blocked", [True, False])
+def test_products_in_bfloat16_are_rounded_and_nothing_more(blocked: bool) -> None:
+    layer, x = maker()
+    with mock.patch.object(packed, "_has_blocks", return_value=blocked):
+        assert pack(layer, torch.bfloat16) == 1
+    product = layer(x)
+    assert product.dtype == torch.bfloat16
+    rounded = functional.linear(
+        x.bfloat16().double(), layer.weight.bfloat16().double(), layer.bias.bfloat16().double()
+    )
+    # One rounding of the result: half a unit of the last of 8 bits.
+    torch.testing.assert_close(product.double(), rounded, rtol=2**-8, atol=1e-3)
+    assert torch.equal(layer(x.bfloat16()), product)
+
+
+@torch.no_grad()
+def test_a_stale_weight_takes_what_a_packed_neighbour_gives() -> None:
+    first, x = maker()
+    second = PackableLinear(40, 8)
+    pack(nn.Sequential(first, second), torch.bfloat16)
+    second.weight.mul_(2)
+    expected = functional.linear(first(x).float(), second.weight, second.bias)
+    assert torch.equal(second(first(x)), expected)
+
+
+def test_in_bfloat16_too_gradients_take_the_parameter() -> None:
+    layer, x = maker()
+    pack(layer, torch.bfloat16)
+    assert torch.equal(layer(x), functional.linear(x, layer.weight, layer.bias))
+    assert copy.deepcopy(layer)._packed is None

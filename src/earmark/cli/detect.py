@@ -20,6 +20,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from earmark.cli.options import DetectionPrecision
+
 if TYPE_CHECKING:
     from earmark.deliver.batch import DetectorSettings, Report
     from earmark.deliver.journal import Record
@@ -62,6 +64,7 @@ def detect(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a CUDA GPU if there is one.")
     ] = "auto",
+    precision: DetectionPrecision = "32-true",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Windows per call of the network.")
     ] = None,
@@ -101,7 +104,12 @@ def detect(
     - `earmark detect mini array.wav --out found --channels each --scores tsv`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """
-    options = {"device": device, "batch_size": batch_size, "hop_seconds": hop_seconds}
+    options = {
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size,
+        "hop_seconds": hop_seconds,
+    }
     from earmark.core.parallel import available_cores
     from earmark.deliver.batch import DetectorSettings, Job, run_batch
     from earmark.deliver.outputs import Outputs

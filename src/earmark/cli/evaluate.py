@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from earmark.cli.options import Data
+from earmark.cli.options import Data, DetectionPrecision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +50,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Clips in one network call.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
+    precision: DetectionPrecision = "32-true",
 ) -> None:
     """Score a bundle on a labelled split: PSDS1, PSDS2 and the F1 family, overall and by class.
 
@@ -68,7 +69,7 @@ def evaluate(
     from earmark.score.report import report
 
     console, errors = Console(), Console(stderr=True)
-    request = _Request.of(bundle, postprocess, device)
+    request = _Request.of(bundle, postprocess, device, precision)
     evaluation, notes = load_split(data, split)
     for note in notes:
         console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
@@ -106,13 +107,13 @@ class _Request:
     tuned_on: str | None
 
     @classmethod
-    def of(cls, bundle: str, spec: str | None, device: str) -> _Request:
+    def of(cls, bundle: str, spec: str | None, device: str, precision: str) -> _Request:
         from earmark.detect.loading import load_trained
         from earmark.detect.postprocess import PostProcess
         from earmark.detect.postprocess_spec import read_postprocess
         from earmark.detect.tuning_record import read_tuning
 
-        trained = load_trained(bundle, device)
+        trained = load_trained(bundle, device, precision)
         own = trained.postprocess
         used = own if spec is None else read_postprocess(spec)
         record = read_tuning(trained.path, own)

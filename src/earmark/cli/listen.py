@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from earmark.cli.options import DetectionPrecision
 from earmark.core.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def listen(
         str, typer.Option(help="mean of all channels, first, or the number of one.")
     ] = "mean",
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto.")] = "auto",
+    precision: DetectionPrecision = "32-true",
     lines: Annotated[str, typer.Option("--lines", help="What is printed: tsv or jsonl.")] = "tsv",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the lines here; appended to.")
@@ -84,7 +86,12 @@ def listen(
     stream, blocks = _open(
         bundle,
         _source(audio, stdin, rate, format, pipe_channels, microphone),
-        {"hop_seconds": hop_seconds, "channels": channels, "device": device},
+        {
+            "hop_seconds": hop_seconds,
+            "channels": channels,
+            "device": device,
+            "precision": precision,
+        },
         threshold,
         latency,
     )

@@ -32,3 +32,11 @@ Precision = Annotated[
     str | None,
     typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed, instead of the recipe's."),
 ]
+DetectionPrecision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="32-true, or bf16-mixed: an encoder's products in bfloat16, several times faster "
+        "where the processor has them; scores change by some thousandths.",
+    ),
+]

@@ -125,15 +125,18 @@ class Detector:
         Args:
             name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the
                 name of a repository on the Hugging Face Hub.
-            **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), and what the constructor
-                takes: ``hop_seconds``, ``lookahead_seconds``, ``batch_size``, ``weighting``,
-                ``channels``, ``threads``, and ``postprocess``, which replaces the bundle's own.
+            **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), ``precision`` (``32-true``,
+                or ``bf16-mixed``, which is faster with an encoder: docs/long_recordings.md), and
+                what the constructor takes: ``hop_seconds``, ``lookahead_seconds``,
+                ``batch_size``, ``weighting``, ``channels``, ``threads``, and ``postprocess``,
+                which replaces the bundle's own.
 
         Raises:
             BundleError: If there is no such bundle, or it is not complete.
             ConfigError: If a setting or the bundle's post-processing is not usable.
         """
-        trained = load_trained(name, settings.pop("device", "auto"))
+        chosen = {key: settings.pop(key) for key in ("device", "precision") if key in settings}
+        trained = load_trained(name, **chosen)
         postprocess = settings.pop("postprocess", None)
         return cls(
             trained.network,

@@ -15,6 +15,8 @@ from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 if TYPE_CHECKING:
     from earmark.detect.network import Network
 
+PRECISIONS = ("32-true", "bf16-mixed")
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -24,7 +26,7 @@ class Trained:
         network: A PyTorch network in evaluation mode, or what runs an exported one.
         postprocess: How its scores become events.
         path: The bundle's folder, or the exported file.
-        fingerprint: Identifies the content.
+        fingerprint: Identifies the content, and the precision if it is not float32.
     """
 
     network: Network
@@ -38,7 +40,7 @@ class Trained:
         return spec_of(self.network).labels
 
 
-def load_trained(name: str | Path, device: str = "auto") -> Trained:
+def load_trained(name: str | Path, device: str = "auto", precision: str = PRECISIONS[0]) -> Trained:
     """Loads a network to detect with.
 
     Args:
@@ -46,20 +48,30 @@ def load_trained(name: str | Path, device: str = "auto") -> Trained:
             repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``), for
             which PyTorch is not loaded.
         device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
+        precision: ``32-true``, or ``bf16-mixed``: the encoder's products in bfloat16.
 
     Raises:
         BundleError: If there is no such bundle, it is not complete, or PyTorch is missing.
-        ConfigError: If the bundle's post-processing is not usable, there is no such device, or
-            ONNX Runtime is missing.
+        ConfigError: If the bundle's post-processing is not usable, there is no such device or
+            precision, the network cannot have that one, or ONNX Runtime is missing.
     """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"no precision {precision!r} to detect with", mend=f"Choose {' or '.join(PRECISIONS)}"
+        )
     if str(name).endswith(SUFFIX):
+        if precision != PRECISIONS[0]:
+            raise ConfigError(
+                "an exported network computes as it was exported",
+                where=name,
+                mend=f"Leave out precision {precision}, or detect with the bundle itself",
+            )
         exported = OnnxNetwork(name, device=device)
         postprocess = _read(exported.postprocess, exported.path)
         return Trained(exported, postprocess, exported.path, exported.fingerprint)
     try:
-        from earmark.detect.torch_network import find_device
+        from earmark.detect.torch_network import find_device, prepare
         from earmark.model.bundle import load_bundle
-        from earmark.model.packed import pack
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("torch", "safetensors"):
             raise
@@ -71,10 +83,10 @@ def load_trained(name: str | Path, device: str = "auto") -> Trained:
         ) from None
     place = find_device(device)
     bundle = load_bundle(name)
-    bundle.network.to(place)
-    pack(bundle.network)
+    prepare(bundle.network, place, precision, bundle.path)
     postprocess = _read(bundle.postprocess, bundle.path / "postprocess.yaml")
-    return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint)
+    own = "" if precision == PRECISIONS[0] else f"-{precision}"
+    return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint + own)
 
 
 def _read(settings: Mapping[str, Any], where: Path) -> PostProcess:

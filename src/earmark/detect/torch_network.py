@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +17,11 @@ from earmark.core.parallel import available_cores
 from earmark.core.spec import NetworkSpec
 from earmark.core.timeline import FrameGrid
 from earmark.detect.network import spec_of
+from earmark.model.packed import multiplies_bfloat16, pack
 
 CPU_BATCH = 4
 MOST_WINDOWS = 64
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -53,6 +57,33 @@ def find_device(name: str) -> torch.device:
             mend="Choose auto, cpu, cuda, cuda:N or mps",
         ) from None
     return device
+
+
+def prepare(network: nn.Module, device: torch.device, precision: str, where: Path) -> None:
+    """Move a network to its device and lay out its weights.
+
+    Args:
+        network: Changed in place.
+        device: Where it is to compute.
+        precision: ``32-true``, or ``bf16-mixed``: products of the encoder in bfloat16; residuals,
+            normalisations, the front-ends and the CRNN stay float32.
+        where: The network's folder, for errors.
+
+    Raises:
+        ConfigError: bfloat16 is asked for, and the network has no encoder.
+    """
+    network.to(device)
+    if precision != "bf16-mixed":
+        pack(network)
+        return
+    if not pack(network, torch.bfloat16):
+        raise ConfigError(
+            "bf16-mixed is for networks with an encoder, and this one has none",
+            where=where,
+            mend="Leave the precision out",
+        )
+    if not multiplies_bfloat16(device):
+        _log.warning("%s has no instructions for bfloat16: 32-true is faster here", device)
 
 
 class TorchScorer:

@@ -1,14 +1,16 @@
-"""Linear maps whose weights can be laid out once for inference on a CPU.
+"""Linear maps whose weights can be laid out once for inference, in float32 or in bfloat16.
 
 PyTorch multiplies float32 matrices with MKL, which reads a weight as it is stored. oneDNN, which
 comes with PyTorch too, is faster where the weight stands in blocks of its own order; so a network
-that only detects keeps a second copy of its weights in that order. The parameter stays what it
-is: state dicts, training and export know nothing of the copy, and a weight that has changed since
-is multiplied as any other.
+that only detects keeps a second copy of its weights in that order. The copy may be in bfloat16:
+where the processor multiplies that by itself, products take a fraction of the time, and are rounded
+to 8 bits of mantissa (sums are not). The parameter stays what it is: state dicts, training and
+export know nothing of the copy, and a weight that has changed since is multiplied as any other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -16,39 +18,73 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class PackableLinear(nn.Linear):
-    """`nn.Linear` that `pack` can make faster without gradients, in float32, on a CPU."""
+@dataclass(frozen=True)
+class _Packed:
+    """A weight as it was when it was packed.
 
-    _packed: tuple[Tensor, Tensor, int] | None = None  # packed, packed from what, its version
+    Attributes:
+        weight: In the order and the type of the products.
+        bias: In that type.
+        blocked: Whether the order is oneDNN's.
+        source: The parameter's own tensor, and
+        version: how often it had been changed. As it is kept, no other tensor can have come to
+            lie at its address.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    blocked: bool
+    source: Tensor
+    version: int
+
+    def product(self, x: Tensor) -> Tensor:
+        """[…, in] → […, out] in the type of the products."""
+        x = x.to(self.weight.dtype)
+        if not self.blocked:
+            return functional.linear(x, self.weight, self.bias)
+        pointwise = torch.ops.mkldnn._linear_pointwise
+        return cast(Tensor, pointwise(x, self.weight, self.bias, "none", [], ""))
+
+
+class PackableLinear(nn.Linear):
+    """`nn.Linear` that `pack` can make faster without gradients, from a float32 weight.
+
+    Packed in bfloat16, its outputs are bfloat16.
+    """
+
+    _packed: _Packed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, in] → […, out]."""
-        if self._packed is None or not self._usable(x):
+        if self._packed is None:
             return functional.linear(x, self.weight, self.bias)
-        packed = self._packed[0]
-        product = torch.ops.mkldnn._linear_pointwise(x, packed, self.bias, "none", [], "")
-        return cast(Tensor, product)
+        if not self._usable(x):  # a neighbour that is may have given bfloat16
+            given = self.weight.dtype if x.dtype == torch.bfloat16 else x.dtype
+            return functional.linear(x.to(given), self.weight, self.bias)
+        return self._packed.product(x)
 
-    def pack(self) -> None:
+    def pack(self, dtype: torch.dtype, blocked: bool) -> None:
         """Lay the weight out as it is now."""
         source = self.weight.detach()
-        packed = torch.ops.mkldnn._reorder_linear_weight(source, None)
-        self._packed = packed, source, source._version
+        weight = source.to(dtype)
+        if blocked:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        bias = None if self.bias is None else self.bias.detach().to(dtype)
+        self._packed = _Packed(weight, bias, blocked, source, source._version)
 
     def _fresh(self) -> bool:
         """Whether the weight is what was packed; changes made through ``.data`` are not seen."""
         if self._packed is None:
             return False
-        _, source, version = self._packed
-        # As the source is kept, no other tensor can have come to lie at its address.
+        source, version = self._packed.source, self._packed.version
         return self.weight.data_ptr() == source.data_ptr() and self.weight._version == version
 
     def _usable(self, x: Tensor) -> bool:
         return (
             not torch.is_grad_enabled()
-            and x.device.type == "cpu"
-            and x.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
+            and x.dtype in (torch.float32, torch.bfloat16)
+            and x.device == self.weight.device
+            and not torch.is_autocast_enabled(x.device.type)
             and not torch.compiler.is_compiling()
             and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
             and self._fresh()
@@ -59,23 +95,43 @@ class PackableLinear(nn.Linear):
         return {name: value for name, value in self.__dict__.items() if name != "_packed"}
 
 
-def pack(network: nn.Module) -> int:
-    """Lay out the weights of a network that is going to detect on a CPU.
+def pack(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
+    """Lay out the weights of a network that is going to detect.
 
     The network stays usable for everything else. Each packed weight is held twice.
 
+    Args:
+        network: Its `PackableLinear` maps with float32 weights are packed.
+        dtype: Of the products: float32, which is faster on a CPU alone, or bfloat16.
+
     Returns:
-        How many weights were packed: those of `PackableLinear` in float32 on the CPU; 0 where
-        PyTorch comes without oneDNN.
+        How many weights were packed; none in float32 off the CPU, or where PyTorch comes without
+        oneDNN: nothing would be gained.
     """
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return 0
     count = 0
     for module in network.modules():
-        if isinstance(module, PackableLinear):
-            weight = module.weight
-            on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
-            if on_cpu and not weight.is_inference():  # those do not say when they change
-                module.pack()
-                count += 1
+        if not isinstance(module, PackableLinear) or module.weight.dtype != torch.float32:
+            continue
+        blocked = module.weight.device.type == "cpu" and _has_blocks(dtype)
+        # A tensor of inference mode does not say when it is changed.
+        if (blocked or dtype != torch.float32) and not module.weight.is_inference():
+            module.pack(dtype, blocked)
+            count += 1
     return count
+
+
+def _has_blocks(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there and multiplies this type on this processor."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for products in bfloat16; True where that is not told."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    probe = getattr(torch.cpu, "get_capabilities", None)
+    if device.type != "cpu" or probe is None:  # no word of it in older versions of PyTorch
+        return True
+    return any(bool(has) for name, has in probe().items() if "bf16" in name)
