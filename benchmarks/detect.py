@@ -5,14 +5,16 @@
     python benchmarks/detect.py --fresh     # all cells again; otherwise those missing
 
 Networks: the shipped `mini`, and ATST-SED base with random weights (speed does not depend on them).
-Runtimes: PyTorch float32, ONNX float32, ONNX int8. Every cell is a process of its own, which loads,
+Runtimes: PyTorch float32, PyTorch with the encoder's products in bfloat16 (`bf16`), ONNX float32,
+ONNX int8. Every cell is a process of its own, which loads,
 warms up on ten seconds, and detects; its figure is the time of that detection alone, and its peak
 resident memory at the end. Ten seconds are the best of five. Ratios are of cells of one run.
 
 `v1` is a transcription of the published windowing from its description: windows of 10 s every 3 s,
 one a call, the median filter and the threshold in each, windows joined by OR at 46 frames from one
 to the next. `times` holds both windowings to bursts at known times, with a scorer that hears each
-frame alone: what they miss is the windowing's own.
+frame alone: what they miss is the windowing's own. `agreement` sets the scores and events of each
+runtime beside those of PyTorch float32 with the same network, windows and recording.
 
 Writes benchmarks/results/detect.json.
 """
@@ -40,7 +42,7 @@ RATE, FRAME = 16_000, 1024
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/detect.json"
 LENGTHS = {"10 s": 10, "1 min": 60, "10 min": 600, "1 h": 3600, "3 h": 10_800}
-RUNTIMES = ("torch", "onnx", "int8")
+RUNTIMES = {"base": ("torch", "bf16", "onnx", "int8"), "mini": ("torch", "onnx", "int8")}
 LABELS = tuple(f"class {number}" for number in range(10))
 Scores = Callable[[np.ndarray], np.ndarray]
 
@@ -151,13 +153,18 @@ def measure(work: Path, cell: dict[str, Any], threads: int) -> dict[str, Any]:
 
         file = {"onnx": ".onnx", "int8": ".int8.onnx"}.get(runtime)
         name = str(work / f"{network}{file}") if file else bundle
-        options = {"hop_seconds": cell["hop"]} if "hop" in cell else {}
+        options: dict[str, Any] = {"hop_seconds": cell["hop"]} if "hop" in cell else {}
+        if runtime == "bf16":
+            options["precision"] = "bf16-mixed"
         detector = Detector.from_pretrained(name, threads=threads, device="cpu", **options)
         warm = recording(work, "10 s")
         detector.detect(warm)
 
         def run() -> int:
-            return len(detector.detect(path).found)
+            result = detector.detect(path)
+            if length == "10 min":
+                keep(work, cell, result)
+            return len(result.found)
 
     seconds = []
     for _ in range(5 if length == "10 s" else 1):
@@ -170,6 +177,46 @@ def measure(work: Path, cell: dict[str, Any], threads: int) -> dict[str, Any]:
         "peak_mib": peak_mib(),
         "events": events,
     }
+
+
+def kept(work: Path, cell: dict[str, Any]) -> Path:
+    """Where a cell leaves what it found."""
+    hop = f"-{cell['hop']:g}" if "hop" in cell else ""
+    return work / f"{cell['network']}-{cell['runtime']}{hop}-{cell['length']}.npz"
+
+
+def keep(work: Path, cell: dict[str, Any], result: Any) -> None:
+    """Scores and events of a cell, for `agreement`."""
+    labels = result.table.labels
+    events = [(onset, offset, labels.index(label)) for onset, offset, label, _ in result.found]
+    np.savez(kept(work, cell), scores=result.table.values, events=np.array(events).reshape(-1, 3))
+
+
+def agreement(work: Path, names: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Scores and events of the cells that kept them, against those of PyTorch float32."""
+    found = {}
+    for name, cell in names.items():
+        path, other = kept(work, cell), kept(work, cell | {"runtime": "torch"})
+        if cell["runtime"] in ("torch", "v1") or not (path.is_file() and other.is_file()):
+            continue
+        ours, theirs = np.load(path), np.load(other)
+        difference = np.abs(ours["scores"] - theirs["scores"])
+        apart = [farthest(event, ours["events"]) for event in theirs["events"]]
+        found[name] = {
+            "largest_score_difference": round(float(difference.max()), 6),
+            "mean_score_difference": round(float(difference.mean()), 6),
+            "events_in_float32": len(theirs["events"]),
+            "events": len(ours["events"]),
+            "same_times": int(np.sum(np.array(apart) < 1e-9)),
+            "within_a_frame": int(np.sum(np.array(apart) < 1.001 * FRAME / RATE)),
+        }
+    return found
+
+
+def farthest(event: np.ndarray, others: np.ndarray) -> float:
+    """Seconds by which onset or offset differ from those of the most similar event of its class."""
+    same = others[others[:, 2] == event[2]]
+    return float(np.abs(same[:, :2] - event[:2]).max(1).min()) if len(same) else float("inf")
 
 
 def peak_mib() -> int:
@@ -220,12 +267,12 @@ def cells(quick: bool) -> dict[str, dict[str, Any]]:
     long = "1 min" if quick else "10 min"
     for network in ("base", "mini"):  # neighbours are compared, so they are measured together
         add(network, "v1", long)
-        for runtime in RUNTIMES:
+        for runtime in RUNTIMES[network]:
             add(network, runtime, long)
-        for runtime in RUNTIMES:
+        for runtime in RUNTIMES[network]:
             add(network, runtime, long, hop=9.0)
         for length in ("10 s",) if quick else ("10 s", "1 h"):
-            for runtime in RUNTIMES:
+            for runtime in RUNTIMES[network]:
                 add(network, runtime, length)
     for length in ("1 min",) if quick else ("1 min", "3 h"):
         for runtime in ("torch", "onnx"):
@@ -291,6 +338,7 @@ def write(
         "cells": done,
         "times_faster_than_v1": ratios(done),
         "times": exact,
+        "agreement": agreement(options.work, cells(options.quick)),
         "core_hours_for_a_million_hours": {
             name.removesuffix(", 1 h"): round(1e6 * options.threads / cell["times_real_time"])
             for name, cell in done.items()

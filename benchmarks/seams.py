@@ -1,6 +1,7 @@
 """What overlap and weighting of windows are worth: at the windows' edges, and in all.
 
     python benchmarks/seams.py            # some minutes; --minutes 3 for a glance
+    python benchmarks/seams.py --bundle runs/trained_encoder/network    # of trained_encoder.py
 
 Soundscapes of another domain than the bundle was trained on, joined to recordings, are scored with
 windows of several hops and weightings. The same recordings are scored again with their beginning
@@ -10,7 +11,7 @@ of the window's length is within it (or within 0.25 s of it): where windows with
 cut it. It is found if a detection of its class overlaps it by half of what both span together.
 `calls` is the number of windows, as a multiple of that without overlap: what it costs. The last
 rows are of windows of which only the last seconds count (`lookahead_seconds`).
-Results: benchmarks/results/seams.json.
+Results: benchmarks/results/seams.json; of another bundle, seams_NAME.json.
 """
 
 from __future__ import annotations
@@ -122,8 +123,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=4.0, help="of each recording")
     parser.add_argument("--seeds", type=int, default=3, help="recordings")
+    parser.add_argument("--bundle", default="mini")
     options = parser.parse_args()
-    trained = load_trained("mini")
+    trained = load_trained(options.bundle)
+    bundle = "" if options.bundle == "mini" else f" --bundle {options.bundle}"
+    results = RESULTS
+    if bundle:
+        results = RESULTS.with_name(f"seams_{Path(options.bundle).resolve().parent.name}.json")
     sounds = [make_recordings(options.minutes, seed) for seed in range(options.seeds)]
     settings: list[dict[str, Any]] = [
         {"hop": hop, "weighting": weighting, "ahead": None}
@@ -155,11 +161,11 @@ def main() -> None:
         print(row, flush=True)
     result = {
         "command": f"python benchmarks/seams.py --minutes {options.minutes:g} "
-        f"--seeds {options.seeds}",
-        "bundle": "mini",
+        f"--seeds {options.seeds}{bundle}",
+        "bundle": options.bundle,
         "rows": rows,
     }
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    results.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
