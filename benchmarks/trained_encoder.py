@@ -25,7 +25,7 @@ from detect import farthest
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/trained_encoder.json"
-CLIPS = "strong=2500,weak=500,unlabelled=1500,validation=120,test=300"
+CLIPS = "strong=1500,weak=200,unlabelled=400,validation=100,test=300"
 BATCH = {"synthetic": 12, "weak": 2, "unlabelled": 2, "real": 0}
 FRAME = 0.064  # s
 
