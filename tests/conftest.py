@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+pytest.register_assert_rewrite("helpers")  # so that a helper's assertion shows its values, too
+
 
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:

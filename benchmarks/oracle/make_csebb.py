@@ -1,4 +1,4 @@
-"""Expected boxes of the seeded tables in tests/detect/csebb_cases.py, by the reference cSEBB.
+"""Expected boxes of the seeded tables in tests/helpers/csebb_cases.py, by the reference cSEBB.
 
 Run by ``make oracle`` in an environment of its own (requirements.txt). The reference is under the
 AGPL; it is run here as it is, for its outputs alone, and nothing else in the project needs it.
@@ -18,9 +18,9 @@ from sebbs import csebbs
 from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "detect"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from csebb_cases import SEEDS, make_case  # noqa: E402
+from helpers.csebb_cases import SEEDS, make_case  # noqa: E402
 
 OUT = ROOT / "tests" / "detect" / "csebb_oracle.json"
 PACKAGES = ["numpy", "pandas", "sed-scores-eval", "sebbs"]

@@ -1,4 +1,4 @@
-"""Expected scores of the seeded cases in tests/score/cases.py, by the reference libraries.
+"""Expected scores of the seeded cases in tests/helpers/score_cases.py, by the reference libraries.
 
 Run by ``make oracle`` in an environment of its own (requirements.txt), because those libraries need
 older numpy and pandas. Writes tests/score/expected_oracle.json, which is committed; nothing else
@@ -24,9 +24,9 @@ from sed_scores_eval import collar_based, intersection_based, segment_based
 from sed_scores_eval.base_modules.scores import create_score_dataframe
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "score"))
+sys.path.insert(0, str(ROOT / "tests"))
 
-from cases import SEEDS, Case, Event, detections, make_case  # noqa: E402
+from helpers.score_cases import SEEDS, Case, Event, detections, make_case  # noqa: E402
 
 OUT = ROOT / "tests" / "score" / "expected_oracle.json"
 PACKAGES = ["numpy", "pandas", "scipy", "sed-scores-eval", "psds-eval", "sed-eval", "dcase-util"]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,34 +19,20 @@ from earmark.detect.tune import tune
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
+from helpers.score_world import HOUSE, LABELS, World, run, write_world, wrong
 
-
-def load_helpers() -> ModuleType:
-    """The world of files of test_score.py, and how its commands are run."""
-    spec = importlib.util.spec_from_file_location(
-        "score_world", Path(__file__).with_name("test_score.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-HELP = load_helpers()
 CARD = "# tiny\n\nClasses.\n\n## Trained on\n\nNothing.\n\n## Licence\n\nMIT.\n"
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return HELP.write_world(tmp_path_factory.mktemp("tune"), seed=3, clips=20)
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("tune"), seed=3, clips=20)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "data"
-    HELP.run("synth", out, "--recipe", "demo", "--clips", "strong=0,weak=0,unlabelled=0,"
+    run("synth", out, "--recipe", "demo", "--clips", "strong=0,weak=0,unlabelled=0,"
              "validation=12,test=4", "--workers", 1)  # fmt: skip
     return out
 
@@ -67,14 +51,14 @@ def bundle(data: Path, tmp_path: Path) -> Path:
 # --- stored scores ------------------------------------------------------------------------------
 
 
-def test_stored_scores_of_any_system(world: Any, tmp_path: Path) -> None:
+def test_stored_scores_of_any_system(world: World, tmp_path: Path) -> None:
     yaml, out = tmp_path / "post.yaml", tmp_path / "out.json"
     files = ["--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv",
              "--durations", world.folder / "seconds.csv"]  # fmt: skip
-    told = HELP.run("tune", *files, "--out", yaml, "--json", out, "--folds", 3, "--resamples", 30)
+    told = run("tune", *files, "--out", yaml, "--json", out, "--folds", 3, "--resamples", 30)
     order = {clip: world.tables[clip] for clip in world.durations}
     wanted = tune(
-        order, world.truth, world.durations, HELP.LABELS, folds=3, resamples=30
+        order, world.truth, world.durations, LABELS, folds=3, resamples=30
     )  # fmt: skip
     found = json.loads(out.read_text())
     assert PostProcess.from_dict(load_yaml(yaml)) == wanted.postprocess
@@ -88,8 +72,8 @@ def test_stored_scores_of_any_system(world: Any, tmp_path: Path) -> None:
     assert scored["per_class"]["psds1"] == pytest.approx(final)
 
 
-def test_the_difference_is_paired_and_of_the_same_clips(world: Any) -> None:
-    given = world.tables, world.truth, world.durations, HELP.LABELS
+def test_the_difference_is_paired_and_of_the_same_clips(world: World) -> None:
+    given = world.tables, world.truth, world.durations, LABELS
     found = tune(*given, method="median", objective="psds1", folds=4, resamples=50)
     assert found.cross_validated is not None
     for name, one in found.difference.items():
@@ -100,12 +84,12 @@ def test_the_difference_is_paired_and_of_the_same_clips(world: Any) -> None:
     assert tune(*given, method="median", folds=0, resamples=10).difference == {}
 
 
-def test_both_methods_are_tried_and_the_better_one_kept(world: Any, tmp_path: Path) -> None:
+def test_both_methods_are_tried_and_the_better_one_kept(world: World, tmp_path: Path) -> None:
     files = ["--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv"]
     figures = {}
     for method in ("csebb", "median", "auto"):
         out = tmp_path / f"{method}.json"
-        told = HELP.run("tune", *files, "--method", method, "--dry-run", "--json", out,
+        told = run("tune", *files, "--method", method, "--dry-run", "--json", out,
                         "--folds", 3, "--resamples", 0)  # fmt: skip
         figures[method] = json.loads(out.read_text())
         assert "nothing written" in told
@@ -117,21 +101,21 @@ def test_both_methods_are_tried_and_the_better_one_kept(world: Any, tmp_path: Pa
     assert figures["auto"] == figures[better]
 
 
-def test_groups_stay_together(world: Any, tmp_path: Path, capsys: Any) -> None:
+def test_groups_stay_together(world: World, tmp_path: Path, capsys: Any) -> None:
     rows = [f"{clip}.wav,{number % 4}" for number, clip in enumerate(world.tables)]
     groups = tmp_path / "groups.csv"
     groups.write_text("\n".join(["filename,group", *rows]), encoding="utf-8")
     files = ["--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv"]
     out = tmp_path / "out.json"
     rest = ["--dry-run", "--resamples", 0, "--groups", groups]
-    HELP.run("tune", *files, *rest, "--folds", 4, "--json", out)
+    run("tune", *files, *rest, "--folds", 4, "--json", out)
     wanted = tune(
-        world.tables, world.truth, world.durations, HELP.LABELS, folds=4,
+        world.tables, world.truth, world.durations, LABELS, folds=4,
         groups={clip: str(number % 4) for number, clip in enumerate(world.tables)},
     )  # fmt: skip
     found = json.loads(out.read_text())["cross_validated"]["psds1"]
     assert found == pytest.approx(wanted.cross_validated["psds1"])
-    told = HELP.wrong("tune", *files, *rest, "--folds", 5, capsys=capsys)
+    told = wrong("tune", *files, *rest, "--folds", 5, capsys=capsys)
     assert "4 clips or groups cannot be dealt into 5 folds" in told
 
 
@@ -141,9 +125,9 @@ def test_groups_stay_together(world: Any, tmp_path: Path, capsys: Any) -> None:
 def test_a_bundle_is_tuned_and_says_so(data: Path, bundle: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     arguments = ["tune", bundle, "--data", data, "--folds", 3, "--resamples", 20]
-    HELP.run(*arguments, "--dry-run")
+    run(*arguments, "--dry-run")
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
-    HELP.run(*arguments)
+    run(*arguments)
     record = json.loads((bundle / "tuning.json").read_text())
     assert record["before"]["median_seconds"] == 0.3
     assert record["cross_validated"]["clips"] == 12
@@ -156,7 +140,7 @@ def test_a_bundle_is_tuned_and_says_so(data: Path, bundle: Path, tmp_path: Path)
     assert f"| psds1 | {record['untuned']['psds1']:.3f} [" in card
     for name in ("model.safetensors", "config.yaml", "labels.txt"):
         assert (bundle / name).read_bytes() == before[name]
-    HELP.run("tune", bundle, "--data", data, "--method", "median", "--folds", 0, "--resamples", 0)
+    run("tune", bundle, "--data", data, "--method", "median", "--folds", 0, "--resamples", 0)
     card = (bundle / "README.md").read_text()
     assert card.count(HEADING) == 1
     assert "Not cross-validated" in card
@@ -168,11 +152,11 @@ def test_stored_scores_give_the_same_as_listening(
     data: Path, bundle: Path, tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "evaluated"
-    HELP.run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 0, "--no-plots")
+    run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 0, "--no-plots")
     one, other = tmp_path / "one", tmp_path / "other"
     rest = ["--data", data, "--folds", 3, "--resamples", 0]
-    HELP.run("tune", bundle, *rest, "--out", one)
-    HELP.run("tune", bundle, *rest, "--out", other, "--scores", out / "scores")
+    run("tune", bundle, *rest, "--out", one)
+    run("tune", bundle, *rest, "--out", other, "--scores", out / "scores")
     first, second = (json.loads((folder / "tuning.json").read_text()) for folder in (one, other))
     assert first["postprocess"] == second["postprocess"]
     assert first["cross_validated"] == second["cross_validated"]
@@ -181,10 +165,10 @@ def test_stored_scores_give_the_same_as_listening(
     gone = sorted((out / "scores").iterdir())[0]
     gone.unlink()
     arguments = ["tune", bundle, *rest, "--dry-run", "--scores", out / "scores"]
-    told = HELP.wrong(*arguments, capsys=capsys)
+    told = wrong(*arguments, capsys=capsys)
     assert gone.stem in told
     assert "--allow-missing" in told
-    assert "on 11 of 12 clips" in HELP.run(*arguments, "--allow-missing")
+    assert "on 11 of 12 clips" in run(*arguments, "--allow-missing")
 
 
 def test_evaluation_sets_a_tuned_bundle_beside_what_it_was(
@@ -192,11 +176,11 @@ def test_evaluation_sets_a_tuned_bundle_beside_what_it_was(
 ) -> None:
     plain = tmp_path / "plain"
     evaluation = ["evaluate", bundle, "--data", data, "--resamples", 0, "--no-plots"]
-    HELP.run(*evaluation, "--out", plain)
+    run(*evaluation, "--out", plain)
     before = json.loads((plain / "metrics.json").read_text())
     assert list(before["variants"]) == ["none"]
-    HELP.run("tune", bundle, "--data", data, "--folds", 3, "--resamples", 0)
-    told = HELP.run(*evaluation, "--out", tmp_path / "tuned")
+    run("tune", bundle, "--data", data, "--folds", 3, "--resamples", 0)
+    told = run(*evaluation, "--out", tmp_path / "tuned")
     after = json.loads((tmp_path / "tuned/metrics.json").read_text())
     assert list(after["variants"]) == ["before tuning", "none"]
     assert after["variants"]["before tuning"]["psds1"] == before["psds1"]
@@ -204,10 +188,10 @@ def test_evaluation_sets_a_tuned_bundle_beside_what_it_was(
     assert after["postprocess"]["method"] == "csebb"
     assert any("tuned on these very clips" in line for line in after["warnings"])
     assert "before tuning" in told
-    HELP.run(*evaluation, "--out", tmp_path / "test", "--split", "test")
+    run(*evaluation, "--out", tmp_path / "test", "--split", "test")
     other = json.loads((tmp_path / "test/metrics.json").read_text())
     assert not any("these very clips" in line for line in other["warnings"])
-    HELP.run(*evaluation, "--out", tmp_path / "median", "--postprocess", "median=0.3")
+    run(*evaluation, "--out", tmp_path / "median", "--postprocess", "median=0.3")
     chosen = json.loads((tmp_path / "median/metrics.json").read_text())
     assert chosen["psds1"] == before["psds1"]
     assert chosen["variants"]["the bundle's"]["psds1"] == after["psds1"]
@@ -217,16 +201,16 @@ def test_evaluation_leaves_scores_that_score_takes(
     data: Path, bundle: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    HELP.run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 30)
+    run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 30)
     found = json.loads((out / "metrics.json").read_text())
-    assert found.keys() >= HELP.HOUSE
+    assert found.keys() >= HOUSE
     assert set(found["intervals"]) >= {"psds1", "psds2", "collar_f1"}
     assert (out / "per_class.png").is_file() == (importlib.util.find_spec("matplotlib") is not None)
     metadata = data / "metadata/validation"
     [truth] = metadata.glob("**/validation.tsv")
     [seconds] = metadata.glob("**/validation_durations.tsv")
     again = tmp_path / "again.json"
-    HELP.run("score", "--scores", out / "scores", "--truth", truth, "--durations", seconds,
+    run("score", "--scores", out / "scores", "--truth", truth, "--durations", seconds,
              "--postprocess", bundle, "--json", again, "--resamples", 30)  # fmt: skip
     scored = json.loads(again.read_text())
     for name in ("psds1", "psds2", "collar_f1", "tagging_map", "per_class", "evaluation"):
@@ -239,9 +223,7 @@ def test_a_missing_clip_is_counted_and_named(data: Path, bundle: Path, tmp_path:
     gone = sorted((holes / "audio/validation/validation").iterdir())[0]
     gone.unlink()
     out = tmp_path / "out"
-    told = HELP.run(
-        "evaluate", bundle, "--data", holes, "--out", out, "--resamples", 0, "--no-plots"
-    )
+    told = run("evaluate", bundle, "--data", holes, "--out", out, "--resamples", 0, "--no-plots")
     assert "on 11 of 12 clips" in told
     assert f"missing: {gone.stem}" in told
     found = json.loads((out / "metrics.json").read_text())
@@ -252,7 +234,7 @@ def test_a_missing_clip_is_counted_and_named(data: Path, bundle: Path, tmp_path:
 
 
 def test_mistakes_are_told_in_one_line(
-    world: Any, data: Path, bundle: Path, tmp_path: Path, capsys: Any
+    world: World, data: Path, bundle: Path, tmp_path: Path, capsys: Any
 ) -> None:
     scores, truth = world.folder / "scores", world.folder / "truth.tsv"
     (tmp_path / "full").mkdir()
@@ -276,7 +258,7 @@ def test_mistakes_are_told_in_one_line(
             "only cross-validated figures",
         ),
     ):
-        told = HELP.wrong("tune", *arguments, "--resamples", 0, capsys=capsys)
+        told = wrong("tune", *arguments, "--resamples", 0, capsys=capsys)
         assert words in told, arguments
 
 

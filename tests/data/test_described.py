@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,7 @@ from earmark.core.events import events_by_clip
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import compose
 from earmark.data.manifest import Manifest, Source, load_manifest
-
-_spec = importlib.util.spec_from_file_location("trees", Path(__file__).with_name("trees.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_trees = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_trees)
-clip, strong, table, weak = _trees.clip, _trees.strong, _trees.table, _trees.weak
+from helpers.trees import clip, strong, table, weak
 
 YAML = """\
 classes: [Kettle, Doorbell, Speech]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -17,12 +16,7 @@ from earmark.data.doctor.catalogue import KINDS
 from earmark.data.doctor.examine import Diagnosis, examine
 from earmark.data.doctor.recordings import FactsCache, inspect_all
 from earmark.data.manifest import load_manifest
-
-_spec = importlib.util.spec_from_file_location("damage", Path(__file__).with_name("damage.py"))
-assert _spec is not None
-assert _spec.loader is not None
-damage = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(damage)
+from helpers import damage
 
 
 @pytest.fixture

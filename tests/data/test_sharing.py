@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -13,24 +12,19 @@ from earmark.core.errors import LabelError
 from earmark.data.clips import promised_seconds, same_bytes
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.data.sharing import hold_out_as_v1, hold_out_by_name
-
-_spec = importlib.util.spec_from_file_location("trees", Path(__file__).with_name("trees.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_trees = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_trees)
-clip, table = _trees.clip, _trees.table
+from helpers import trees
+from helpers.trees import clip, table
 
 YOUTUBE = "Y00pbt6aJV8Y_350.000_360.000.wav"
 OTHER = "Y-aj7y1dvNI0_30.000_40.000.wav"
 
 
 def strong(path: Path, *names: str) -> None:
-    _trees.strong(path, {name: [(0, 0.01, "Dog")] for name in names})
+    trees.strong(path, {name: [(0, 0.01, "Dog")] for name in names})
 
 
 def weak(path: Path, *names: str) -> None:
-    _trees.weak(path, dict.fromkeys(names, "Cat"))
+    trees.weak(path, dict.fromkeys(names, "Cat"))
 
 
 @pytest.fixture

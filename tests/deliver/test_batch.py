@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import random
 import shutil
@@ -27,14 +26,7 @@ from earmark.core.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import Journal
 from earmark.deliver.recordings import file_names, find_recordings, shown_names
-
-HERE = Path(__file__).parent
-
-
-@pytest.fixture
-def loud(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(HERE))  # where spawned processes look for it, too
-    return importlib.import_module("loud_batch")
+from helpers import loud_batch
 
 
 class Seen:
@@ -65,18 +57,18 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
-def make(loud: Any, folder: Path, count: int) -> list[Path]:
-    return [loud.write_sound(folder / f"{n:03d}.wav", n) for n in range(count)]
+def make(folder: Path, count: int) -> list[Path]:
+    return [loud_batch.write_sound(folder / f"{n:03d}.wav", n) for n in range(count)]
 
 
-def test_bytes_do_not_depend_on_threads_or_processes(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 7)
+def test_bytes_do_not_depend_on_threads_or_processes(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 7)
     paths.insert(3, tmp_path / "in" / "x.wav")
     paths[3].write_bytes(b"no sound")
-    loud.write_sound(paths[0], 9, seconds=31.0)
+    loud_batch.write_sound(paths[0], 9, seconds=31.0)
     every = "tsv,csv,json,jsonl,audacity,raven,elan,webvtt"
     for name, workers, threads in (("a", 1, 1), ("b", 1, 4), ("c", 2, 1), ("d", 3, 2)):
-        job = loud.make_job(tmp_path / name, threads, formats=every, scores="tsv,npz")
+        job = loud_batch.make_job(tmp_path / name, threads, formats=every, scores="tsv,npz")
         report = run_batch(paths, job, workers=workers)
         assert list(report.failures) == [paths[3]]
     first = content(tmp_path / "a")
@@ -88,14 +80,14 @@ def test_bytes_do_not_depend_on_threads_or_processes(loud: Any, tmp_path: Path) 
     assert list(table.filename) == sorted(table.filename)
 
 
-def test_tables_of_the_run(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 2)
+def test_tables_of_the_run(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 2)
     silent = tmp_path / "in" / "silent.wav"
     soundfile.write(silent, [0.5] * 24_000, 16_000)
     bad = tmp_path / "in" / "bad.wav"
     bad.write_bytes(b"")
     out = tmp_path / "out"
-    run_batch([*paths, silent, bad], loud.make_job(out, threshold=0.999))
+    run_batch([*paths, silent, bad], loud_batch.make_job(out, threshold=0.999))
     assert read_durations(out / "recordings.tsv") == {"000.wav": 2, "001.wav": 2, "silent.wav": 1.5}
     table = pd.read_csv(out / "recordings.tsv", sep="\t")
     assert table.columns.tolist() == ["filename", "duration", "events", "path"]
@@ -104,14 +96,14 @@ def test_tables_of_the_run(loud: Any, tmp_path: Path) -> None:
     assert lost.path.tolist() == [str(bad)]
     assert "empty" in lost.reason[0]
     bad.unlink()
-    run_batch([*paths, silent], loud.make_job(out, threshold=0.999))
+    run_batch([*paths, silent], loud_batch.make_job(out, threshold=0.999))
     assert not (out / "failures.tsv").exists()
 
 
-def test_touched_moved_renamed_and_copied_recordings_are_known(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 4)
+def test_touched_moved_renamed_and_copied_recordings_are_known(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 4)
     out, fresh = tmp_path / "out", tmp_path / "fresh"
-    run_batch(paths, loud.make_job(out, formats="tsv,elan"))
+    run_batch(paths, loud_batch.make_job(out, formats="tsv,elan"))
     os.utime(paths[0], ns=(1, 1))
     moved = tmp_path / "elsewhere" / paths[1].name
     moved.parent.mkdir()
@@ -120,89 +112,90 @@ def test_touched_moved_renamed_and_copied_recordings_are_known(loud: Any, tmp_pa
     copied = Path(shutil.copy(paths[3], tmp_path / "in" / "copied.wav"))
     now = [paths[0], moved, renamed, paths[3], copied]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loud.Loudness, "score_windows", None)  # nothing is detected
-        report = run_batch(now, loud.make_job(out, formats="tsv,elan"))
+        patch.setattr(loud_batch.Loudness, "score_windows", None)  # nothing is detected
+        report = run_batch(now, loud_batch.make_job(out, formats="tsv,elan"))
     assert report.before == 2
     assert not report.failures
-    run_batch(now, loud.make_job(fresh, formats="tsv,elan"))
+    run_batch(now, loud_batch.make_job(fresh, formats="tsv,elan"))
     assert content(out) == content(fresh)
     again = Seen()
-    run_batch(now, loud.make_job(out, formats="tsv,elan"), watcher=again)
+    run_batch(now, loud_batch.make_job(out, formats="tsv,elan"), watcher=again)
     assert again.before == 5
 
 
-def test_a_changed_recording_is_detected_again(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 3)
+def test_a_changed_recording_is_detected_again(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 3)
     out, seen = tmp_path / "out", Seen()
-    run_batch(paths, loud.make_job(out))
-    loud.write_sound(paths[1], 77)
+    run_batch(paths, loud_batch.make_job(out))
+    loud_batch.write_sound(paths[1], 77)
     os.utime(paths[1], ns=(1, 1))
-    run_batch(paths, loud.make_job(out), watcher=seen)
+    run_batch(paths, loud_batch.make_job(out), watcher=seen)
     assert seen.names == ["001.wav"]
-    run_batch(paths, loud.make_job(tmp_path / "fresh"))
+    run_batch(paths, loud_batch.make_job(tmp_path / "fresh"))
     assert content(out) == content(tmp_path / "fresh")
 
 
 def test_what_needs_no_detection_is_written_without(
-    loud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    paths = make(loud, tmp_path / "in", 3)
+    paths = make(tmp_path / "in", 3)
     out, fresh = tmp_path / "out", tmp_path / "fresh"
-    job = loud.make_job(out, formats="tsv,raven")
-    run_batch(paths, loud.make_job(out, formats="tsv"))
-    run_batch(paths, loud.make_job(fresh, formats="tsv,raven"))
+    job = loud_batch.make_job(out, formats="tsv,raven")
+    run_batch(paths, loud_batch.make_job(out, formats="tsv"))
+    run_batch(paths, loud_batch.make_job(fresh, formats="tsv,raven"))
     called: list[int] = []
-    original = loud.Loudness.score_windows
+    original = loud_batch.Loudness.score_windows
 
     def watched(self: Any, waveforms: Any, lengths: Any) -> Any:
         called.append(len(waveforms))
         return original(self, waveforms, lengths)
 
-    monkeypatch.setattr(loud.Loudness, "score_windows", watched)
+    monkeypatch.setattr(loud_batch.Loudness, "score_windows", watched)
     (out / "000.tsv").unlink()
     run_batch(paths, job)  # a format more, a file less
     assert called == []
     assert content(out) == content(fresh)
-    run_batch(paths, loud.make_job(out, formats="tsv,raven", scores="npz"))
+    run_batch(paths, loud_batch.make_job(out, formats="tsv,raven", scores="npz"))
     assert len(called) == 3
     assert read_scores(out / "scores" / "002.npz").labels == ("loud", "quiet")
     run_batch(paths, job, fresh=True)
     assert len(called) == 6
-    run_batch(paths, loud.make_job(out, formats="tsv,raven", threshold=0.4))
+    run_batch(paths, loud_batch.make_job(out, formats="tsv,raven", threshold=0.4))
     assert len(called) == 9
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failure_of_any_kind_stops_nothing(workers: int, loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 5)
-    loud.write_sound(paths[2], 1, peak=3.0)
+def test_a_failure_of_any_kind_stops_nothing(workers: int, tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 5)
+    loud_batch.write_sound(paths[2], 1, peak=3.0)
     paths[3].unlink()
-    report = run_batch(paths, loud.make_job(tmp_path / "out", bundle="odd"), workers=workers)
+    report = run_batch(paths, loud_batch.make_job(tmp_path / "out", bundle="odd"), workers=workers)
     assert list(report.failures) == paths[2:4]
     assert "ZeroDivisionError: no number" in report.failures[paths[2]]
     assert "No such file" in report.failures[paths[3]]
     assert len(report.records) == 3
 
 
-def test_a_process_that_dies_takes_only_its_recording(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 8)
+def test_a_process_that_dies_takes_only_its_recording(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 8)
     for deadly in (0, 3, 7):
-        loud.write_sound(paths[deadly], deadly, peak=3.0)
+        loud_batch.write_sound(paths[deadly], deadly, peak=3.0)
     out = tmp_path / "out"
-    report = run_batch(paths, loud.make_job(out, bundle="deadly"), workers=2)
+    report = run_batch(paths, loud_batch.make_job(out, bundle="deadly"), workers=2)
     assert list(report.failures) == [paths[0], paths[3], paths[7]]
     assert "killed by SIGKILL" in report.failures[paths[0]]
     assert len(report.records) == 5
-    run_batch([p for n, p in enumerate(paths) if n not in (0, 3, 7)], loud.make_job(tmp_path / "f"))
+    alive = [path for n, path in enumerate(paths) if n not in (0, 3, 7)]
+    run_batch(alive, loud_batch.make_job(tmp_path / "f"))
     for name, data in content(tmp_path / "f").items():
         if name != JOURNAL:
             assert (out / name).read_bytes() == data
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_an_interrupted_run_goes_on(after: int, loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 6)
-    run_batch(paths, loud.make_job(tmp_path / "whole"))
+def test_an_interrupted_run_goes_on(after: int, tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 6)
+    run_batch(paths, loud_batch.make_job(tmp_path / "whole"))
 
     def interrupt(count: int) -> None:
         if count == after:
@@ -210,80 +203,76 @@ def test_an_interrupted_run_goes_on(after: int, loud: Any, tmp_path: Path) -> No
 
     out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        run_batch(paths, loud.make_job(out), watcher=Seen(interrupt))
+        run_batch(paths, loud_batch.make_job(out), watcher=Seen(interrupt))
     again = Seen()
-    run_batch(paths, loud.make_job(out), watcher=again)
+    run_batch(paths, loud_batch.make_job(out), watcher=again)
     assert again.before >= after
     assert content(out) == content(tmp_path / "whole")
 
 
-def test_a_full_disk_ends_the_run(
-    loud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = make(loud, tmp_path / "in", 4)
+def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = make(tmp_path / "in", 4)
     out = tmp_path / "out"
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", str(out / "002.tsv"))
 
-    run_batch(paths[:2], loud.make_job(out))
+    run_batch(paths[:2], loud_batch.make_job(out))
     with monkeypatch.context() as patch:
         patch.setattr("earmark.deliver.outputs.write_events", full)
         with pytest.raises(EarmarkError, match=r"002\.tsv: No space left.*run it again"):
-            run_batch(paths, loud.make_job(out))
-    assert run_batch(paths, loud.make_job(out)).before == 2
+            run_batch(paths, loud_batch.make_job(out))
+    assert run_batch(paths, loud_batch.make_job(out)).before == 2
 
 
-def test_one_run_at_a_time(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 1)
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 1)
     out = tmp_path / "out"
-    run_batch(paths, loud.make_job(out))
+    run_batch(paths, loud_batch.make_job(out))
     journal = Journal(out / JOURNAL)
     with pytest.raises(EarmarkError, match="another run is writing into this folder"):
-        run_batch(paths, loud.make_job(out))
+        run_batch(paths, loud_batch.make_job(out))
     journal.close()
-    assert run_batch(paths, loud.make_job(out)).before == 1
+    assert run_batch(paths, loud_batch.make_job(out)).before == 1
 
 
-def test_a_torn_journal_costs_one_recording(loud: Any, tmp_path: Path) -> None:
-    paths = make(loud, tmp_path / "in", 3)
+def test_a_torn_journal_costs_one_recording(tmp_path: Path) -> None:
+    paths = make(tmp_path / "in", 3)
     out = tmp_path / "out"
-    run_batch(paths, loud.make_job(out))
+    run_batch(paths, loud_batch.make_job(out))
     whole = content(out)
     journal = (out / JOURNAL).read_bytes()
     for cut in (1, 40, len(journal.splitlines(keepends=True)[-1]) - 1):
         (out / JOURNAL).write_bytes(journal[:-cut])
         (out / ".draft-1.002.tsv").write_text("half")
         seen = Seen()
-        run_batch(paths, loud.make_job(out), watcher=seen)
+        run_batch(paths, loud_batch.make_job(out), watcher=seen)
         assert seen.before == (3 if cut == 1 else 2)
         assert content(out) == whole
 
 
-def test_a_recording_that_grows_is_told(
-    loud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [path] = make(loud, tmp_path / "in", 1)
-    original = loud.Loudness.score_windows
+def test_a_recording_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [path] = make(tmp_path / "in", 1)
+    original = loud_batch.Loudness.score_windows
 
     def growing(self: Any, waveforms: Any, lengths: Any) -> Any:
         with path.open("ab") as file:
             file.write(b"more")
         return original(self, waveforms, lengths)
 
-    monkeypatch.setattr(loud.Loudness, "score_windows", growing)
-    report = run_batch([path], loud.make_job(tmp_path / "out"))
+    monkeypatch.setattr(loud_batch.Loudness, "score_windows", growing)
+    report = run_batch([path], loud_batch.make_job(tmp_path / "out"))
     assert "changed while it was read" in report.failures[path]
 
 
-def test_each_channel_has_its_own_files(loud: Any, tmp_path: Path) -> None:
+def test_each_channel_has_its_own_files(tmp_path: Path) -> None:
     both = tmp_path / "in" / "both.wav"
     both.parent.mkdir()
     left, right = [0.9] * 16_000 + [0.0] * 16_000, [0.0] * 16_000 + [0.9] * 16_000
     soundfile.write(both, list(zip(left, right, strict=True)), 16_000)
-    mono = loud.write_sound(tmp_path / "in" / "both.ch1.wav", 3)
+    mono = loud_batch.write_sound(tmp_path / "in" / "both.ch1.wav", 3)
     out = tmp_path / "out"
-    job = loud.make_job(out, channels="each", formats="tsv", scores="tsv")
+    job = loud_batch.make_job(out, channels="each", formats="tsv", scores="tsv")
     report = run_batch([both, mono], job)
     assert not report.failures
     names = {"both.ch1.tsv", "both.ch2.tsv", "both.ch1.wav.tsv"}
@@ -301,14 +290,14 @@ def test_each_channel_has_its_own_files(loud: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names of other systems are text")
-def test_a_file_name_that_is_no_text(loud: Any, tmp_path: Path) -> None:
-    path = loud.write_sound(tmp_path / "in" / "a.wav")
+def test_a_file_name_that_is_no_text(tmp_path: Path) -> None:
+    path = loud_batch.write_sound(tmp_path / "in" / "a.wav")
     odd = path.rename(Path(os.fsdecode(os.fsencode(path.parent) + b"/caf\xe9.wav")))
     out = tmp_path / "out"
-    report = run_batch([odd], loud.make_job(out))
+    report = run_batch([odd], loud_batch.make_job(out))
     assert not report.failures
     assert set(read_events(out / "events.tsv").filename) == {"caf\ufffd.wav"}
-    assert run_batch([odd], loud.make_job(out)).before == 1
+    assert run_batch([odd], loud_batch.make_job(out)).before == 1
 
 
 # --- killed with no warning ---
@@ -331,11 +320,11 @@ def killed_batch(arguments: list[str], wait: Callable[[], bool]) -> bool:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_at_random_moments_the_last_run_leaves_what_an_undisturbed_one_does(
-    workers: int, loud: Any, tmp_path: Path
+    workers: int, tmp_path: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
-    make(loud, source, 40)
-    command = [sys.executable, str(HERE / "loud_batch.py"), str(source)]
+    make(source, 40)
+    command = [sys.executable, loud_batch.__file__, str(source)]
     rng = random.Random(workers)
     kills = 0
     for _ in range(3):
@@ -353,7 +342,8 @@ def test_killed_at_random_moments_the_last_run_leaves_what_an_undisturbed_one_do
     before = _lines(out / JOURNAL)
     assert 9 <= before < 40
     subprocess.run([*command, str(out), str(workers)], check=True)
-    run_batch(sorted(source.iterdir()), loud.make_job(tmp_path / "whole", scores="npz"), workers=1)
+    job = loud_batch.make_job(tmp_path / "whole", scores="npz")
+    run_batch(sorted(source.iterdir()), job, workers=1)
     assert content(out) == content(tmp_path / "whole")
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 import time
 from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,8 @@ from earmark.detect import csebb
 from earmark.detect.csebb import GRID, CsebbSettings, ScoredEvent, sound_event_boxes
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from helpers.csebb_cases import SEEDS, make_case
+from helpers.networks import BandEnergy
 
 HERE = Path(__file__).parent
 FRAME = 0.064
@@ -127,26 +126,15 @@ def test_frames_may_be_of_any_length(seed: int, frames: int, chosen: CsebbSettin
     same(sound_event_boxes(scores, chosen), naive(scores, chosen))
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_boxes_of_the_reference() -> None:
     """Equal to the reference's boxes of random tables (made by `make oracle`)."""
-    cases = load("csebb_cases")
     expected = json.loads((HERE / "csebb_oracle.json").read_text(encoding="utf-8"))
     pins = (HERE.parents[1] / "benchmarks/oracle/requirements.txt").read_text(encoding="utf-8")
     for name, version in expected["provenance"]["packages"].items():
         assert f"{name}=={version}\n" in pins
-    assert sorted(map(int, expected["boxes"])) == list(cases.SEEDS)
-    for seed in cases.SEEDS:
-        case = cases.make_case(seed)
+    assert sorted(map(int, expected["boxes"])) == list(SEEDS)
+    for seed in SEEDS:
+        case = make_case(seed)
         scores = ScoreTable(case.boundaries, case.values, case.labels)
         chosen = CsebbSettings(case.step, case.absolute, case.relative)
         wanted = [(a, b, label, c) for label, a, b, c in expected["boxes"][str(seed)]]
@@ -423,7 +411,7 @@ def test_a_class_without_settings_is_named() -> None:
         settings_.for_label("b")
 
 
-def test_a_detector_finds_boxes_in_a_long_recording(band_energy: Any) -> None:
+def test_a_detector_finds_boxes_in_a_long_recording() -> None:
     """Over window edges too: 10 s windows, 100 s of quiet noise with two tones."""
     rate = 16_000
     rng = np.random.default_rng(0)
@@ -432,7 +420,7 @@ def test_a_detector_finds_boxes_in_a_long_recording(band_energy: Any) -> None:
     for onset, offset, pitch in tones:
         stretch = np.arange(round(onset * rate), round(offset * rate))
         samples[stretch] += 0.5 * np.sin(2 * np.pi * pitch * stretch / rate)
-    detector = Detector(band_energy(), PostProcess(method="csebb", threshold=0.4))
+    detector = Detector(BandEnergy(), PostProcess(method="csebb", threshold=0.4))
     result = detector.detect((samples.astype(np.float32), rate))
     assert [event[2] for event in result.found] == ["low", "high"]
     for event, (onset, offset, _) in zip(result.found, tones, strict=True):

@@ -18,6 +18,7 @@ from earmark.core.errors import AudioError, ConfigError, LabelError
 from earmark.core.scores import ScoreTable
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
+from helpers.networks import BandEnergy
 
 RATE = 16_000
 FRAME = 1024 / RATE
@@ -47,8 +48,8 @@ def matches(found: Any, events: list[tuple[float, float, str]], within: float = 
 
 
 @pytest.fixture
-def detector(band_energy: Any) -> Detector:
-    return Detector(band_energy(), PostProcess(median_seconds=0.2, threshold=0.5))
+def detector() -> Detector:
+    return Detector(BandEnergy(), PostProcess(median_seconds=0.2, threshold=0.5))
 
 
 EVENTS = [(1.0, 2.5, "low"), (2.0, 4.321, "high"), (6.6, 7.1, "mid"), (8.0, 9.2, "low")]
@@ -150,10 +151,10 @@ def test_an_event_anywhere_is_found_where_it_is(
     matches(detector.detect((mixture(seconds, events), RATE)).events, events)
 
 
-def test_no_drift_over_an_hour(band_energy: Any) -> None:
+def test_no_drift_over_an_hour() -> None:
     """Events every four minutes and one at 3,599 s, from one array of an hour."""
     detector = Detector(
-        band_energy(), PostProcess(median_seconds=0.2), hop_seconds=9.5, batch_size=16
+        BandEnergy(), PostProcess(median_seconds=0.2), hop_seconds=9.5, batch_size=16
     )
     audio = np.zeros(3600 * RATE, dtype=np.float32)
     events = [(float(at), at + 0.75, "low") for at in [*range(7, 3600, 240), 3599]]
@@ -174,12 +175,12 @@ def test_unusable_recordings_are_told(detector: Detector, tmp_path: Path) -> Non
         detector.detect((np.zeros(0, np.float32), RATE))
 
 
-def test_post_processing_is_checked_before_work(band_energy: Any) -> None:
+def test_post_processing_is_checked_before_work() -> None:
     with pytest.raises(ConfigError, match="'mid'"):
-        Detector(band_energy(), {"threshold": {"low": 0.5, "high": 0.5}})
+        Detector(BandEnergy(), {"threshold": {"low": 0.5, "high": 0.5}})
     with pytest.raises(ConfigError, match="hop"):
-        Detector(band_energy(), hop_seconds=11.0)
-    assert Detector(band_energy(), {"threshold": 0.3}).postprocess.threshold == 0.3
+        Detector(BandEnergy(), hop_seconds=11.0)
+    assert Detector(BandEnergy(), {"threshold": 0.3}).postprocess.threshold == 0.3
 
 
 def test_scores_of_other_classes_are_refused(detector: Detector) -> None:

@@ -16,6 +16,7 @@ from earmark.detect.detector import Detector, channel_name
 from earmark.detect.network import suitable_batch
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.torch_network import TorchScorer, find_device
+from helpers.networks import BandEnergy, Function, Spec
 
 RATE = 16_000
 TONES = {"low": 500.0, "mid": 2000.0, "high": 5000.0}
@@ -41,18 +42,16 @@ def stereo(tmp_path: Path) -> Path:
         (3, ["high"]),
     ],
 )
-def test_which_channel_is_heard(
-    channels: str | int, heard: list[str], stereo: Path, band_energy: Any
-) -> None:
+def test_which_channel_is_heard(channels: str | int, heard: list[str], stereo: Path) -> None:
     settings = PostProcess(median_seconds=0.2)
-    detector = Detector(band_energy(scale=100.0), settings, channels=channels)
+    detector = Detector(BandEnergy(scale=100.0), settings, channels=channels)
     assert sorted(detector.detect(stereo).events.event_label) == heard
     samples, rate = soundfile.read(stereo, dtype="float32")
     assert sorted(detector.detect((samples, rate)).events.event_label) == heard
 
 
-def test_each_channel_by_itself(stereo: Path, band_energy: Any) -> None:
-    detector = Detector(band_energy(scale=100.0), PostProcess(median_seconds=0.2))
+def test_each_channel_by_itself(stereo: Path) -> None:
+    detector = Detector(BandEnergy(scale=100.0), PostProcess(median_seconds=0.2))
     results = detector.detect_channels(stereo)
     assert [result.filename for result in results] == [f"yard.ch{n}.wav" for n in (1, 2, 3)]
     assert [result.events.event_label.tolist() for result in results] == [[one] for one in TONES]
@@ -63,12 +62,12 @@ def test_each_channel_by_itself(stereo: Path, band_energy: Any) -> None:
     assert channel_name("no suffix", 2) == "no suffix.ch2"
 
 
-def test_a_channel_that_is_not_there(stereo: Path, band_energy: Any) -> None:
+def test_a_channel_that_is_not_there(stereo: Path) -> None:
     with pytest.raises(AudioError, match=r"no channel 4, but 3.*first channel is 1"):
-        Detector(band_energy(), channels=4).detect(stereo)
+        Detector(BandEnergy(), channels=4).detect(stereo)
     for wrong in ("0", "left", "-1", "each", 0):
         with pytest.raises(ConfigError, match="channels"):
-            Detector(band_energy(), channels=wrong)
+            Detector(BandEnergy(), channels=wrong)
 
 
 def test_scores_of_the_shipped_bundle_do_not_depend_on_threads() -> None:
@@ -91,7 +90,7 @@ def test_devices_by_name() -> None:
     assert Detector.from_pretrained("mini", device="cpu").batch_size == 4
 
 
-def test_a_batch_beyond_memory_is_scored_in_halves(make_spec: Any, function_network: Any) -> None:
+def test_a_batch_beyond_memory_is_scored_in_halves() -> None:
     seen: list[int] = []
 
     def small(waveforms: torch.Tensor) -> torch.Tensor:
@@ -100,7 +99,7 @@ def test_a_batch_beyond_memory_is_scored_in_halves(make_spec: Any, function_netw
             raise torch.OutOfMemoryError("no memory")
         return waveforms[:, :3].abs()[:, None].expand(-1, 156, -1)
 
-    network = function_network(make_spec(), small)
+    network = Function(Spec(), small)
     waveforms = np.random.default_rng(0).random((7, 160_000), dtype=np.float32)
     scores = TorchScorer(network).score_windows(waveforms, [160_000] * 7)
     np.testing.assert_array_equal(scores[:, 5], waveforms[:, :3])
@@ -110,9 +109,9 @@ def test_a_batch_beyond_memory_is_scored_in_halves(make_spec: Any, function_netw
         TorchScorer(network).score_windows(waveforms[:1], [160_000])
 
 
-def test_a_scorer_may_say_what_suits_it(band_energy: Any) -> None:
+def test_a_scorer_may_say_what_suits_it() -> None:
     class Own:
-        spec = band_energy().spec
+        spec = BandEnergy().spec
 
         def batch_size(self) -> int:
             return 11

@@ -13,14 +13,12 @@ import soundfile
 
 RATE = 16_000
 CODE = """
-import importlib.util, json, sys
+import json, sys
 from pathlib import Path
-found = importlib.util.spec_from_file_location("networks", sys.argv[2])
-networks = importlib.util.module_from_spec(found)
-sys.modules["networks"] = networks
-found.loader.exec_module(networks)
+sys.path.insert(0, sys.argv[2])
 from earmark.detect.detector import Detector
-detector = Detector(networks.BandEnergy(), {"median_seconds": 0.2, "threshold": 0.5})
+from helpers.networks import BandEnergy
+detector = Detector(BandEnergy(), {"median_seconds": 0.2, "threshold": 0.5})
 result = detector.detect(sys.argv[1])
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
 print(json.dumps({
@@ -43,9 +41,11 @@ def test_hour_on_disk_in_little_memory(tmp_path: Path) -> None:
     with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
         for number in range(60):
             file.write(minute if number < 59 else last)
-    networks = Path(__file__).with_name("conftest.py")
     done = subprocess.run(
-        [sys.executable, "-c", CODE, path, networks], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE, path, Path(__file__).parents[1]],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     seen = json.loads(done.stdout)
     assert seen["duration"] == 3600.0

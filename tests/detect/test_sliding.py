@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from earmark.core.errors import AudioError, ConfigError, ScoreError
 from earmark.detect.sliding import SlidingScorer, sliding_scores
 from earmark.detect.windows import plan_windows
+from helpers.networks import BandEnergy, Function, Spec
 
 RATE = 16_000
 HOP = 1024
@@ -40,9 +41,9 @@ LENGTHS = [0.01, 0.3, 5.0, 9.98, 10.03, 10.2, 10.5, 10.75, 10.99, 12.97, 20.0, 3
 
 
 @pytest.mark.parametrize("seconds", LENGTHS)
-def test_local_network_gives_the_scores_of_each_frame(seconds: float, band_energy: Any) -> None:
+def test_local_network_gives_the_scores_of_each_frame(seconds: float) -> None:
     audio = noise(round(seconds * RATE))
-    network = band_energy().eval()
+    network = BandEnergy().eval()
     scores = sliding_scores([audio], network)
     expected = frame_by_frame(audio, network)
     assert scores.shape == (-(-len(audio) // HOP), 3)
@@ -54,16 +55,16 @@ def test_local_network_gives_the_scores_of_each_frame(seconds: float, band_energ
     ("samples", "windows"),
     [(1, 1), (159_744, 1), (160_000, 1), (160_001, 2), (239_616, 2), (319_488, 3), (400_000, 5)],
 )
-def test_no_window_more_than_needed(samples: int, windows: int, band_energy: Any) -> None:
-    network = band_energy().eval()
+def test_no_window_more_than_needed(samples: int, windows: int) -> None:
+    network = BandEnergy().eval()
     scores = sliding_scores([noise(samples)], network)
     assert sum(network.calls) == windows
     assert len(scores) == -(-samples // HOP)
 
 
-def test_a_window_long_clip_is_one_call_and_its_scores(band_energy: Any) -> None:
+def test_a_window_long_clip_is_one_call_and_its_scores() -> None:
     audio = noise(160_000)
-    network = band_energy().eval()
+    network = BandEnergy().eval()
     with torch.inference_mode():
         single = network(torch.from_numpy(audio)[None]).strong[0].numpy()
     scores = sliding_scores([audio], network)
@@ -72,31 +73,27 @@ def test_a_window_long_clip_is_one_call_and_its_scores(band_energy: Any) -> None
     np.testing.assert_array_equal(scores[156], single[155])
 
 
-def test_hop_of_a_whole_window_keeps_the_last_incomplete_frame(band_energy: Any) -> None:
+def test_hop_of_a_whole_window_keeps_the_last_incomplete_frame() -> None:
     audio = noise(160_000)
-    network = band_energy().eval()
+    network = BandEnergy().eval()
     whole = sliding_scores([audio], network, hop_seconds=156 * HOP / RATE)
     np.testing.assert_array_equal(whole, sliding_scores([audio], network))
 
 
 @pytest.mark.parametrize("weighting", ["hann", "triangle", "flat"])
-def test_constant_network_gives_constant_scores(
-    weighting: str, make_spec: Any, function_network: Any
-) -> None:
+def test_constant_network_gives_constant_scores(weighting: str) -> None:
     level = torch.tensor([0.1, 0.7, 1.0])
-    network = function_network(make_spec(), lambda x: level.expand(len(x), 156, 3))
+    network = Function(Spec(), lambda x: level.expand(len(x), 156, 3))
     scores = sliding_scores([noise(777_777)], network, hop_seconds=1.7, weighting=weighting)
     np.testing.assert_array_equal(scores, np.broadcast_to(level.numpy(), scores.shape))
 
 
 @pytest.mark.parametrize("hop_seconds", [0.7, 2.5, 4.992, 9.984])
-def test_average_is_weighted_by_place_in_the_window(
-    hop_seconds: float, make_spec: Any, function_network: Any
-) -> None:
+def test_average_is_weighted_by_place_in_the_window(hop_seconds: float) -> None:
     """Against a plain loop over windows, with scores that depend on window and place."""
-    spec = make_spec(labels=("a", "b"))
+    spec = Spec(labels=("a", "b"))
     base = torch.from_numpy(noise(156 * 2, 1)).reshape(1, 156, 2).abs()
-    network = function_network(spec, lambda x: base + x.abs().mean(1)[:, None, None])
+    network = Function(spec, lambda x: base + x.abs().mean(1)[:, None, None])
     audio = noise(500_123, 2)
     plan = plan_windows(spec, hop_seconds)
     weights = plan.weights("hann")
@@ -113,11 +110,11 @@ def test_average_is_weighted_by_place_in_the_window(
     np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
-def test_centre_of_a_window_outweighs_its_edges(make_spec: Any, function_network: Any) -> None:
+def test_centre_of_a_window_outweighs_its_edges() -> None:
     """A network that is wrong near its window's edges is right after averaging."""
     wrong = torch.zeros(1, 156, 1)
     wrong[:, :4] = wrong[:, -4:] = 1.0
-    network = function_network(make_spec(labels=("a",)), lambda x: wrong.expand(len(x), -1, -1))
+    network = Function(Spec(labels=("a",)), lambda x: wrong.expand(len(x), -1, -1))
     scores = sliding_scores([noise(RATE * 60)], network)
     assert scores[10:-40].max() < 0.01
     flat = sliding_scores([noise(RATE * 60)], network, weighting="flat")
@@ -134,8 +131,6 @@ def test_centre_of_a_window_outweighs_its_edges(make_spec: Any, function_network
     batch=st.integers(1, 5),
 )
 def test_splitting_into_blocks_changes_nothing(
-    band_energy: Any,
-    make_spec: Any,
     samples: int,
     window: int,
     hop: int,
@@ -143,8 +138,8 @@ def test_splitting_into_blocks_changes_nothing(
     cuts: list[int],
     batch: int,
 ) -> None:
-    spec = make_spec(window=window, frame_hop=hop)
-    network = band_energy(spec).eval()
+    spec = Spec(window=window, frame_hop=hop)
+    network = BandEnergy(spec).eval()
     seconds = max(hop, int(hop_share * (window // hop) * hop)) / RATE
     audio = noise(samples)
     whole = sliding_scores([audio], network, hop_seconds=seconds, batch_size=64)
@@ -154,9 +149,9 @@ def test_splitting_into_blocks_changes_nothing(
     np.testing.assert_allclose(split, whole, atol=1e-6)
 
 
-def test_pushed_scores_are_final_and_in_order(band_energy: Any) -> None:
+def test_pushed_scores_are_final_and_in_order() -> None:
     audio = noise(RATE * 47)
-    network = band_energy().eval()
+    network = BandEnergy().eval()
     scorer = SlidingScorer(network, batch_size=1)
     parts = [scorer.push(block) for block in np.array_split(audio, 100)]
     late = scorer.finish()
@@ -177,8 +172,8 @@ def hour_with_tone(at: float, seconds: float) -> Iterator[NDArray[np.float32]]:
         yield tone.astype(np.float32)
 
 
-def test_event_at_the_end_of_an_hour_is_where_it_is(band_energy: Any) -> None:
-    network = band_energy().eval()
+def test_event_at_the_end_of_an_hour_is_where_it_is() -> None:
+    network = BandEnergy().eval()
     held: list[int] = []
 
     def watched() -> Iterator[NDArray[np.float32]]:
@@ -195,8 +190,8 @@ def test_event_at_the_end_of_an_hour_is_where_it_is(band_energy: Any) -> None:
     assert len(active) == active[-1] - active[0] + 1
 
 
-def test_held_audio_does_not_grow(band_energy: Any) -> None:
-    scorer = SlidingScorer(band_energy().eval(), batch_size=4)
+def test_held_audio_does_not_grow() -> None:
+    scorer = SlidingScorer(BandEnergy().eval(), batch_size=4)
     block = noise(RATE)
     sizes = []
     for _ in range(200):
@@ -210,9 +205,9 @@ def test_held_audio_does_not_grow(band_energy: Any) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("batch", [1, 3, 8])
-def test_threads_change_nothing(threads: int, batch: int, band_energy: Any) -> None:
+def test_threads_change_nothing(threads: int, batch: int) -> None:
     audio = noise(RATE * 97)
-    network = band_energy()
+    network = BandEnergy()
     before = torch.get_num_threads()
     expected = sliding_scores([audio], network, batch_size=batch)
     calls, network.calls = network.calls, []
@@ -222,7 +217,7 @@ def test_threads_change_nothing(threads: int, batch: int, band_energy: Any) -> N
     assert torch.get_num_threads() == before
 
 
-def test_batches_are_scored_at_the_same_time(make_spec: Any, function_network: Any) -> None:
+def test_batches_are_scored_at_the_same_time() -> None:
     """Each call waits until another one is under way: only possible with two threads."""
     meeting = threading.Barrier(2, timeout=20)
 
@@ -231,11 +226,11 @@ def test_batches_are_scored_at_the_same_time(make_spec: Any, function_network: A
         assert torch.get_num_threads() == 1
         return torch.zeros(len(waveforms), 156, 3)
 
-    network = function_network(make_spec(), meet)
+    network = Function(Spec(), meet)
     sliding_scores([noise(RATE * 10)] * 5, network, hop_seconds=9.984, batch_size=3, threads=2)
 
 
-def test_an_error_in_a_thread_ends_it_all(make_spec: Any, function_network: Any) -> None:
+def test_an_error_in_a_thread_ends_it_all() -> None:
     given: list[int] = []
 
     def blocks() -> Iterator[NDArray[np.float32]]:
@@ -243,7 +238,7 @@ def test_an_error_in_a_thread_ends_it_all(make_spec: Any, function_network: Any)
             given.append(number)
             yield noise(RATE * 10)
 
-    network = function_network(make_spec(), lambda x: torch.zeros(len(x), 155, 3))
+    network = Function(Spec(), lambda x: torch.zeros(len(x), 155, 3))
     network.train()
     with pytest.raises(ScoreError, match="shape"):
         sliding_scores(blocks(), network, threads=2)
@@ -251,20 +246,20 @@ def test_an_error_in_a_thread_ends_it_all(make_spec: Any, function_network: Any)
     assert network.training
 
 
-def test_training_mode_is_left_as_it_was(band_energy: Any) -> None:
-    network = band_energy()
+def test_training_mode_is_left_as_it_was() -> None:
+    network = BandEnergy()
     for mode in (True, False):
         network.train(mode)
         sliding_scores([noise(RATE)], network)
         assert network.training is mode
 
 
-def test_progress_ends_at_the_total(band_energy: Any) -> None:
+def test_progress_ends_at_the_total() -> None:
     seen: list[tuple[int, int]] = []
     audio = noise(RATE * 45)
     sliding_scores(
         np.split(audio, 9),
-        band_energy(),
+        BandEnergy(),
         batch_size=1,
         progress=lambda done, total: seen.append((done, total)),
         total_samples=len(audio),
@@ -275,8 +270,8 @@ def test_progress_ends_at_the_total(band_energy: Any) -> None:
     assert 0 < seen[4][0] < 704
 
 
-def test_bad_audio_and_settings_are_told(band_energy: Any) -> None:
-    network = band_energy()
+def test_bad_audio_and_settings_are_told() -> None:
+    network = BandEnergy()
     with pytest.raises(AudioError, match="empty"):
         sliding_scores([], network)
     with pytest.raises(AudioError, match="empty"):
@@ -292,11 +287,11 @@ def test_bad_audio_and_settings_are_told(band_energy: Any) -> None:
         sliding_scores([noise(10)], network, batch_size=0)
 
 
-def test_a_network_that_breaks_its_word_is_told(make_spec: Any, function_network: Any) -> None:
-    spec = make_spec(labels=("a",))
-    short = function_network(spec, lambda x: torch.zeros(len(x), 155, 1))
+def test_a_network_that_breaks_its_word_is_told() -> None:
+    spec = Spec(labels=("a",))
+    short = Function(spec, lambda x: torch.zeros(len(x), 155, 1))
     with pytest.raises(ScoreError, match="shape"):
         sliding_scores([noise(10)], short)
-    sick = function_network(spec, lambda x: torch.full((len(x), 156, 1), torch.nan))
+    sick = Function(spec, lambda x: torch.full((len(x), 156, 1), torch.nan))
     with pytest.raises(ScoreError, match="finite"):
         sliding_scores([noise(10)], sick)

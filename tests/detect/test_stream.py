@@ -16,6 +16,7 @@ from earmark.core.resampling import Resampler
 from earmark.detect.csebb import CsebbSettings
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
+from helpers.networks import BandEnergy, Spec
 
 RATE = 16_000
 FIXTURES = [HealthCheck.function_scoped_fixture]
@@ -52,8 +53,6 @@ shares = st.lists(st.floats(0, 1), max_size=8)
     cuts=shares,
 )
 def test_a_stream_finds_what_the_whole_recording_has(
-    band_energy: Any,
-    make_spec: Any,
     seconds: float,
     window: int,
     hop: float,
@@ -65,7 +64,7 @@ def test_a_stream_finds_what_the_whole_recording_has(
     frames = window // 1024
     tail = frames if ahead is None else max(1, round(ahead * frames))
     detector = Detector(
-        band_energy(make_spec(window=window)),
+        BandEnergy(Spec(window=window)),
         process,
         hop_seconds=max(1, round(hop * tail)) * 0.064,
         lookahead_seconds=None if ahead is None else tail * 0.064,
@@ -82,15 +81,13 @@ def test_a_stream_finds_what_the_whole_recording_has(
 @settings(max_examples=8, deadline=None, suppress_health_check=FIXTURES)
 @given(cut=st.floats(0, 1), cuts=shares)
 def test_a_restored_stream_goes_on_as_if_nothing_had_been(
-    band_energy: Any,
-    make_spec: Any,
     tmp_path: Path,
     process: PostProcess,
     rate: int,
     cut: float,
     cuts: list[float],
 ) -> None:
-    detector = Detector(band_energy(make_spec(window=32_000)), process)
+    detector = Detector(BandEnergy(Spec(window=32_000)), process)
     audio = bursts(20 * rate, rate)
     first, rest = split(audio, [cut])
     before = detector.open_stream(rate)
@@ -111,16 +108,16 @@ def test_a_restored_stream_goes_on_as_if_nothing_had_been(
     )
 
 
-def test_a_state_is_for_the_same_settings(band_energy: Any, tmp_path: Path) -> None:
+def test_a_state_is_for_the_same_settings(tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
-    stream = Detector(band_energy(), MEDIAN).open_stream(RATE)
+    stream = Detector(BandEnergy(), MEDIAN).open_stream(RATE)
     stream.push(bursts(RATE, RATE))
     stream.save(path)
     assert path.stat().st_size < 200_000
     for other in (
-        Detector(band_energy(), BOXES).open_stream(RATE),
-        Detector(band_energy(), MEDIAN).open_stream(8_000),
-        Detector(band_energy(), MEDIAN, hop_seconds=1.0).open_stream(RATE),
+        Detector(BandEnergy(), BOXES).open_stream(RATE),
+        Detector(BandEnergy(), MEDIAN).open_stream(8_000),
+        Detector(BandEnergy(), MEDIAN, hop_seconds=1.0).open_stream(RATE),
     ):
         with pytest.raises(ConfigError, match="other settings"):
             other.load(path)
@@ -133,9 +130,9 @@ def test_a_state_is_for_the_same_settings(band_energy: Any, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("ahead", [None, 2.0, 0.64])
-def test_events_come_in_time(ahead: float | None, band_energy: Any) -> None:
+def test_events_come_in_time(ahead: float | None) -> None:
     """Each event, from its end, within the latency that the stream says; and not much sooner."""
-    detector = Detector(band_energy(), MEDIAN, lookahead_seconds=ahead)
+    detector = Detector(BandEnergy(), MEDIAN, lookahead_seconds=ahead)
     stream = detector.open_stream(RATE)
     audio = bursts(60 * RATE, RATE, 1)
     delays = []
@@ -147,15 +144,15 @@ def test_events_come_in_time(ahead: float | None, band_energy: Any) -> None:
     assert max(late) <= stream.latency + 0.1 + 1e-9
     assert max(late) > stream.latency - 0.5
     assert stream.latency < (10.6 if ahead is None else ahead + 0.6)
-    boxed = Detector(band_energy(), BOXES).open_stream(RATE)
+    boxed = Detector(BandEnergy(), BOXES).open_stream(RATE)
     assert boxed.latency == np.inf
 
 
-def test_blocks_of_any_kind(band_energy: Any) -> None:
+def test_blocks_of_any_kind() -> None:
     audio = bursts(14 * RATE, RATE)
     whole = (np.round(audio * 32767)).astype(np.int16)
     stereo = np.stack([whole, np.zeros_like(whole)], axis=1)
-    detector = Detector(band_energy(), MEDIAN, channels=1)
+    detector = Detector(BandEnergy(), MEDIAN, channels=1)
     expected = list(detector.detect((stereo, RATE)).found)
     assert len(expected) > 3
     assert sorted(detector.stream(np.array_split(stereo, 9), RATE)) == expected
@@ -170,8 +167,8 @@ def test_blocks_of_any_kind(band_energy: Any) -> None:
     assert sorted(detector.stream(driver(), RATE)) == expected
 
 
-def test_streams_without_audio_and_what_is_none(band_energy: Any) -> None:
-    detector = Detector(band_energy(), MEDIAN)
+def test_streams_without_audio_and_what_is_none() -> None:
+    detector = Detector(BandEnergy(), MEDIAN)
     assert list(detector.stream([], RATE)) == []
     assert list(detector.stream([np.zeros(0)], 8_000)) == []
     for block in (np.zeros((2, 2, 2)), np.array(["a"]), np.array([np.nan])):
@@ -181,7 +178,7 @@ def test_streams_without_audio_and_what_is_none(band_energy: Any) -> None:
         detector.open_stream(0)
     for ahead in (0.01, 11.0, float("nan")):
         with pytest.raises(ConfigError, match="look-ahead"):
-            Detector(band_energy(), MEDIAN, lookahead_seconds=ahead)
+            Detector(BandEnergy(), MEDIAN, lookahead_seconds=ahead)
 
 
 def test_the_shipped_bundle_streams_as_it_detects() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import pathlib
 import re
@@ -29,14 +28,7 @@ from earmark.model.published.encoders import encoder_shapes, find_encoder
 from earmark.model.published.file import CheckpointFile, read_checkpoint
 from earmark.model.published.networks import V1, find_networks
 from earmark.model.sed import SedNetwork
-
-_spec = importlib.util.spec_from_file_location(
-    "published_files", Path(__file__).parent / "published_files.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-files = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(files)
+from helpers import published_files as files
 
 
 def write(content: Any, path: Path) -> Path:

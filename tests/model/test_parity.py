@@ -6,7 +6,6 @@ dropped as ``golden/parity/atst_sed_seed*.npz`` into the optional shared folder,
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -22,16 +21,10 @@ from earmark.model.official_names import from_official, to_official
 from earmark.model.published.file import CheckpointFile
 from earmark.model.published.networks import V1, find_networks
 from earmark.model.sed import SedNetwork
+from helpers import published_files as files
 
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = tuple(f"class {number}" for number in range(10))
-_spec = importlib.util.spec_from_file_location(
-    "published_files", Path(__file__).parent / "published_files.py"
-)
-assert _spec is not None
-assert _spec.loader is not None
-files = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(files)
 
 
 def golden_sets() -> list[Path]:

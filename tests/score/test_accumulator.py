@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,28 +22,22 @@ from earmark.score.psds import (
     psds,
     psds_statistics,
 )
+from helpers.score_cases import Case, make_case
+from helpers.score_tables import tables_of
 
-Tables = Callable[[Any], dict[str, ScoreTable]]
 SEED = st.integers(1_000, 9_999)
 NARROW = PsdsParameters(dtc=0.3, gtc=0.3, cttc=0.3, alpha_ct=0.5, alpha_st=0.5, max_efpr=20.0)
 
 
-@pytest.fixture(scope="module")
-def make(cases: ModuleType) -> Callable[[int], Any]:
-    return lambda seed: cases.make_case(seed)
-
-
-def accumulated(case: Any, scores: dict[str, ScoreTable], **options: Any) -> PsdsAccumulator:
+def accumulated(case: Case, scores: dict[str, ScoreTable], **options: Any) -> PsdsAccumulator:
     return PsdsAccumulator(case.labels, case.truth, case.durations, [PSDS1, PSDS2], **options)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEED)
-def test_scores_that_are_left_out_do_not_matter(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    given = tables(case), case.truth, case.durations
+def test_scores_that_are_left_out_do_not_matter(seed: int) -> None:
+    case = make_case(seed)
+    given = tables_of(case), case.truth, case.durations
     for parameters in (PSDS1, PSDS2, NARROW):
         every = psds_statistics(*given, parameters)
         needed = psds_statistics(*given, parameters, thresholds="needed")
@@ -98,11 +91,9 @@ def test_a_tiny_tolerance_leaves_nothing_out() -> None:
     assert psds_statistics(*given, loose, thresholds="needed").guards is None
 
 
-def test_one_by_one_in_any_order_and_shared_among_workers(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
-    case = make(17)
-    scores = tables(case)
+def test_one_by_one_in_any_order_and_shared_among_workers() -> None:
+    case = make_case(17)
+    scores = tables_of(case)
     given = scores, case.truth, case.durations
     expected = [psds(*given, parameters).value for parameters in (PSDS1, PSDS2)]
     names = np.random.default_rng(0).permutation(list(scores)).tolist()
@@ -239,16 +230,14 @@ def test_what_does_not_fit_is_refused() -> None:
         whole[0].merge(whole[1])
 
 
-def test_operating_points_are_the_counts_below_each_score(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
+def test_operating_points_are_the_counts_below_each_score() -> None:
     from earmark.score.confusion import cross_triggers
     from earmark.score.f1 import detections_from_scores
 
-    case = make(3)
+    case = make_case(3)
     scores = {
         clip: ScoreTable(t.boundaries, np.round(t.values * 8) / 8, t.labels)
-        for clip, t in tables(case).items()
+        for clip, t in tables_of(case).items()
     }
     found = psds_statistics(scores, case.truth, case.durations, PSDS2)
     label = case.labels[0]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,8 +24,9 @@ from earmark.score.f1 import (
     segment_f1,
 )
 from earmark.score.tagging import tag_statistics, tagging_metrics, tagging_statistics
+from helpers.score_cases import Case, make_case
+from helpers.score_tables import tables_of
 
-Tables = Callable[[Any], dict[str, ScoreTable]]
 SEED = st.integers(1_000, 9_999)
 STATISTICS = {
     "collar": best_collar_statistics,
@@ -37,11 +34,6 @@ STATISTICS = {
     "segment": best_segment_statistics,
 }
 AT_ONE = {"collar": collar_f1, "intersection": intersection_f1, "segment": segment_f1}
-
-
-@pytest.fixture(scope="module")
-def make(cases: ModuleType) -> Callable[[int], Any]:
-    return lambda seed: cases.make_case(seed)
 
 
 def few_levels(scores: dict[str, ScoreTable]) -> dict[str, ScoreTable]:
@@ -52,7 +44,7 @@ def few_levels(scores: dict[str, ScoreTable]) -> dict[str, ScoreTable]:
     }
 
 
-def one_by_one(case: Any, scores: dict[str, ScoreTable], criterion: str) -> list[F1Result]:
+def one_by_one(case: Case, scores: dict[str, ScoreTable], criterion: str) -> list[F1Result]:
     truth = {clip: case.truth[clip] for clip in scores}
     levels = np.unique(np.concatenate([table.values.ravel() for table in scores.values()]))
     return [
@@ -64,11 +56,9 @@ def one_by_one(case: Any, scores: dict[str, ScoreTable], criterion: str) -> list
 @pytest.mark.parametrize("criterion", STATISTICS)
 @settings(max_examples=12, deadline=None)
 @given(seed=SEED)
-def test_no_threshold_is_better(
-    make: Callable[[int], Any], tables: Tables, criterion: str, seed: int
-) -> None:
-    case = make(seed)
-    scores = few_levels(tables(case))
+def test_no_threshold_is_better(criterion: str, seed: int) -> None:
+    case = make_case(seed)
+    scores = few_levels(tables_of(case))
     truth = {clip: case.truth[clip] for clip in scores}
     if not any(truth.values()):
         return
@@ -116,9 +106,9 @@ def test_what_no_threshold_can_hit_and_what_only_the_lowest_can() -> None:
         best_segment_statistics({"a": table}, {}, {"a": 2.0}, segment_seconds=0)
 
 
-def test_segments_may_end_with_the_clip(make: Callable[[int], Any], tables: Tables) -> None:
-    case = make(3)
-    scores = tables(case)
+def test_segments_may_end_with_the_clip() -> None:
+    case = make_case(3)
+    scores = tables_of(case)
     cut = {clip: max(0.5, seconds - 1.3) for clip, seconds in case.durations.items()}
     best = best_segment_statistics(scores, case.truth, cut, until_duration=True).result()
     for label, threshold in best.thresholds.items():
@@ -128,11 +118,9 @@ def test_segments_may_end_with_the_clip(make: Callable[[int], Any], tables: Tabl
 
 
 @pytest.mark.parametrize("criterion", STATISTICS)
-def test_resamples_are_the_scores_of_the_drawn_clips(
-    make: Callable[[int], Any], tables: Tables, criterion: str
-) -> None:
-    case = make(17)
-    statistics: SweepStatistics = STATISTICS[criterion](tables(case), case.truth, case.durations)
+def test_resamples_are_the_scores_of_the_drawn_clips(criterion: str) -> None:
+    case = make_case(17)
+    statistics: SweepStatistics = STATISTICS[criterion](tables_of(case), case.truth, case.durations)
     size = len(statistics.clips)
     weights = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=40)
     weights = weights[(weights @ statistics.true).any(axis=1)]
@@ -143,14 +131,12 @@ def test_resamples_are_the_scores_of_the_drawn_clips(
         assert drawn["_micro"][row] == pytest.approx(whole.micro, abs=1e-12)
 
 
-def test_resamples_are_the_same_without_the_short_cut(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
+def test_resamples_are_the_same_without_the_short_cut() -> None:
     import dataclasses
 
     for seed in (2, 9, 17, 20):
-        case = make(seed)
-        found = best_intersection_statistics(tables(case), case.truth, case.durations)
+        case = make_case(seed)
+        found = best_intersection_statistics(tables_of(case), case.truth, case.durations)
         plain = dataclasses.replace(found, highest=None)
         size = len(found.clips)
         # Wild weights too, for which the short cut does not hold.
@@ -211,11 +197,9 @@ def test_tags_at_zero_counts() -> None:
         tagging_statistics(scores, {}, ["x", "never"]).average_precision.result()
 
 
-def test_tags_of_tables_are_those_of_their_highest_frames(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
-    case = make(8)
-    scores = tables(case)
+def test_tags_of_tables_are_those_of_their_highest_frames() -> None:
+    case = make_case(8)
+    scores = tables_of(case)
     whole = tagging_metrics(scores, case.truth, threshold=case.threshold)
     clip_scores = {clip: table.values.max(axis=0) for clip, table in scores.items()}
     names = {clip: [event[2] for event in events] for clip, events in case.truth.items()}
@@ -240,17 +224,15 @@ def test_tags_that_do_not_fit_are_refused() -> None:
         tagging_metrics({"a": table}, {"a": ["y"]}, ["y"])
 
 
-def test_resampled_precision_is_that_of_the_drawn_clips(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
-    case = make(9)
-    found = tagging_statistics(tables(case), case.truth).average_precision
+def test_resampled_precision_is_that_of_the_drawn_clips() -> None:
+    case = make_case(9)
+    found = tagging_statistics(tables_of(case), case.truth).average_precision
     size = len(found.clips)
     weights = np.random.default_rng(1).multinomial(size, np.full(size, 1 / size), size=20)
     weights = weights[weights[:, found.eventful()].any(axis=1)]
     for value, weight in zip(found.resampled(weights)[""], weights, strict=True):
         assert value == pytest.approx(found.result(weight).mean, abs=1e-12)
         copies = [(f"{clip}#{k}", clip) for clip, n in zip(found.clips, weight, strict=True) for k in range(n)]  # fmt: skip  # noqa: E501
-        tables_drawn = {name: tables(case)[clip] for name, clip in copies}
+        tables_drawn = {name: tables_of(case)[clip] for name, clip in copies}
         truth = {name: case.truth[clip] for name, clip in copies}
         assert tagging_metrics(tables_drawn, truth).average_precision.mean == pytest.approx(value)

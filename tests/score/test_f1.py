@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from itertools import permutations
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from earmark.score.f1 import (
     segment_f1,
 )
 from earmark.score.matching import largest_matching
+from helpers.score_cases import make_case
 
 Measure = Callable[..., F1Result]
 ALL = pytest.mark.parametrize("measure", [collar_f1, segment_f1, intersection_f1])
@@ -30,9 +30,9 @@ TRUTH = {"a": [(1.0, 3.0, "x")], "b": [(2.0, 4.0, "y")]}
 
 
 @ALL
-def test_perfect_detections_score_one(measure: Measure, cases: ModuleType) -> None:
+def test_perfect_detections_score_one(measure: Measure) -> None:
     for seed in (0, 3, 8):
-        case = cases.make_case(seed)
+        case = make_case(seed)
         result = measure(case.truth, case.truth, case.labels)
         assert result.macro == result.micro == 1.0
         assert set(result.per_class.values()) == {1.0}

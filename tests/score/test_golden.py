@@ -8,10 +8,8 @@ through `EARMARK_SHARED`.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -34,6 +32,7 @@ from earmark.score.f1 import (
 from earmark.score.files import clip_name
 from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
 from earmark.score.tagging import tagging_metrics
+from helpers.golden import Golden
 
 HERE = Path(__file__).parent
 SETTINGS = {
@@ -48,23 +47,12 @@ WORDS = dict(enumerate("zero one two three four five six seven eight nine ten".s
 NUMBER = r"(\d+(?:\.\d+)?)"
 
 
-def reader(folder: Path) -> Any:
-    """The reader of golden data of conftest.py, which is needed before any fixture is."""
-    spec = importlib.util.spec_from_file_location("golden_reader", HERE / "conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module.Golden(folder)
-
-
 @cache
 def sets() -> tuple[Any, ...]:
     """Every golden set of the shared folder."""
     shared = os.environ.get("EARMARK_SHARED", "")
     found = sorted(Path(shared).glob("golden/evaluation*/expected.json")) if shared else []
-    return tuple(reader(path.parent) for path in found)
+    return tuple(Golden(path.parent) for path in found)
 
 
 def blocks() -> Iterator[Any]:
@@ -316,7 +304,7 @@ def same(result: F1Result | BestF1, expected: dict[str, Any]) -> None:
 
 
 def toys() -> Iterator[Any]:
-    for golden in (reader(HERE / "data"), *sets()):
+    for golden in (Golden(HERE / "data"), *sets()):
         for name in golden.expected.get("toy", {}):
             yield pytest.param(golden, name, id=f"{golden.folder.name}-{name}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,11 @@ from earmark.core.scores import ScoreTable
 from earmark.score.f1 import collar_f1, detections_from_scores, intersection_f1, segment_f1
 from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
 from earmark.score.report import metrics_dict
+from helpers.score_cases import make_case
+from helpers.score_tables import tables_of
 
-Tables = Callable[[Any], dict[str, ScoreTable]]
 SEED = st.integers(10_000, 99_999)
 WIDE = PsdsParameters(dtc=0.5, gtc=0.5, cttc=0.3, alpha_ct=0.5, alpha_st=1.0, max_efpr=5000.0)
-
-
-@pytest.fixture(scope="module")
-def make(cases: ModuleType) -> Callable[[int], Any]:
-    return lambda seed: cases.make_case(seed)
 
 
 TRANSFORMS: dict[str, Callable[[Any], Any]] = {
@@ -38,11 +33,9 @@ TRANSFORMS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", TRANSFORMS)
 @settings(max_examples=8, deadline=None)
 @given(seed=SEED)
-def test_monotone_transforms_of_the_scores_change_nothing(
-    make: Callable[[int], Any], tables: Tables, name: str, seed: int
-) -> None:
-    case = make(seed)
-    before = tables(case)
+def test_monotone_transforms_of_the_scores_change_nothing(name: str, seed: int) -> None:
+    case = make_case(seed)
+    before = tables_of(case)
     # The same transform for all clips, and different for each class.
     values = np.concatenate([table.values for table in before.values()])
     changed = np.stack(
@@ -68,11 +61,9 @@ def test_monotone_transforms_of_the_scores_change_nothing(
 
 @settings(max_examples=10, deadline=None)
 @given(seed=SEED)
-def test_names_and_order_of_clips_and_classes_change_nothing(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    before = tables(case)
+def test_names_and_order_of_clips_and_classes_change_nothing(seed: int) -> None:
+    case = make_case(seed)
+    before = tables_of(case)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(case.labels))
     renamed = {case.labels[c]: f"new {k}" for k, c in enumerate(order)}
@@ -105,8 +96,8 @@ def test_names_and_order_of_clips_and_classes_change_nothing(
 
 @settings(max_examples=12, deadline=None)
 @given(seed=SEED)
-def test_perfect_scores_give_1(make: Callable[[int], Any], seed: int) -> None:
-    case = make(seed)
+def test_perfect_scores_give_1(seed: int) -> None:
+    case = make_case(seed)
     # Frames that end exactly where events do, and every class with truth.
     present = tuple(
         label for label in case.labels if any(e[2] == label for v in case.truth.values() for e in v)
@@ -130,11 +121,9 @@ def test_perfect_scores_give_1(make: Callable[[int], Any], seed: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEED, level=st.floats(-1, 2))
-def test_without_spread_a_false_alarm_on_silence_never_helps(
-    make: Callable[[int], Any], tables: Tables, seed: int, level: float
-) -> None:
-    case = make(seed)
-    scores = tables(case)
+def test_without_spread_a_false_alarm_on_silence_never_helps(seed: int, level: float) -> None:
+    case = make_case(seed)
+    scores = tables_of(case)
     quiet = [clip for clip, events in case.truth.items() if not events]
     assume(quiet)
     clip, label = quiet[seed % len(quiet)], seed % len(case.labels)
@@ -192,11 +181,9 @@ def test_with_spread_a_false_alarm_on_silence_can_help() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=SEED)
-def test_all_thresholds_give_at_least_what_some_do_while_spread_weighs_little(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    scores = tables(case)
+def test_all_thresholds_give_at_least_what_some_do_while_spread_weighs_little(seed: int) -> None:
+    case = make_case(seed)
+    scores = tables_of(case)
     present = {label for events in case.truth.values() for *_, label in events}
     rng = np.random.default_rng(seed)
     values = np.concatenate([table.values.ravel() for table in scores.values()])

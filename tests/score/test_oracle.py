@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-from earmark.core.scores import ScoreTable
 from earmark.score.f1 import (
     F1Result,
     collar_f1,
@@ -20,10 +17,11 @@ from earmark.score.f1 import (
     segment_f1,
 )
 from earmark.score.psds import PsdsParameters, psds, psds_of_detections
+from helpers.score_cases import SEEDS, Case, detections, make_case
+from helpers.score_tables import tables_of
 
 EXPECTED = json.loads((Path(__file__).parent / "expected_oracle.json").read_text(encoding="utf-8"))
 CASES = {found["seed"]: found for found in EXPECTED["cases"]}
-Tables = Callable[[Any], dict[str, ScoreTable]]
 AVERAGES = {"macro_average", "micro_average"}
 
 
@@ -33,17 +31,17 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def case(cases: ModuleType, seed: int) -> Any:
-    return cached_case(cases, seed)
+def case(seed: int) -> Any:
+    return cached_case(seed)
 
 
 @cache
-def cached_case(cases: ModuleType, seed: int) -> Any:
-    return cases.make_case(seed)
+def cached_case(seed: int) -> Any:
+    return make_case(seed)
 
 
-def test_every_seed_was_measured_by_the_pinned_libraries(cases: ModuleType) -> None:
-    assert sorted(CASES) == list(cases.SEEDS)
+def test_every_seed_was_measured_by_the_pinned_libraries() -> None:
+    assert sorted(CASES) == list(SEEDS)
     pins = (Path(__file__).parents[2] / "benchmarks/oracle/requirements.txt").read_text()
     for name, version in EXPECTED["provenance"]["packages"].items():
         assert f"{name}=={version}\n" in pins
@@ -54,17 +52,17 @@ def test_cases_say_something() -> None:
     assert sum(0.02 < value < 0.98 for value in values) > len(values) / 2
 
 
-def test_psds_over_all_thresholds(seed: int, case: Any, tables: Tables) -> None:
+def test_psds_over_all_thresholds(seed: int, case: Case) -> None:
     for expected in CASES[seed]["psds"]:
         assert expected["parameters"] in case.parameters
         parameters = PsdsParameters(**expected["parameters"])
-        result = psds(tables(case), case.truth, case.durations, parameters)
+        result = psds(tables_of(case), case.truth, case.durations, parameters)
         assert result.value == pytest.approx(expected["value"], abs=1e-9)
         assert result.per_class == pytest.approx(expected["per_class"], abs=1e-9)
 
 
-def test_psds_of_operating_points(seed: int, case: Any, tables: Tables) -> None:
-    points = [detections_from_scores(tables(case), tau) for tau in case.operating_points]
+def test_psds_of_operating_points(seed: int, case: Case) -> None:
+    points = [detections_from_scores(tables_of(case), tau) for tau in case.operating_points]
     for given, expected in zip(case.parameters, CASES[seed]["psds_operating_points"], strict=True):
         result = psds_of_detections(
             points,
@@ -80,16 +78,14 @@ def test_psds_of_operating_points(seed: int, case: Any, tables: Tables) -> None:
             assert result.value == pytest.approx(expected, abs=1e-9)
 
 
-def test_detections_are_the_runs_found_frame_by_frame(
-    cases: ModuleType, case: Any, tables: Tables
-) -> None:
+def test_detections_are_the_runs_found_frame_by_frame(case: Case) -> None:
     for threshold in (case.threshold, *case.operating_points):
-        found = detections_from_scores(tables(case), threshold)
-        assert found == cases.detections(case, threshold)
+        found = detections_from_scores(tables_of(case), threshold)
+        assert found == detections(case, threshold)
 
 
-def test_f1(seed: int, case: Any, tables: Tables) -> None:
-    found = detections_from_scores(tables(case), case.threshold)
+def test_f1(seed: int, case: Case) -> None:
+    found = detections_from_scores(tables_of(case), case.threshold)
     given = (found, case.truth, case.labels)
     expected = CASES[seed]
     same(collar_f1(*given), expected["collar_f1"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,17 +32,13 @@ from earmark.score.psds import (
     psds_of_detections,
     psds_statistics,
 )
+from helpers.score_cases import Case, make_case
+from helpers.score_tables import tables_of
 
 WIDE = PsdsParameters(dtc=0.5, gtc=0.5, cttc=0.3, alpha_ct=0.5, alpha_st=1.0, max_efpr=5000.0)
 LOOSE = dataclasses.replace(WIDE, alpha_st=0.0)
 EVERY = pytest.mark.parametrize("parameters", [PSDS1, PSDS2, WIDE, LOOSE])
-Tables = Callable[[Any], dict[str, ScoreTable]]
 SEED = st.integers(1_000, 9_999)
-
-
-@pytest.fixture(scope="module")
-def make(cases: ModuleType) -> Callable[[int], Any]:
-    return lambda seed: cases.make_case(seed)
 
 
 def one(values: list[list[float]], labels: str = "xy", hop: float = 1.0) -> ScoreTable:
@@ -113,11 +107,9 @@ def test_curves_hold_to_the_right() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=SEED)
-def test_only_the_order_of_scores_counts(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    before = tables(case)
+def test_only_the_order_of_scores_counts(seed: int) -> None:
+    case = make_case(seed)
+    before = tables_of(case)
     after = {
         clip: ScoreTable(t.boundaries, np.exp(3 * t.values) - 7, t.labels)
         for clip, t in before.items()
@@ -128,11 +120,9 @@ def test_only_the_order_of_scores_counts(
 
 @settings(max_examples=15, deadline=None)
 @given(seed=SEED)
-def test_the_order_of_clips_and_classes_does_not_count(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    before = tables(case)
+def test_the_order_of_clips_and_classes_does_not_count(seed: int) -> None:
+    case = make_case(seed)
+    before = tables_of(case)
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(case.labels))
     names = rng.permutation(list(before)).tolist()
@@ -147,11 +137,9 @@ def test_the_order_of_clips_and_classes_does_not_count(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEED)
-def test_scores_lie_between_0_and_1_and_few_thresholds_never_give_more(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
-    scores = tables(case)
+def test_scores_lie_between_0_and_1_and_few_thresholds_never_give_more(seed: int) -> None:
+    case = make_case(seed)
+    scores = tables_of(case)
     points = [detections_from_scores(scores, tau) for tau in case.operating_points]
     for parameters in (PSDS1, LOOSE):
         result = psds(scores, case.truth, case.durations, parameters)
@@ -169,14 +157,12 @@ def test_scores_lie_between_0_and_1_and_few_thresholds_never_give_more(
 
 @settings(max_examples=15, deadline=None)
 @given(seed=SEED)
-def test_all_thresholds_one_by_one_give_the_same(
-    make: Callable[[int], Any], tables: Tables, seed: int
-) -> None:
-    case = make(seed)
+def test_all_thresholds_one_by_one_give_the_same(seed: int) -> None:
+    case = make_case(seed)
     clips = list(case.values)[:5]
     if not any(case.truth[clip] for clip in clips):
         return
-    scores = {clip: tables(case)[clip] for clip in clips}
+    scores = {clip: tables_of(case)[clip] for clip in clips}
     # Few levels, so that each can be looked at by itself.
     scores = {
         clip: ScoreTable(t.boundaries, np.round(t.values * 12) / 12, t.labels)
@@ -195,11 +181,9 @@ def test_all_thresholds_one_by_one_give_the_same(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEED, level=st.floats(0, 2))
-def test_a_false_alarm_where_nothing_sounds_never_raises_psds(
-    make: Callable[[int], Any], tables: Tables, seed: int, level: float
-) -> None:
-    case = make(seed)
-    scores = tables(case)
+def test_a_false_alarm_where_nothing_sounds_never_raises_psds(seed: int, level: float) -> None:
+    case = make_case(seed)
+    scores = tables_of(case)
     quiet = [clip for clip, events in case.truth.items() if not events]
     if not quiet:
         return
@@ -223,25 +207,21 @@ def test_a_false_alarm_where_nothing_sounds_never_raises_psds(
 
 @EVERY
 def test_batches_do_not_show(
-    make: Callable[[int], Any],
-    tables: Tables,
     parameters: PsdsParameters,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    case = make(5)
-    before = measure(case, tables(case), parameters)
+    case = make_case(5)
+    before = measure(case, tables_of(case), parameters)
     monkeypatch.setattr(accumulator, "CELLS", 700)
     monkeypatch.setattr(accumulator, "SPARSE_CELLS", 900)
     monkeypatch.setattr(thresholds, "EXPANDED", 50)
-    after = measure(case, tables(case), parameters)
+    after = measure(case, tables_of(case), parameters)
     assert after == pytest.approx(before, abs=1e-12)
 
 
-def test_weights_count_clips_as_often_as_they_say(
-    make: Callable[[int], Any], tables: Tables
-) -> None:
-    case = make(17)
-    scores = tables(case)
+def test_weights_count_clips_as_often_as_they_say() -> None:
+    case = make_case(17)
+    scores = tables_of(case)
     weights = np.random.default_rng(3).integers(0, 4, len(scores))
     copies = {
         f"{clip}#{k}": clip
@@ -260,7 +240,7 @@ def test_weights_count_clips_as_often_as_they_say(
     )
 
 
-def measure(case: Any, scores: dict[str, ScoreTable], parameters: PsdsParameters) -> float:
+def measure(case: Case, scores: dict[str, ScoreTable], parameters: PsdsParameters) -> float:
     return psds(scores, case.truth, case.durations, parameters).value
 
 

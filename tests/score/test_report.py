@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,8 @@ from earmark.score.f1 import collar_f1, collar_statistics, detections_from_score
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
 from earmark.score.report import metrics_dict
 from earmark.score.settings import MetricSettings
+from helpers.score_cases import Case, make_case
+from helpers.score_tables import tables_of
 
 F1 = {"collar_f1", "intersection_f1", "segment_f1", "tagging_f1"}
 MACRO = {"psds1", "psds2", "tagging_map"} | F1 | {f"{name}_best" for name in F1}
@@ -26,15 +26,14 @@ KEYS = MACRO | MICRO | {
     "per_class", "thresholds", "intervals", "clips", "of", "missing", "fingerprint", "evaluation",
     "parameters", "warnings",
 }  # fmt: skip
-Tables = Callable[[Any], dict[str, ScoreTable]]
 
 
 @pytest.fixture(scope="module")
-def case(cases: ModuleType) -> Any:
-    return cases.make_case(9)
+def case() -> Case:
+    return make_case(9)
 
 
-def report(case: Any, given_scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
+def report(case: Case, given_scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
     given = {
         "scores": given_scores,
         "detections": detections_from_scores(given_scores, case.threshold),
@@ -47,8 +46,8 @@ def report(case: Any, given_scores: dict[str, ScoreTable], **changed: Any) -> di
     return metrics_dict(**given | changed)
 
 
-def test_the_report_has_the_keys_and_numbers_it_should(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_the_report_has_the_keys_and_numbers_it_should(case: Case) -> None:
+    scores = tables_of(case)
     found = report(case, scores)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(found) == KEYS
@@ -66,8 +65,8 @@ def test_the_report_has_the_keys_and_numbers_it_should(case: Any, tables: Tables
     assert found["parameters"]["psds2"]["alpha_ct"] == 0.5
 
 
-def test_only_scored_clips_count(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_only_scored_clips_count(case: Case) -> None:
+    scores = tables_of(case)
     some = dict(list(scores.items())[:-3])
     found = report(case, some)
     assert found["clips"] == len(some)
@@ -78,26 +77,26 @@ def test_only_scored_clips_count(case: Any, tables: Tables) -> None:
         report(case, some, detections=detections_from_scores(scores, 0.5))
 
 
-def test_classes_without_truth_are_told(case: Any, tables: Tables) -> None:
+def test_classes_without_truth_are_told(case: Case) -> None:
     labels = (*case.labels, "never")
     scores = {
         clip: ScoreTable(t.boundaries, np.pad(t.values, ((0, 0), (0, 1))), labels)
-        for clip, t in tables(case).items()
+        for clip, t in tables_of(case).items()
     }
     found = report(case, scores, labels=labels)
     assert all("never" not in numbers for numbers in found["per_class"].values())
     assert found["parameters"]["warnings"] == ["classes without truth left out of the mean: never"]
 
 
-def test_other_classes_or_unknown_durations_are_refused(case: Any, tables: Tables) -> None:
+def test_other_classes_or_unknown_durations_are_refused(case: Case) -> None:
     with pytest.raises(ScoreError, match=r"the score table of .* has the classes"):
-        report(case, tables(case), labels=case.labels[1:])
+        report(case, tables_of(case), labels=case.labels[1:])
     with pytest.raises(ScoreError, match="are not in the durations"):
-        report(case, tables(case), durations={})
+        report(case, tables_of(case), durations={})
 
 
-def test_intervals_hold_the_value_and_come_from_the_seed(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_intervals_hold_the_value_and_come_from_the_seed(case: Case) -> None:
+    scores = tables_of(case)
     first = report(case, scores, resamples=40, seed=1)
     assert set(first["intervals"]) == MACRO | MICRO
     for name, (low, high) in first["intervals"].items():
@@ -109,8 +108,8 @@ def test_intervals_hold_the_value_and_come_from_the_seed(case: Any, tables: Tabl
     assert json.loads(json.dumps(first, allow_nan=False)) == first
 
 
-def test_resampled_scores_are_those_of_the_drawn_clips(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_resampled_scores_are_those_of_the_drawn_clips(case: Case) -> None:
+    scores = tables_of(case)
     found = detections_from_scores(scores, case.threshold)
     statistics = collar_statistics(found, case.truth, case.labels, clips=tuple(scores))
     ends = bootstrap({"f1": statistics}, resamples=1, rng=np.random.default_rng(5))
@@ -147,8 +146,8 @@ def test_draws_without_any_event_are_drawn_again() -> None:
     assert steps == [(100, 230), (200, 230), (230, 230)]
 
 
-def test_intervals_need_sense(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_intervals_need_sense(case: Case) -> None:
+    scores = tables_of(case)
     statistics = psds_statistics(scores, case.truth, case.durations, PSDS1)
     rng = np.random.default_rng(0)
     with pytest.raises(ScoreError, match="0 resamples"):
@@ -160,10 +159,10 @@ def test_intervals_need_sense(case: Any, tables: Tables) -> None:
         bootstrap({"a": statistics, "b": other}, resamples=5, rng=rng)
 
 
-def test_detections_alone_have_what_needs_no_scores(case: Any, tables: Tables) -> None:
-    found = detections_from_scores(tables(case), case.threshold)
-    whole = report(case, tables(case))
-    alone = report(case, tables(case), scores=None, detections=found, resamples=20)
+def test_detections_alone_have_what_needs_no_scores(case: Case) -> None:
+    found = detections_from_scores(tables_of(case), case.threshold)
+    whole = report(case, tables_of(case))
+    alone = report(case, tables_of(case), scores=None, detections=found, resamples=20)
     assert {name for name, value in alone.items() if isinstance(value, float)} == F1 | {
         f"{name}_micro" for name in F1
     }
@@ -174,22 +173,22 @@ def test_detections_alone_have_what_needs_no_scores(case: Any, tables: Tables) -
     assert alone["evaluation"] == whole["evaluation"]
 
 
-def test_the_old_mean_of_cross_triggers_is_named(case: Any, tables: Tables) -> None:
+def test_the_old_mean_of_cross_triggers_is_named(case: Case) -> None:
     new, old = (
-        report(case, tables(case), settings=MetricSettings.with_scenarios({}, ct_mean=mean))
+        report(case, tables_of(case), settings=MetricSettings.with_scenarios({}, ct_mean=mean))
         for mean in ("others", "old")
     )
     assert old["parameters"]["psds2"]["ct_mean"] == "old"
     expected = psds(
-        tables(case), case.truth, case.durations, replace(PSDS2, ct_mean="old")
+        tables_of(case), case.truth, case.durations, replace(PSDS2, ct_mean="old")
     )  # fmt: skip
     assert old["psds2"] == pytest.approx(expected.value, abs=1e-12)
     assert old["psds2"] >= new["psds2"]
     assert old["evaluation"] != new["evaluation"]
 
 
-def test_the_evaluation_has_a_fingerprint_of_its_own(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_the_evaluation_has_a_fingerprint_of_its_own(case: Case) -> None:
+    scores = tables_of(case)
     given, none = report(case, scores), report(case, scores, fingerprint=None)
     assert given["fingerprint"] == "abc"
     assert none["fingerprint"] == none["evaluation"] == given["evaluation"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,16 +20,16 @@ from earmark.score.measure import Task, measure_tables
 from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
 from earmark.score.report import compared_reports, metric_statistics, metrics_dict, report
 from earmark.score.seeds import across_seeds
-
-Tables = Callable[[Any], dict[str, ScoreTable]]
+from helpers.score_cases import Case, make_case
+from helpers.score_tables import tables_of
 
 
 @pytest.fixture(scope="module")
-def case(cases: ModuleType) -> Any:
-    return cases.make_case(9)
+def case() -> Case:
+    return make_case(9)
 
 
-def statistics(case: Any, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
+def statistics(case: Case, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
     given = {
         "scores": scores,
         "detections": detections_from_scores(scores, case.threshold),
@@ -54,8 +52,8 @@ def worse(scores: dict[str, ScoreTable], seed: int = 0) -> dict[str, ScoreTable]
 # --- two systems --------------------------------------------------------------------------------
 
 
-def test_a_better_system_is_found_better(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_a_better_system_is_found_better(case: Case) -> None:
+    scores = tables_of(case)
     first, second = statistics(case, scores), statistics(case, worse(scores))
     found = compare_systems(first, second, resamples=200, rng=np.random.default_rng(0))
     assert set(found) >= {"psds1", "psds2", "collar_f1_micro", "tagging_map", "segment_f1_best"}
@@ -71,8 +69,8 @@ def test_a_better_system_is_found_better(case: Any, tables: Tables) -> None:
     assert turned["segment_f1_best"].better < 0.05
 
 
-def test_a_system_does_not_differ_from_itself(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_a_system_does_not_differ_from_itself(case: Case) -> None:
+    scores = tables_of(case)
     again = dict(reversed(scores.items()))
     found = compare_systems(
         statistics(case, scores),
@@ -86,8 +84,8 @@ def test_a_system_does_not_differ_from_itself(case: Any, tables: Tables) -> None
     assert found["collar_f1"].better == 0.5
 
 
-def test_other_clips_are_refused_by_name(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_other_clips_are_refused_by_name(case: Case) -> None:
+    scores = tables_of(case)
     first = statistics(case, scores)
     left_out = next(iter(scores))
     second = statistics(case, {clip: t for clip, t in scores.items() if clip != left_out})
@@ -98,8 +96,8 @@ def test_other_clips_are_refused_by_name(case: Any, tables: Tables) -> None:
         compare_systems(second, first, rng=rng)
 
 
-def test_other_truth_classes_or_parameters_are_refused(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_other_truth_classes_or_parameters_are_refused(case: Case) -> None:
+    scores = tables_of(case)
     first = statistics(case, scores)
     rng = np.random.default_rng(0)
     clip = next(clip for clip, events in case.truth.items() if len(events) > 1)
@@ -127,8 +125,8 @@ def test_other_truth_classes_or_parameters_are_refused(case: Any, tables: Tables
 # --- intervals ----------------------------------------------------------------------------------
 
 
-def test_every_metric_has_an_interval(case: Any, tables: Tables) -> None:
-    scores = tables(case)
+def test_every_metric_has_an_interval(case: Case) -> None:
+    scores = tables_of(case)
     found = detections_from_scores(scores, case.threshold)
     report = metrics_dict(
         scores, found, case.truth, case.durations, case.labels, of=len(scores), resamples=60
@@ -143,10 +141,8 @@ def test_every_metric_has_an_interval(case: Any, tables: Tables) -> None:
 
 
 @pytest.mark.parametrize("parameters", [PSDS1, PSDS2])
-def test_fast_resamples_are_the_results_with_these_weights(
-    case: Any, tables: Tables, parameters: Any
-) -> None:
-    found = psds_statistics(tables(case), case.truth, case.durations, parameters)
+def test_fast_resamples_are_the_results_with_these_weights(case: Case, parameters: Any) -> None:
+    found = psds_statistics(tables_of(case), case.truth, case.durations, parameters)
     weights = draw_clips(np.random.default_rng(4), found.eventful(), 25)
     values = found.resampled(weights)[""]
     classes = found.resampled_classes(weights)
@@ -159,8 +155,8 @@ def test_fast_resamples_are_the_results_with_these_weights(
         assert np.isnan(classes[absent, row]).all()
 
 
-def test_detections_at_few_thresholds_have_intervals_too(case: Any, tables: Tables) -> None:
-    points = [detections_from_scores(tables(case), tau) for tau in case.operating_points]
+def test_detections_at_few_thresholds_have_intervals_too(case: Case) -> None:
+    points = [detections_from_scores(tables_of(case), tau) for tau in case.operating_points]
     found = detection_statistics(points, case.truth, case.durations, case.labels, PSDS2)
     ends = bootstrap({"psds": found}, resamples=50, rng=np.random.default_rng(0))
     low, high = ends["psds"]
@@ -173,10 +169,10 @@ def test_detections_at_few_thresholds_have_intervals_too(case: Any, tables: Tabl
 # --- seeds --------------------------------------------------------------------------------------
 
 
-def reports(case: Any, tables: Tables, count: int) -> list[dict[str, Any]]:
+def reports(case: Case, count: int) -> list[dict[str, Any]]:
     found = []
     for seed in range(count):
-        scores = worse(tables(case), seed)
+        scores = worse(tables_of(case), seed)
         hard = detections_from_scores(scores, case.threshold)
         found.append(
             metrics_dict(scores, hard, case.truth, case.durations, case.labels, of=len(scores))
@@ -184,8 +180,8 @@ def reports(case: Any, tables: Tables, count: int) -> list[dict[str, Any]]:
     return found
 
 
-def test_seeds_are_averaged_by_metric_and_class(case: Any, tables: Tables) -> None:
-    runs = reports(case, tables, 3)
+def test_seeds_are_averaged_by_metric_and_class(case: Case) -> None:
+    runs = reports(case, 3)
     found = across_seeds(runs)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["seeds"] == 3
@@ -202,21 +198,19 @@ def test_seeds_are_averaged_by_metric_and_class(case: Any, tables: Tables) -> No
     assert across_seeds(runs[:1])["metrics"]["psds2"]["sd"] is None
 
 
-def test_seeds_must_be_of_the_same_evaluation(case: Any, tables: Tables) -> None:
-    runs = reports(case, tables, 2)
+def test_seeds_must_be_of_the_same_evaluation(case: Case) -> None:
+    runs = reports(case, 2)
     with pytest.raises(ScoreError, match="the runs differ in evaluation"):
         across_seeds([runs[0], runs[1] | {"evaluation": "else"}])
     with pytest.raises(ScoreError, match="no reports"):
         across_seeds([])
 
 
-def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(
-    case: Any, tables: Tables
-) -> None:
+def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(case: Case) -> None:
     task = Task(tuple(case.values), case.truth, case.durations, case.labels)
     runs = []
     for seed in range(3):
-        scores = worse(tables(case), seed)  # in another order of clips
+        scores = worse(tables_of(case), seed)  # in another order of clips
         own = replace(task, clips=tuple(scores) if seed else task.clips)
         runs.append(measure_tables(scores, detections_from_scores(scores, case.threshold), own))
     found = report(runs, resamples=60)
@@ -247,13 +241,14 @@ def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(
         assert statistics.resampled(weights)[""] == pytest.approx(np.mean(drawn, axis=0)), name
 
 
-def test_systems_of_several_runs_are_compared_by_their_means(case: Any, tables: Tables) -> None:
+def test_systems_of_several_runs_are_compared_by_their_means(case: Case) -> None:
     task = Task(tuple(case.values), case.truth, case.durations, case.labels)
 
     def measured(scores: dict[str, ScoreTable]) -> Any:
         return measure_tables(scores, detections_from_scores(scores, case.threshold), task)
 
-    good, bad = measured(tables(case)), [measured(worse(tables(case), seed)) for seed in range(2)]
+    good = measured(tables_of(case))
+    bad = [measured(worse(tables_of(case), seed)) for seed in range(2)]
     found = compared_reports([good], bad, resamples=100)[2]["segment_f1_best"]
     values = [run.statistics["segment_f1_best"].result().macro for run in bad]
     assert found["second"] == pytest.approx(np.mean(values))
@@ -264,7 +259,7 @@ def test_systems_of_several_runs_are_compared_by_their_means(case: Any, tables: 
     assert first == report([good], resamples=100)
     assert second == report(bad, resamples=100)
     other = replace(task, clips=task.clips[1:])
-    fewer = measure_tables(tables(case), {}, other)
+    fewer = measure_tables(tables_of(case), {}, other)
     with pytest.raises(ScoreError, match=f"first run are not in the 2.: {task.clips[0]}"):
         report([good, fewer])
 

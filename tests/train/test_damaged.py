@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,7 @@ from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
 from earmark.train.engine import run_record, train
-
-_path = Path(__file__).parents[1] / "data" / "damage.py"
-_spec = importlib.util.spec_from_file_location("damage", _path)
-assert _spec is not None
-assert _spec.loader is not None
-damage = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(damage)
+from helpers import damage
 
 
 def test_the_healthy_rest_is_trained_and_scored_on(tiny_recipe: Recipe, tmp_path: Path) -> None:

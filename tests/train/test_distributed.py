@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -35,14 +34,8 @@ from earmark.train.distributed import (
 )
 from earmark.train.engine import run_record, train
 from earmark.train.pretrain import pretrain
-
-_WORKER = Path(__file__).parent / "ranks.py"
-_spec = importlib.util.spec_from_file_location("ranks", _WORKER)
-assert _spec is not None
-assert _spec.loader is not None
-_ranks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_ranks)
-small_recipe, of_kinds, learned = _ranks.small_recipe, _ranks.of_kinds, _ranks.learned
+from helpers import ranks as worker
+from helpers.ranks import learned, of_kinds, small_recipe
 
 PARTS = ([0, 0, 0, 1, 2], [0, 0, 1, 1, 2], [0, 0, 2, 2])  # uneven in every kind; one has no tags
 
@@ -293,7 +286,7 @@ def ranks(
     }
     processes = [
         subprocess.Popen(
-            [sys.executable, str(_WORKER), str(tiny_data), str(out)],
+            [sys.executable, worker.__file__, str(tiny_data), str(out)],
             env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -330,10 +323,10 @@ def test_pretraining_on_two_processes_is_that_of_one_in_two_parts(
     """Five crops in parts of three and two, an interruption, and a bank for each part."""
     first, second = (seen["pretrained"] for seen in ranks[1])
     assert _assert_same(first, second) > 50
-    recipe = _ranks.small_pretraining("train.batch=5", "train.accumulate=2")
+    recipe = worker.small_pretraining("train.batch=5", "train.accumulate=2")
     recordings = survey([tiny_data], recipe.shortest)
     alone = pretrain(recipe, recordings, tmp_path, fabric=make_fabric("cpu"))
-    assert _assert_same(first, _ranks.pretrained(alone)) > 50
+    assert _assert_same(first, worker.pretrained(alone)) > 50
     records = [run_record(folder) for folder in (ranks[0] / "pretrained", tmp_path)]
     losses = [[record["losses"]["loss"] for record in found] for found in records]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
@@ -388,7 +381,7 @@ def test_a_frozen_encoder_and_its_tokens_serve_two_processes_as_one(
 ) -> None:
     """Both write to one folder; what each keeps is what the other would have made."""
     out, (first, _) = ranks
-    recipe = _ranks.frozen_recipe(tmp_path / "tokens", "train.accumulate=2")
+    recipe = worker.frozen_recipe(tmp_path / "tokens", "train.accumulate=2")
     manifest = of_kinds(load_manifest(tiny_data), "strong", "weak", "unlabelled")
     run = train(recipe, manifest, tmp_path / "run")
     assert run.teacher.shares_encoder
@@ -403,7 +396,7 @@ def test_an_encoder_learns_on_two_processes_as_on_one(
 ) -> None:
     _, (first, second) = ranks
     assert _assert_same(first["encoder"], second["encoder"]) > 50
-    alone = _ranks.encoder_steps(one, 2)
+    alone = worker.encoder_steps(one, 2)
     # Adam makes a step of full size of a gradient that is nothing but rounding.
     for name, value in first["encoder"].items():
         torch.testing.assert_close(value, alone[name], rtol=0, atol=1e-5, msg=name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import math
 from pathlib import Path
@@ -33,13 +32,7 @@ from earmark.train.pretrain import (
     weight_decay,
 )
 from earmark.train.recipe import load_pretrain_recipe, load_recipe, pretrain_recipe_names
-
-_spec = importlib.util.spec_from_file_location("ranks", Path(__file__).parent / "ranks.py")
-assert _spec is not None
-assert _spec.loader is not None
-_ranks = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_ranks)
-small_pretraining = _ranks.small_pretraining
+from helpers.ranks import small_pretraining
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from earmark.model.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.official_names import to_official
 from earmark.model.sed import SedNetwork
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "model" / "golden"
 DEPTH, WIDTH = ENCODER_SIZES["tiny"].depth, ENCODER_SIZES["tiny"].width
 
 

@@ -1,6 +1,6 @@
 """A DESED-shaped tree with sound in it, and thirty-odd ways to damage it, one by one or together.
 
-Run as a script, it leaves such a tree: ``python tests/data/damage.py FOLDER [KIND …]``.
+Run as a script, it leaves such a tree: ``python tests/helpers/damage.py FOLDER [KIND …]``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small datasets on disk, for the tests beside this file."""
+"""Small datasets on disk, with constant recordings."""
 
 from __future__ import annotations
 

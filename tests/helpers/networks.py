@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -63,18 +62,3 @@ class Function(nn.Module):
     def forward(self, waveforms: Tensor) -> Output:
         strong = self.function(waveforms)
         return Output(strong, strong.mean(1))
-
-
-@pytest.fixture
-def make_spec() -> type[Spec]:
-    return Spec
-
-
-@pytest.fixture
-def band_energy() -> type[BandEnergy]:
-    return BandEnergy
-
-
-@pytest.fixture
-def function_network() -> type[Function]:
-    return Function
