@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +17,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from earmark.core.containers import announces_frames, check_whole
+from earmark.core.decoding import (
+    MOST_AT_ONCE,
+    Recording,
+    broken,
+    decoded,
+    decoded_part,
+    opened,
+    reason,
+)
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.resampling import resampled, to_mono
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
@@ -29,15 +36,14 @@ AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
 Samples are [S] or [S, channels], floats of full scale 1 or whole numbers of their type's scale.
 """
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif")
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".caf", ".mka", ".weba"),  # these need PyAV
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
+)
 """How the names of recordings end."""
 
-_KINDS = "Earmark reads WAV, FLAC, OGG and MP3"
-_UNKNOWN_LENGTH = 2**62  # headers of streamed files promise about this much
-_MP3_SLACK = 2 * 1152  # an MP3 encoder's own count may be off by its delay
-_MOST_AT_ONCE = 2**22  # values; libsndfile fails above 2^24
 _MOST_CHANNELS = 64
-_COPY_AGAIN = "Copy or download the file again"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ def load_int16(source: AudioSource, most: int | None = None) -> NDArray[np.int16
         AudioError: As `load_audio`, of what is read.
     """
     if not isinstance(source, tuple):
-        with _opened(source) as recording:
+        with opened(source) as recording:
             if _holds_int16(recording):
                 return _stored_int16(recording, most)
     if most is None:
@@ -107,25 +113,26 @@ def load_int16(source: AudioSource, most: int | None = None) -> NDArray[np.int16
     return np.concatenate(parts)[:most]
 
 
-def _holds_int16(recording: _Recording) -> bool:
+def _holds_int16(recording: Recording) -> bool:
     file = recording.file
     kind = (file.samplerate, file.channels, file.subtype)
     return kind == (SAMPLE_RATE, 1, "PCM_16") and recording.announced is not None
 
 
-def _stored_int16(recording: _Recording, most: int | None) -> NDArray[np.int16]:
+def _stored_int16(recording: Recording, most: int | None) -> NDArray[np.int16]:
     """The beginning of a file's own numbers."""
+    assert isinstance(recording.file, soundfile.SoundFile)
     announced = recording.announced or 0
     samples = np.empty(announced if most is None else min(announced, most), dtype=np.int16)
     count = 0
     while count < len(samples):
         try:
-            read = recording.file.read(out=samples[count : count + _MOST_AT_ONCE])
+            read = recording.file.read(out=samples[count : count + MOST_AT_ONCE])
         except (RuntimeError, ValueError) as error:
-            raise _broken(recording, count, _reason(error)) from None
+            raise broken(recording, count, reason(error)) from None
         if len(read) == 0:
             seconds = samples_to_seconds(announced)
-            raise _broken(recording, count, f"its header says {seconds:.3f} s")
+            raise broken(recording, count, f"its header says {seconds:.3f} s")
         count += len(read)
     return samples
 
@@ -149,10 +156,23 @@ def audio_info(source: AudioSource) -> AudioInfo:
         samples, rate = _checked_array(source)
         count, channels = samples.shape
         return AudioInfo(count, rate, channels, samples_to_seconds(count, rate))
-    with _opened(source) as recording:
+    with opened(source) as recording:
         rate, known = int(recording.file.samplerate), recording.announced
-        count = sum(map(len, _decoded(recording, rate * 60))) if known is None else known
+        count = sum(map(len, decoded(recording, rate * 60))) if known is None else known
         return AudioInfo(count, rate, int(recording.file.channels), samples_to_seconds(count, rate))
+
+
+def expected_seconds(source: AudioSource) -> float:
+    """About how long a recording is: what its header says, even where that is a guess.
+
+    Raises:
+        AudioError: As `audio_info`.
+    """
+    if not isinstance(source, tuple):
+        with opened(source) as recording:
+            if recording.estimate is not None:
+                return samples_to_seconds(recording.estimate, int(recording.file.samplerate))
+    return audio_info(source).seconds
 
 
 def read_blocks(
@@ -190,10 +210,10 @@ def read_blocks(
         )
         yield from resampled(mono, rate, sample_rate)
         return
-    with _opened(source) as recording:
+    with opened(source) as recording:
         rate = int(recording.file.samplerate)
         size = max(1, int(block_seconds * rate))
-        mono = (to_mono(block, recording.name, channel) for block in _decoded(recording, size))
+        mono = (to_mono(block, recording.name, channel) for block in decoded(recording, size))
         yield from resampled(mono, rate, sample_rate)
 
 
@@ -218,7 +238,7 @@ def load_excerpt(
     if isinstance(source, tuple):
         part = load_audio(source, sample_rate)[first : first + samples]
         return _not_beyond(part, "audio", first)
-    with _opened(source) as recording:
+    with opened(source) as recording:
         rate = int(recording.file.samplerate)
         # From a sample that falls on the grid of both rates, so that nothing is shifted.
         shared = math.gcd(rate, sample_rate)
@@ -226,31 +246,12 @@ def load_excerpt(
         margin = sample_rate // 10
         start = max(0, first - margin) // period_out
         count = -(-(first + samples + margin) // period_out) - start
-        block = _decoded_part(recording, start * period_in, count * period_in)
+        block = decoded_part(recording, start * period_in, count * period_in)
         whole = np.concatenate(
             list(resampled(iter([to_mono(block, recording.name)]), rate, sample_rate))
         )
         skipped = first - start * period_out
         return _not_beyond(whole[skipped : skipped + samples], recording.name, first)
-
-
-def _decoded_part(recording: _Recording, first: int, count: int) -> NDArray[np.float32]:
-    """Samples [s, channels] of a file, s ≤ count."""
-    try:
-        if first:
-            recording.file.seek(first)
-        blocks, size = [], max(1, _MOST_AT_ONCE // recording.file.channels)
-        while count > 0:
-            block = recording.file.read(min(count, size), dtype="float32", always_2d=True)
-            if len(block) == 0:
-                break
-            blocks.append(block)
-            count -= len(block)
-    except (RuntimeError, ValueError) as error:
-        raise _broken(recording, first, _reason(error)) from None
-    if not blocks:
-        raise _broken(recording, first, "nothing follows")
-    return np.concatenate(blocks)
 
 
 def _not_beyond(part: NDArray[np.float32], name: str, first: int) -> NDArray[np.float32]:
@@ -283,7 +284,7 @@ def write_audio(
     try:
         soundfile.write(path, to_int16(samples), sample_rate, subtype="PCM_16")
     except (OSError, RuntimeError) as error:
-        raise AudioError(f"cannot be written ({_reason(error)})", where=path) from None
+        raise AudioError(f"cannot be written ({reason(error)})", where=path) from None
 
 
 def write_blocks(
@@ -306,7 +307,7 @@ def write_blocks(
             for block in blocks:
                 file.write(to_int16(block))
     except (OSError, RuntimeError) as error:
-        raise AudioError(f"cannot be written ({_reason(error)})", where=Path(path)) from None
+        raise AudioError(f"cannot be written ({reason(error)})", where=Path(path)) from None
 
 
 def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
@@ -362,119 +363,3 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
             mend="Transpose it: the shape is [samples, channels]",
         )
     return samples, int(rate)
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """A file that is being decoded.
-
-    Attributes:
-        file: The decoder.
-        name: For messages.
-        announced: Samples per channel that the header promises; None where it does not know.
-    """
-
-    file: soundfile.SoundFile
-    name: str
-    announced: int | None
-
-
-@contextmanager
-def _opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[_Recording]:
-    """A sound file that was checked to be whole as far as its container tells."""
-    if isinstance(source, str | os.PathLike):
-        with _opened_path(Path(source)) as raw, _decoder(raw, os.fspath(source)) as recording:
-            yield recording
-        return
-    name = str(getattr(source, "name", "the file object"))
-    if not (hasattr(source, "read") and hasattr(source, "seekable")):
-        raise AudioError(
-            f"a {type(source).__name__} is no audio",
-            mend="Give a path, a binary file object or (samples, sample_rate)",
-        )
-    if not source.seekable():
-        raise AudioError(
-            "the file object cannot be read twice", where=name, mend="Read it into io.BytesIO first"
-        )
-    with _decoder(source, name) as recording:
-        yield recording
-
-
-def _opened_path(path: Path) -> BinaryIO:
-    if path.is_dir():
-        raise AudioError("a folder, not a recording", where=path, mend="Name a file in it")
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        raise AudioError("no such file", where=path, mend="Check the path") from None
-    except OSError as error:
-        raise AudioError(f"cannot be opened ({error.strerror})", where=path) from None
-
-
-@contextmanager
-def _decoder(raw: BinaryIO, name: str) -> Iterator[_Recording]:
-    """The decoder of a file, read from its start."""
-    if raw.seek(0, os.SEEK_END) == 0:
-        raise AudioError("the file is empty (0 bytes)", where=name, mend=_COPY_AGAIN)
-    check_whole(raw, name)
-    raw.seek(0)
-    try:
-        file = soundfile.SoundFile(raw)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise AudioError(f"not a recording ({_reason(error)})", where=name, mend=_KINDS) from None
-    with file:
-        if file.frames == 0:
-            raise AudioError(
-                "the recording has no samples", where=name, mend="Record it again, or leave it out"
-            )
-        yield _Recording(file, name, _announced(raw, file))
-
-
-def _announced(raw: BinaryIO, file: soundfile.SoundFile) -> int | None:
-    if file.frames >= _UNKNOWN_LENGTH:
-        return None
-    if _is_mp3(file):
-        position = raw.tell()
-        known = announces_frames(raw)
-        raw.seek(position)
-        return int(file.frames) if known else None
-    return int(file.frames)
-
-
-def _is_mp3(file: soundfile.SoundFile) -> bool:
-    return file.format in ("MP3", "MPEG")
-
-
-def _decoded(recording: _Recording, size: int) -> Iterator[NDArray[np.float32]]:
-    """Blocks [s, channels] of a file, up to the end that its header promises."""
-    file, count = recording.file, 0
-    size = min(size, _MOST_AT_ONCE // file.channels)
-    while True:
-        try:
-            block = file.read(size, dtype="float32", always_2d=True)
-        except (RuntimeError, ValueError) as error:
-            raise _broken(recording, count, _reason(error)) from None
-        if len(block) == 0:
-            break
-        count += len(block)
-        yield block
-    slack = _MP3_SLACK if _is_mp3(file) else 0
-    if recording.announced is not None and count < recording.announced - slack:
-        announced = recording.announced / file.samplerate
-        raise _broken(recording, count, f"its header says {announced:.3f} s")
-    if count == 0:
-        raise AudioError("the recording has no samples", where=recording.name, mend=_COPY_AGAIN)
-
-
-def _broken(recording: _Recording, count: int, reason: str) -> AudioError:
-    return AudioError(
-        f"the file is truncated or damaged: it breaks off after "
-        f"{count / recording.file.samplerate:.3f} s ({reason})",
-        where=recording.name,
-        mend=_COPY_AGAIN,
-    )
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or str(error)
-    return str(text).removeprefix("Error : ").rstrip(". \n") or type(error).__name__

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio import AudioSource, audio_info, read_blocks
+from earmark.core.audio import AudioSource, audio_info, expected_seconds, read_blocks
 from earmark.core.errors import ConfigError, LabelError
 from earmark.core.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
@@ -372,5 +372,5 @@ def source_name(source: AudioSource) -> str:
 
 
 def _samples_expected(source: AudioSource, sample_rate: int) -> int:
-    """The recording's length at the network's rate, as its header tells it."""
-    return seconds_to_samples(audio_info(source).seconds, sample_rate)
+    """About the recording's length at the network's rate, as its header tells it."""
+    return seconds_to_samples(expected_seconds(source), sample_rate)

@@ -1,0 +1,204 @@
+"""What libsndfile cannot decode and FFmpeg can: phones' M4A, video files, WMA, AMR, AAC.
+
+FFmpeg comes with PyAV (``pip install 'earmark[media]'``). Files are known by their first bytes,
+never by their names. Times are those of the audio itself, beginning with its first sample: what
+encoders put before and after it is left away where the container tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import AudioError
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+
+UNKNOWN_LENGTH = 2**62
+_COPY_AGAIN = "Copy or download the file again"
+_HEAD = 200  # bytes that tell the kind
+_TELLS_LENGTH = ("mov,mp4", "matroska", "asf", "caf", "avi")  # others guess it from the bit rate
+_SLACK = 0.5  # s by which a container's duration may be off: other tracks may be longer
+_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "f4": 1.0, "f8": 1.0}
+
+
+def media_kind(file: BinaryIO) -> str | None:
+    """What kind of media a file is, in words; None if it is none that is known.
+
+    Args:
+        file: Seekable; its position is changed.
+    """
+    file.seek(0)
+    head = file.read(_HEAD)
+    begins = {
+        b"\x1aE\xdf\xa3": "Matroska or WebM",
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA or WMV",
+        b"#!AMR": "AMR",
+        b"caff": "CAF",
+        b"\x00\x00\x01\xba": "MPEG",
+    }
+    for first, kind in begins.items():
+        if head.startswith(first):
+            return kind
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return "MP4, M4A or MOV"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "AVI"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return "AAC"
+    if any(head[at::step][:1] == head[at + step :: step][:1] == b"G" for at, step in _PACKETS):
+        return "an MPEG transport stream"
+    return None
+
+
+_PACKETS = ((0, 188), (4, 192))  # first byte and length of an MPEG transport stream's packets
+
+
+class MediaFile:
+    """The first audio track of a media file, with what is asked of ``soundfile.SoundFile``.
+
+    Args:
+        raw: Seekable and at its start; not closed.
+        name: For messages.
+        kind: As `media_kind` says.
+
+    Raises:
+        AudioError: PyAV is missing, or FFmpeg finds no audio in the file.
+    """
+
+    format = "MEDIA"
+    subtype = ""
+    frames = UNKNOWN_LENGTH  # only decoding tells it exactly
+
+    def __init__(self, raw: BinaryIO, name: str, kind: str) -> None:
+        try:
+            import av
+        except ModuleNotFoundError:
+            raise AudioError(
+                f"{kind} is read with FFmpeg, and PyAV, which brings it, is not installed",
+                where=name,
+                mend="Install it with: pip install 'earmark[media]', or convert the file to WAV",
+            ) from None
+        self._errors = (av.FFmpegError, ValueError)
+        try:
+            self._container = av.open(raw, "r", metadata_errors="replace")
+        except self._errors as error:
+            raise AudioError(
+                f"{kind}, but FFmpeg cannot read it ({_text(error)})",
+                where=name,
+                mend=_COPY_AGAIN,
+            ) from None
+        self._open(name)
+
+    def _open(self, name: str) -> None:
+        """Decode the first block, which tells rate and channels where headers may be wrong."""
+        try:
+            self._blocks = self._decode(name)
+            self._rest = next(self._blocks, None)
+        except RuntimeError as error:
+            self.close()
+            raise AudioError(
+                f"the audio cannot be decoded ({error})",
+                where=name,
+                mend=_COPY_AGAIN,
+            ) from None
+        except AudioError:
+            self.close()
+            raise
+        if self._rest is None:
+            self.close()
+            raise AudioError("the recording has no samples", where=name, mend=_COPY_AGAIN)
+
+    samplerate: int
+    channels: int
+
+    def _decode(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Blocks [s, channels]; a RuntimeError where the file breaks off."""
+        track = next(iter(self._container.streams.audio), None)
+        if track is None:
+            raise AudioError("there is no audio in it", where=name, mend="Leave it out")
+        track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
+        told = self._container.format.name.startswith(_TELLS_LENGTH)
+        count, most = 0, None
+        try:
+            for frame in self._container.decode(track):
+                if count == 0:
+                    self.samplerate = frame.sample_rate
+                    self.channels = frame.layout.nb_channels
+                    if told and track.duration and track.time_base:
+                        most = round(track.duration * track.time_base * frame.sample_rate)
+                block = _samples(frame)
+                if (frame.sample_rate, block.shape[1]) != (self.samplerate, self.channels):
+                    raise RuntimeError("rate or channels change on the way")
+                block = block if most is None else block[: most - count]
+                count += len(block)
+                if len(block):
+                    yield block
+        except self._errors as error:
+            raise RuntimeError(_text(error)) from None
+        seconds = (self._container.duration or 0) / 1e6 if told and count else 0.0
+        if count and count / self.samplerate < seconds - _SLACK:
+            raise RuntimeError(f"its header says {seconds:.3f} s")
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> Any:
+        """The next samples [s, channels] of full scale 1, s ≤ ``frames``; none at the end.
+
+        Raises:
+            RuntimeError: The file breaks off.
+        """
+        if dtype != "float32" or not always_2d:
+            raise ValueError("media files are read as float32 [s, channels]")
+        parts: list[NDArray[np.float32]] = []
+        while frames > 0:
+            block = self._rest if self._rest is not None else next(self._blocks, None)
+            if block is None:
+                break
+            self._rest = block[frames:] if len(block) > frames else None
+            parts.append(block[:frames])
+            frames -= len(parts[-1])
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), dtype=np.float32)
+
+    def seek(self, frames: int) -> int:
+        """Skip so many samples, from the start of the file; what lies before is decoded."""
+        left = frames
+        while left > 0 and (skipped := len(self.read(min(left, 2**16)))):
+            left -= skipped
+        return frames - left
+
+    @property
+    def estimate(self) -> int | None:
+        """About how many samples there are, where the container says something."""
+        duration = self._container.duration
+        return None if duration is None else round(duration / 1e6 * self.samplerate)
+
+    def close(self) -> None:
+        """Let FFmpeg's side of it go."""
+        self._container.close()
+
+    def __enter__(self) -> MediaFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _samples(frame: AudioFrame) -> NDArray[np.float32]:
+    """[s, channels] of full scale 1."""
+    given = frame.to_ndarray()
+    block = given.T if frame.format.is_planar else given.reshape(-1, frame.layout.nb_channels)
+    scaled = block.astype(np.float64) - (128.0 if given.dtype.str[1:] == "u1" else 0.0)
+    return (scaled / _FULL_SCALE[given.dtype.str[1:]]).astype(np.float32)
+
+
+def _text(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(". ")

@@ -1,0 +1,216 @@
+"""Files that FFmpeg decodes: exact times and lengths, and every fault a clear word."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from earmark.cli import app
+from earmark.core.audio import (
+    audio_info,
+    expected_seconds,
+    list_audio,
+    load_audio,
+    load_excerpt,
+    load_int16,
+    read_blocks,
+)
+from earmark.core.errors import AudioError
+from earmark.core.media import media_kind
+from earmark.detect.detector import Detector
+
+av = pytest.importorskip("av", reason="needs PyAV (the extra 'media')")
+
+RATE = 48_000
+CLICK = 1.25  # s
+
+LOSSLESS = {"sound.mka": "flac", "sound.caf": "alac", "sound.mov": "pcm_s16le"}
+LOSSY = {
+    "sound.m4a": "aac",
+    "sound.mp4": "aac",
+    "sound.3gp": "aac",
+    "sound.webm": "libopus",
+    "sound.avi": "mp3",
+    "sound.aac": "aac",
+}
+EXACT_LENGTH = {*LOSSLESS, "sound.m4a", "sound.mp4", "sound.3gp", "sound.webm"}
+
+
+def original() -> np.ndarray:
+    """[S, 2] int16: noise, silence and then a click of a millisecond at its time."""
+    generator = np.random.default_rng(0)
+    samples = generator.normal(0, 0.1, (3 * RATE + 123, 2))
+    samples[RATE : 2 * RATE] = 0
+    at = round(CLICK * RATE)
+    samples[at : at + RATE // 1000] = 0.9
+    scaled: np.ndarray = np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    return scaled
+
+
+def encode(path: Path, codec: str, samples: np.ndarray, picture: bool = False) -> Path:
+    """A file of samples [S, channels] int16, and of a moving picture if wanted."""
+    layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
+    options = {"movflags": "faststart"} if path.suffix in (".m4a", ".mp4") else {}
+    with av.open(str(path), "w", options=options) as container:
+        video = container.add_stream("mpeg4", rate=10) if picture else None
+        if video is not None:
+            video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        stream = container.add_stream(codec, rate=RATE, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout=layout)
+        frame.rate, frame.pts = RATE, 0
+        context = stream.codec_context
+        fit = av.AudioResampler(context.format, layout, RATE, frame_size=context.frame_size or 1024)
+        if video is not None:
+            for number in range(10):
+                image = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), "rgb24")
+                image.pts = number
+                container.mux(video.encode(image))
+            container.mux(video.encode(None))
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file of every kind, and the same sound as WAV."""
+    path = tmp_path_factory.mktemp("media")
+    for name, codec in (LOSSLESS | LOSSY).items():
+        encode(path / name, codec, original())
+    soundfile.write(path / "sound.wav", original(), RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_lossless_files_are_read_to_the_last_bit(folder: Path, name: str) -> None:
+    assert np.array_equal(load_audio(folder / name, RATE), load_audio(folder / "sound.wav", RATE))
+    assert audio_info(folder / name) == audio_info(folder / "sound.wav")
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_lossy_files_keep_their_times(folder: Path, name: str) -> None:
+    samples = load_audio(folder / name, RATE)
+    quiet = samples[round(1.1 * RATE) : round(1.9 * RATE)]
+    click = 1.1 + float(np.abs(quiet).argmax()) / RATE
+    # Where nothing in the file tells of it, what the encoder puts before the sound stays.
+    delay = 0.03 if name in ("sound.aac", "sound.avi") else 0.0
+    assert CLICK - 0.003 <= click <= CLICK + 0.003 + delay
+    expected = len(original())
+    if name in EXACT_LENGTH:
+        assert abs(len(samples) - expected) <= RATE // 1000  # containers count ms
+    else:
+        assert expected <= len(samples) <= expected + 4096
+
+
+@pytest.mark.parametrize("name", ["sound.m4a", "sound.webm", "sound.caf"])
+def test_blocks_excerpts_and_16_bit_numbers_are_parts_of_the_whole(folder: Path, name: str) -> None:
+    whole = load_audio(folder / name)
+    for seconds in (0.01, 0.5):
+        blocks = list(read_blocks(folder / name, block_seconds=seconds))
+        assert np.array_equal(np.concatenate(blocks), whole)
+    part = load_excerpt(folder / name, 20_000, 8_000)
+    np.testing.assert_allclose(part, whole[20_000:28_000], atol=2e-5)
+    assert np.array_equal(load_int16(folder / name, 1000), load_int16(folder / name)[:1000])
+    second = np.concatenate(list(read_blocks(folder / name, RATE, channel=2)))
+    assert len(second) == audio_info(folder / name).samples
+
+
+def test_file_objects_and_wrong_names_are_known_by_content(folder: Path, tmp_path: Path) -> None:
+    data = (folder / "sound.m4a").read_bytes()
+    (tmp_path / "memo.wav").write_bytes(data)
+    whole = load_audio(folder / "sound.m4a")
+    assert np.array_equal(load_audio(tmp_path / "memo.wav"), whole)
+    assert np.array_equal(load_audio(io.BytesIO(data)), whole)
+
+
+def test_the_sound_of_a_film_is_found_in_folders_and_its_events_too(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    samples = (generator.normal(0, 3000, (4 * RATE, 1))).astype(np.int16)
+    film = encode(tmp_path / "film.MOV", "pcm_s16le", samples, picture=True)
+    soundfile.write(tmp_path / "film.flac", samples, RATE, subtype="PCM_16")
+    assert [path.name for path in list_audio(tmp_path)] == ["film.MOV", "film.flac"]
+    detector = Detector.from_pretrained("mini")
+    reports: list[tuple[int, int]] = []
+    scores = detector.score(film, progress=lambda done, total: reports.append((done, total)))
+    assert np.array_equal(scores.values, detector.score(tmp_path / "film.flac").values)
+    assert reports[-1] == (len(scores.values), len(scores.values))
+
+
+def test_lengths_are_guessed_without_decoding(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = {name: audio_info(folder / name).seconds for name in ("sound.m4a", "sound.webm")}
+    monkeypatch.setattr("earmark.core.audio.decoded", None)
+    for name, seconds in exact.items():
+        assert expected_seconds(folder / name) == pytest.approx(seconds, abs=0.05)
+
+
+def test_without_pyav_the_rest_is_heard_and_the_mend_is_told(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(AudioError, match="MP4, M4A or MOV is read with FFmpeg") as caught:
+        load_audio(folder / "sound.m4a")
+    assert "earmark[media]" in caught.value.mend
+    with pytest.raises(AudioError, match="CAF is read with FFmpeg"):
+        load_audio(folder / "sound.caf")
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app, ["detect", "mini", str(folder), "--out", str(out), "--format", "tsv"]
+    )
+    assert done.exit_code == 1, done.output
+    assert (out / "sound.tsv").exists() or any(out.glob("sound*.tsv"))
+    failures = (out / "failures.tsv").read_text()
+    assert failures.count("earmark[media]") == len(LOSSLESS | LOSSY)
+
+
+@pytest.mark.parametrize("name", ["sound.m4a", "sound.mka", "sound.webm"])
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_a_file_that_breaks_off_is_no_shorter_recording(
+    folder: Path, tmp_path: Path, name: str, share: float
+) -> None:
+    data = (folder / name).read_bytes()
+    broken = tmp_path / name
+    broken.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(AudioError) as caught:
+        load_audio(broken)
+    assert str(broken) in str(caught.value)
+    assert "again" in caught.value.mend
+
+
+def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "silent.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("mpeg4", rate=10)
+        video.width, video.height, video.pix_fmt = 32, 32, "yuv420p"
+        image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), "rgb24")
+        image.pts = 0
+        container.mux(video.encode(image))
+        container.mux(video.encode(None))
+    with pytest.raises(AudioError, match="no audio in it"):
+        load_audio(path)
+
+
+@given(st.binary(max_size=400))
+def test_no_bytes_are_a_problem(data: bytes) -> None:
+    kind = media_kind(io.BytesIO(data))
+    assert kind is None or kind
+    if data:
+        with pytest.raises(AudioError):
+            load_audio(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("text", [b"hello, world\n" * 50, b"#!/bin/sh\nexit\n", b"{}"])
+def test_what_is_no_media_is_not_offered_to_ffmpeg(text: bytes) -> None:
+    assert media_kind(io.BytesIO(text)) is None
+    with pytest.raises(AudioError, match="not a recording"):
+        load_audio(io.BytesIO(text))
