@@ -162,8 +162,8 @@ def _no_recordings(root: Path) -> str:
 
 
 def _other_file(root: Path) -> str:
-    (root / UNLABELLED / "late.m4a").write_bytes(b"x")
-    return "late.m4a"
+    (root / UNLABELLED / "late.ape").write_bytes(b"x")
+    return "late.ape"
 
 
 def _first(root: Path, folder: str, number: int = 0) -> str:
