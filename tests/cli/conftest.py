@@ -1,4 +1,4 @@
-"""What a user's mistake looks like, the same for every command."""
+"""What a user's mistake looks like, the same for every command; files to score."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from earmark.cli import main
+from helpers.score_world import World, write_world
 
 
 @pytest.fixture
@@ -29,3 +30,8 @@ def mistake(
         return line
 
     return told
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return write_world(tmp_path_factory.mktemp("score"))

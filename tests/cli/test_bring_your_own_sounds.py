@@ -17,21 +17,14 @@ from earmark.core.events import read_events
 from earmark.data.importing.class_map import load_class_map
 from earmark.data.manifest import load_manifest
 from earmark.data.sources import SynthesisedSources
+from helpers.recipes import TINY, set_each
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "bring_your_own_sounds.md"
-TINY = [
-    "network.channels=[4,4,4,4,4]",
-    "network.rnn_hidden=4",
-    "method.embedding.hidden=8",
-    "method.embedding.out=4",
-    "train.epochs=1",
-    "train.steps_per_epoch=2",
-    "train.batch={real: 2, synthetic: 0, weak: 0, unlabelled: 1}",
-]
+BATCH = "train.batch={real: 2, synthetic: 0, weak: 0, unlabelled: 1}"
 #: What makes each command small enough for a test.
 SMALLER = {
-    "train": ["--device", "cpu", *(part for override in TINY for part in ("--set", override))],
+    "train": ["--device", "cpu", *set_each(*TINY, BATCH)],
     "synth": ["--clips", "strong=2,validation=0", "--workers", "1"],
     "import-labels": ["--workers", "1"],
 }

@@ -11,18 +11,10 @@ from typer.testing import CliRunner
 
 import earmark.cli
 from earmark.cli import app, main
+from helpers.recipes import TINY, set_each
 
 RUNNER = CliRunner()
-SMALL = [
-    "network.channels=[4,4,4,4,4]",
-    "network.rnn_hidden=4",
-    "method.embedding.hidden=8",
-    "method.embedding.out=4",
-    "train.epochs=1",
-    "train.steps_per_epoch=2",
-    "train.batch={real: 0, synthetic: 2, weak: 2, unlabelled: 2}",
-]
-SET = [part for override in SMALL for part in ("--set", override)]
+SET = set_each(*TINY, "train.batch={real: 0, synthetic: 2, weak: 2, unlabelled: 2}")
 
 
 @pytest.fixture(scope="module")

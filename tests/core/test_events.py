@@ -20,18 +20,13 @@ from earmark.core.events import (
     write_strong,
     write_weak,
 )
+from helpers.files import written
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 
 
 def table(*rows: tuple[str, float, float, str]) -> pd.DataFrame:
     return pd.DataFrame(list(rows), columns=list(EVENT_COLUMNS))
-
-
-def written(tmp_path: Path, text: str, name: str = "labels.tsv") -> Path:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8", newline="")
-    return path
 
 
 def test_labels_are_sorted_known_and_once() -> None:

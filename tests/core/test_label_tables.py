@@ -24,14 +24,9 @@ from earmark.core.label_tables import (
     write_weak,
 )
 from earmark.core.rows import check_label, is_nothing
+from helpers.files import written
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "labels.tsv"
-    path.write_bytes(text.encode())
-    return path
 
 
 def fit(name: str) -> bool:

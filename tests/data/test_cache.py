@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from earmark.data.cache import verify_cache, write_cache
 from earmark.data.cache_index import CacheIndex
 from earmark.data.dataset import labelled_clips
 from earmark.data.manifest import load_manifest
+from helpers.files import digests
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 CLIPS = {
@@ -56,14 +56,6 @@ def data(tmp_path: Path) -> Path:
         path.write_text(text)
     (folder / "audio" / "readme.pdf").write_bytes(b"%PDF")
     return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_the_copy_is_the_dataset(data: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -17,19 +16,12 @@ from earmark.data.doctor.examine import Diagnosis, examine
 from earmark.data.doctor.recordings import FactsCache, inspect_all
 from earmark.data.manifest import load_manifest
 from helpers import damage
+from helpers.files import digests
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     return damage.make_tree(tmp_path / "dataset")
-
-
-def digests(root: Path) -> dict[str, str]:
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def places(diagnosis: Diagnosis, kind: str) -> list[str]:

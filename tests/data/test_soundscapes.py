@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from earmark.data.synth_settings import (
     load_synth_settings,
     preset_names,
 )
+from helpers.files import digests
 
 RATE = 16_000
 FREQUENCIES = {"Alarm": 3000.0, "Buzz": 1500.0, "Whistle": 6000.0}
@@ -279,14 +279,6 @@ def dataset(bank: Soundbank, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(**changes: object) -> SynthSettings:
     return parse_settings(SynthSettings, {**SMALL, **changes})
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_layout_and_labels(dataset: Path) -> None:

@@ -27,6 +27,7 @@ from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import Journal
 from earmark.deliver.recordings import file_names, find_recordings, shown_names
 from helpers import loud_batch
+from helpers.files import contents
 
 
 class Seen:
@@ -49,14 +50,6 @@ class Seen:
             self._after(len(self.names))
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def make(folder: Path, count: int) -> list[Path]:
     return [loud_batch.write_sound(folder / f"{n:03d}.wav", n) for n in range(count)]
 
@@ -71,9 +64,9 @@ def test_bytes_do_not_depend_on_threads_or_processes(tmp_path: Path) -> None:
         job = loud_batch.make_job(tmp_path / name, threads, formats=every, scores="tsv,npz")
         report = run_batch(paths, job, workers=workers)
         assert list(report.failures) == [paths[3]]
-    first = content(tmp_path / "a")
+    first = contents(tmp_path / "a")
     for name in "bcd":
-        assert content(tmp_path / name) == first
+        assert contents(tmp_path / name) == first
     assert len(first) == 7 * 8 + 7 * 2 + 4 + 3
     table = read_events(tmp_path / "a" / "events.csv")
     assert set(table.filename) == {path.name for path in paths} - {"x.wav"}
@@ -117,7 +110,7 @@ def test_touched_moved_renamed_and_copied_recordings_are_known(tmp_path: Path) -
     assert report.before == 2
     assert not report.failures
     run_batch(now, loud_batch.make_job(fresh, formats="tsv,elan"))
-    assert content(out) == content(fresh)
+    assert contents(out) == contents(fresh)
     again = Seen()
     run_batch(now, loud_batch.make_job(out, formats="tsv,elan"), watcher=again)
     assert again.before == 5
@@ -132,7 +125,7 @@ def test_a_changed_recording_is_detected_again(tmp_path: Path) -> None:
     run_batch(paths, loud_batch.make_job(out), watcher=seen)
     assert seen.names == ["001.wav"]
     run_batch(paths, loud_batch.make_job(tmp_path / "fresh"))
-    assert content(out) == content(tmp_path / "fresh")
+    assert contents(out) == contents(tmp_path / "fresh")
 
 
 def test_what_needs_no_detection_is_written_without(
@@ -154,7 +147,7 @@ def test_what_needs_no_detection_is_written_without(
     (out / "000.tsv").unlink()
     run_batch(paths, job)  # a format more, a file less
     assert called == []
-    assert content(out) == content(fresh)
+    assert contents(out) == contents(fresh)
     run_batch(paths, loud_batch.make_job(out, formats="tsv,raven", scores="npz"))
     assert len(called) == 3
     assert read_scores(out / "scores" / "002.npz").labels == ("loud", "quiet")
@@ -187,7 +180,7 @@ def test_a_process_that_dies_takes_only_its_recording(tmp_path: Path) -> None:
     assert len(report.records) == 5
     alive = [path for n, path in enumerate(paths) if n not in (0, 3, 7)]
     run_batch(alive, loud_batch.make_job(tmp_path / "f"))
-    for name, data in content(tmp_path / "f").items():
+    for name, data in contents(tmp_path / "f").items():
         if name != JOURNAL:
             assert (out / name).read_bytes() == data
 
@@ -207,7 +200,7 @@ def test_an_interrupted_run_goes_on(after: int, tmp_path: Path) -> None:
     again = Seen()
     run_batch(paths, loud_batch.make_job(out), watcher=again)
     assert again.before >= after
-    assert content(out) == content(tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +233,7 @@ def test_a_torn_journal_costs_one_recording(tmp_path: Path) -> None:
     paths = make(tmp_path / "in", 3)
     out = tmp_path / "out"
     run_batch(paths, loud_batch.make_job(out))
-    whole = content(out)
+    whole = contents(out)
     journal = (out / JOURNAL).read_bytes()
     for cut in (1, 40, len(journal.splitlines(keepends=True)[-1]) - 1):
         (out / JOURNAL).write_bytes(journal[:-cut])
@@ -248,7 +241,7 @@ def test_a_torn_journal_costs_one_recording(tmp_path: Path) -> None:
         seen = Seen()
         run_batch(paths, loud_batch.make_job(out), watcher=seen)
         assert seen.before == (3 if cut == 1 else 2)
-        assert content(out) == whole
+        assert contents(out) == whole
 
 
 def test_a_recording_that_grows_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +269,7 @@ def test_each_channel_has_its_own_files(tmp_path: Path) -> None:
     report = run_batch([both, mono], job)
     assert not report.failures
     names = {"both.ch1.tsv", "both.ch2.tsv", "both.ch1.wav.tsv"}
-    assert names <= set(content(out))
+    assert names <= set(contents(out))
     events = read_events(out / "both.ch2.tsv")
     loud_ones = events[events.event_label == "loud"]
     assert loud_ones[["filename", "onset", "offset"]].to_numpy().tolist() == [
@@ -344,7 +337,7 @@ def test_killed_at_random_moments_the_last_run_leaves_what_an_undisturbed_one_do
     subprocess.run([*command, str(out), str(workers)], check=True)
     job = loud_batch.make_job(tmp_path / "whole", scores="npz")
     run_batch(sorted(source.iterdir()), job, workers=1)
-    assert content(out) == content(tmp_path / "whole")
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def _lines(journal: Path) -> int:

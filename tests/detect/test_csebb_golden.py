@@ -69,11 +69,11 @@ class Case:
         )
         self.truth: dict[str, list[Any]] = {}
         for row in self.rows(truth):
-            clip = self.truth.setdefault(stem(row["filename"]), [])
+            clip = self.truth.setdefault(clip_name(row["filename"]), [])
             if row["onset"]:
                 clip.append((float(row["onset"]), float(row["offset"]), row["event_label"]))
         self.durations = {
-            stem(row["filename"]): float(row["duration"]) for row in self.rows(durations)
+            clip_name(row["filename"]): float(row["duration"]) for row in self.rows(durations)
         }
 
     @classmethod
@@ -103,7 +103,7 @@ class Case:
             labels = tuple(data["classes"].tolist())
         edges = np.round(np.arange(scores.shape[1] + 1) * hop, 6)
         return {
-            stem(clip): ScoreTable(edges, values, labels)
+            clip_name(clip): ScoreTable(edges, values, labels)
             for clip, values in zip(clips, scores, strict=True)
         }
 
@@ -134,10 +134,6 @@ class Case:
             thresholds="best",
             folds=0,
         )
-
-
-def stem(name: str) -> str:
-    return clip_name(name)
 
 
 def named(key: str) -> CsebbSettings:

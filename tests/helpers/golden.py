@@ -30,13 +30,13 @@ class Golden:
     def events(self, name: str, delimiter: str = "\t") -> dict[str, list[Any]]:
         found: dict[str, list[Any]] = {}
         for row in self.rows(name, delimiter):
-            clip = found.setdefault(stem(row["filename"]), [])
+            clip = found.setdefault(clip_name(row["filename"]), [])
             if row["onset"]:
                 clip.append((float(row["onset"]), float(row["offset"]), row["event_label"]))
         return found
 
     def durations(self, name: str) -> dict[str, float]:
-        return {stem(row["filename"]): float(row["duration"]) for row in self.rows(name)}
+        return {clip_name(row["filename"]): float(row["duration"]) for row in self.rows(name)}
 
     def levels(self, system: str) -> dict[str, ScoreTable]:
         with np.load(self.folder / system / "levels.npz") as data:
@@ -44,7 +44,7 @@ class Golden:
             files, classes = clips_of(data), tuple(data["classes"].tolist())
             edges = edges_of(data, scores.shape[1])
         return {
-            stem(name): ScoreTable(edges, values, classes)
+            clip_name(name): ScoreTable(edges, values, classes)
             for name, values in zip(files, scores, strict=True)
         }
 
@@ -54,7 +54,7 @@ class Golden:
             files, classes = clips_of(data), tuple(data["classes"].tolist())
             edges = edges_of(data, scores.shape[1])
         return {
-            stem(name): ScoreTable(edges, values, classes)
+            clip_name(name): ScoreTable(edges, values, classes)
             for name, values in zip(files, scores, strict=True)
         }
 
@@ -77,11 +77,6 @@ class Golden:
     def seconds(self, system: str) -> dict[str, float]:
         own = f"{system}/audio_durations.tsv"
         return self.durations(own if (self.folder / own).exists() else "validation_durations.tsv")
-
-
-def stem(name: str) -> str:
-    """A clip's id: its file without the suffix, which a time at the end is not."""
-    return clip_name(name)
 
 
 def clips_of(data: Any) -> list[str]:

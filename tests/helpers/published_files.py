@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.errors import EarmarkError
 from earmark.model.atst import ENCODER_SIZES, AtstFrame
-from earmark.model.official_names import to_official
+from earmark.model.official import import_checkpoint
+from earmark.model.official_names import from_official, to_official
 from earmark.model.sed import SedNetwork
 
 GOLDEN = Path(__file__).parents[1] / "model" / "golden"
@@ -184,3 +187,30 @@ def cpjku(head_classes: int | None = 527, activation: str = "cg") -> dict[str, A
     whole = prefixed("student.", own["student"]) | prefixed("teacher.", own["teacher"])
     whole["mel.spectrogram.window"] = torch.zeros(2048)
     return lightning(whole, **own)
+
+
+def write(content: Any, path: Path) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def same(ours: Any, theirs: Any) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(v, theirs[n]) for n, v in ours.items())
+
+
+def network(official: dict[str, Tensor], settings: NetworkSettings, classes: int) -> SedNetwork:
+    """Ours with given official weights, without the code under test."""
+    made = SedNetwork(settings, tuple(map(str, range(classes))))
+    made.load_state_dict({from_official(name): value for name, value in official.items()})
+    return made.eval()
+
+
+def refused(content: Any, tmp_path: Path, words: str, **options: Any) -> None:
+    path = tmp_path / "file.ckpt"
+    if not path.exists():
+        write(content, path)
+    with pytest.raises(EarmarkError, match=words) as caught:
+        import_checkpoint(path, tmp_path / "out", **options)
+    assert "\n" not in str(caught.value)
+    assert "file.ckpt" in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,11 +1,7 @@
-"""Every published layout in and out: complete, safe, and the same to the last bit."""
+"""Every published layout comes in complete, and the same to the last bit."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import pathlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from earmark.core.config import EncoderSettings, NetworkSettings
-from earmark.core.errors import BundleError, EarmarkError
+from earmark.core.errors import BundleError
 from earmark.model.atst import ENCODER_SIZES, AtstFrame, align_tokens
-from earmark.model.bundle import load_bundle, save_bundle
-from earmark.model.encoder_file import Encoder, load_encoder, save_encoder
-from earmark.model.official import export_checkpoint, import_checkpoint
+from earmark.model.bundle import load_bundle
+from earmark.model.encoder_file import load_encoder
+from earmark.model.official import import_checkpoint
 from earmark.model.official_names import from_official
 from earmark.model.published.classes import DESED, MAESTRO
 from earmark.model.published.encoders import encoder_shapes, find_encoder
@@ -29,23 +24,7 @@ from earmark.model.published.file import CheckpointFile, read_checkpoint
 from earmark.model.published.networks import V1, find_networks
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
-
-
-def write(content: Any, path: Path) -> Path:
-    torch.save(content, path)
-    return path
-
-
-def same(ours: Any, theirs: Any) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(v, theirs[n]) for n, v in ours.items())
-
-
-def network(official: dict[str, Tensor], settings: NetworkSettings, classes: int) -> SedNetwork:
-    """Ours with given official weights, without the code under test."""
-    made = SedNetwork(settings, tuple(map(str, range(classes))))
-    made.load_state_dict({from_official(name): value for name, value in official.items()})
-    return made.eval()
-
+from helpers.published_files import network, refused, same, write
 
 ENCODERS: dict[str, tuple[Callable[[], Any], str, bool, bool]] = {  # title, clamp, heads
     "ssl": (files.ssl, "ATST-Frame, self-supervised", False, True),
@@ -213,9 +192,6 @@ def test_cpjkus_networks_with_and_without_audiosets_head(
     assert (strong - 0.5).abs().max() > 0.05
 
 
-# Base size, without files -------------------------------------------------------------------
-
-
 def meta(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
     return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
 
@@ -243,280 +219,12 @@ def test_the_published_listings_are_recognised_entry_by_entry() -> None:
     }
 
 
-# Back -----------------------------------------------------------------------------------------
-
-
-def test_round_trip_of_a_bundle_is_exact(tmp_path: Path) -> None:
-    settings = files.v1_settings(dropout=0.4, encoder={"drop_path": 0.1})
-    labels = tuple(f"class {number}" for number in range(4))
-    postprocess = {"median_seconds": dict(zip(labels, (0.5, 0.0, 0.384, 0.448), strict=True))}
-    networks = []
-    for folder, seed in (("ours", 7), ("ours/student", 8)):
-        made = network(files.detector(seed, settings, 4), settings, 4)
-        made.spec = made.spec.__class__(labels, made.spec.frame_hop, made.spec.window)
-        save_bundle(tmp_path / folder, made, postprocess, "card")
-        networks.append(made)
-    report = export_checkpoint(tmp_path / "ours", tmp_path / "theirs.ckpt")
-    assert {note.split(": ")[1].split()[0] for note in report.notes} == {  # tiny is not v1's size
-        "encoder.width",
-        "encoder.depth",
-        "encoder.heads",
-    }
-    content = torch.load(tmp_path / "theirs.ckpt", weights_only=True)
-    assert content["hyper_parameters"]["training"]["median_window"] == [8, 1, 6, 7]
-    assert content["hyper_parameters"]["net"]["nclass"] == 4
-    import_checkpoint(tmp_path / "theirs.ckpt", tmp_path / "again")
-    for folder, made in zip(("", "student"), networks, strict=True):
-        again, ours = load_bundle(tmp_path / "again" / folder), tmp_path / "ours" / folder
-        assert same(again.network.state_dict(), made.state_dict())
-        assert again.network.settings == settings
-        assert again.fingerprint == load_bundle(ours).fingerprint
-
-
-def test_exports_have_what_the_published_code_looks_for(tmp_path: Path) -> None:
-    """Strict loading of either network, of both with the mel's buffers, and by 'teacher'."""
-    settings = files.v1_settings()
-    made = network(files.detector(7, settings), settings, 10)
-    save_bundle(tmp_path / "ours", made, {"median_seconds": 0.448}, "card")
-    report = export_checkpoint(tmp_path / "ours", tmp_path / "theirs.ckpt")
-    assert any("same network" in note for note in report.notes)
-    content = torch.load(tmp_path / "theirs.ckpt", weights_only=True)
-    official = files.atst_sed()
-    assert set(content["state_dict"]) == set(official["state_dict"])
-    for name, value in official["state_dict"].items():
-        assert content["state_dict"][name].shape == value.shape, name
-        assert content["state_dict"][name].dtype == value.dtype or "num_batches" in name
-    for role in ("sed_student", "sed_teacher"):
-        assert same(content[role], files.detector(7, settings))
-    teacher = {n: v for n, v in content["state_dict"].items() if "teacher" in n}
-    assert same({n[len("sed_teacher.") :]: v for n, v in teacher.items()}, content["sed_teacher"])
-    # The mel's window and filters are those of torchaudio's transform.
-    window = torch.hamming_window(2048, periodic=False)
-    torch.testing.assert_close(content["state_dict"]["mel_spec.spectrogram.window"], window)
-    # Tensors that stand in a file twice are stored once.
-    single = sum(v.numel() * v.element_size() for v in official["sed_student"].values())
-    assert (tmp_path / "theirs.ckpt").stat().st_size < 1.5 * single + 1_500_000
-
-
-def test_round_trip_of_an_encoder(tmp_path: Path) -> None:
-    settings = EncoderSettings(width=12, depth=3, heads=3)  # no published size
-    weights = files.encoder(1, 12, 3)
-    heads = files.head(12, 2), files.head(8, 3)
-    save_encoder(tmp_path / "ours", Encoder(settings, weights, *heads), "card")
-    report = export_checkpoint(tmp_path / "ours", tmp_path / "theirs.ckpt")
-    assert report.layout == "ATST-Frame, self-supervised"
-    import_checkpoint(tmp_path / "theirs.ckpt", tmp_path / "again")
-    again = load_encoder(tmp_path / "again")
-    assert again.settings == settings
-    assert same(again.weights, weights)
-    assert again.projector is not None
-    assert again.predictor is not None
-    assert same(again.projector, heads[0])
-    assert same(again.predictor, heads[1])
-    bare = save_encoder(tmp_path / "bare", Encoder(settings, weights), "card")
-    assert any("heads" in n for n in export_checkpoint(bare, tmp_path / "bare.ckpt").notes)
-
-
-def test_what_differs_from_v1_is_told(tmp_path: Path) -> None:
-    settings = NetworkSettings(encoder=ENCODER_SIZES["tiny"])  # exact alignment, padding masked
-    made = network(files.detector(7, settings), settings, 10)
-    save_bundle(tmp_path / "ours", made, {"median_seconds": 0.0, "method": "csebb"}, "card")
-    notes = " ".join(export_checkpoint(tmp_path / "ours", tmp_path / "theirs.ckpt").notes)
-    for words in ("align is exact", "mask_padding is True", "width is 96", "no boxes"):
-        assert words in notes
-    assert "dropout" not in notes
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"encoder": None}, "a light network"),
-        ({"activation": "glu"}, "its activation is glu"),
-        ({"strides": ((1, 2), *((1, 1),) * 6)}, "have strides"),
-        ({"encoder": {"merge": 64}}, "not as wide"),
-    ],
-)
-def test_networks_without_a_v1_form_are_refused(
-    tmp_path: Path, change: dict[str, Any], words: str
-) -> None:
-    settings = files.v1_settings()
-    if isinstance(change.get("encoder"), dict):
-        settings = files.v1_settings(**change)
-    else:
-        settings = settings.model_copy(update=change)
-    save_bundle(tmp_path / "ours", SedNetwork(settings, ("a", "b")), {}, "card")
-    with pytest.raises(BundleError, match=f"no ATST-SED v1 form.*{words}") as caught:
-        export_checkpoint(tmp_path / "ours", tmp_path / "theirs.ckpt")
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "theirs.ckpt").exists()
-
-
-def test_the_shipped_bundle_has_no_v1_form(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="light network"):
-        export_checkpoint("mini", tmp_path / "theirs.ckpt")
-
-
-# Refusals -------------------------------------------------------------------------------------
-
-
-def refused(content: Any, tmp_path: Path, words: str, **options: Any) -> None:
-    path = tmp_path / "file.ckpt"
-    if not path.exists():
-        write(content, path)
-    with pytest.raises(EarmarkError, match=words) as caught:
-        import_checkpoint(path, tmp_path / "out", **options)
-    assert "\n" not in str(caught.value)
-    assert "file.ckpt" in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_what_is_missing_left_over_or_misshapen_is_named(tmp_path: Path) -> None:
-    content = files.ssl()
-    state = content["state_dict"]
-    del state["model.teacher.encoder.blocks.1.mlp.fc1.bias"]
-    state["model.teacher.encoder.cls_token"] = torch.zeros(1, 1, 96)
-    name = "model.teacher.encoder.norm_frame.weight"
-    state[name] = torch.zeros(7)
-    words = (
-        r"ATST-Frame, self-supervised.*missing: blocks\.1\.mlp\.fc1\.bias; "
-        r"left over: cls_token; of another shape: norm_frame\.weight \(7,\) instead of \(96,\)"
-    )
-    refused(content, tmp_path, words)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda s: s.pop("sed_teacher.dense.bias"), r"missing: dense\.bias"),
-        (lambda s: s.update({"sed_teacher.extra": torch.ones(1)}), r"left over: extra"),
-        (lambda s: s.update({"stranger.x": torch.ones(1)}), r"left over: stranger\.x"),
-        (lambda s: s.pop("sed_teacher.cat_tf.weight"), r"missing: cat_tf\.weight"),
-        (lambda s: s.pop("sed_teacher.cnn.cnn.conv3.weight"), "missing: a convolution"),
-        (lambda s: s.pop("sed_teacher.atst_frame.atst.pos_embed"), "missing: pos_embed"),
-        (
-            lambda s: s.update({"sed_teacher.dense.bias": torch.ones(11)}),
-            r"bias \(11,\) instead of \(10,\)",
-        ),
-    ],
-)
-def test_a_detector_must_be_whole(
-    tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], words: str
-) -> None:
-    state = files.atst_sed()["state_dict"]
-    change(state)
-    refused({"state_dict": state}, tmp_path, f"ATST-SED.*does not match completely.*{words}")
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda: {"state_dict": {"layer.weight": torch.ones(2)}}, "no known layout.*layer.weight"),
-        (lambda: {"epoch": 3}, "no known layout.*no tensors"),
-        (lambda: [1, 2], "holds a list"),
-        (lambda: torch.ones(3), "holds a Tensor"),
-    ],
-)
-def test_other_files_are_told_which_layouts_are_known(
-    tmp_path: Path, make: Callable[[], Any], words: str
-) -> None:
-    refused(make(), tmp_path, f"{words}.*Known are ATST-SED stage 1 and 2.*PretrainedSED")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello\n" * 50, b"PK\x03\x04 cut", b"\x80\x02."])
-def test_damaged_files_are_one_clear_line(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "file.ckpt").write_bytes(content)
-    refused(None, tmp_path, "cannot be read|cut short")
-
-
-def test_a_file_cut_short(tmp_path: Path) -> None:
-    path = write(files.finetuned(), tmp_path / "file.ckpt")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused(None, tmp_path, "is cut short")
-
-
-def test_wrong_paths(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such file"):
-        import_checkpoint(tmp_path / "nothing.ckpt", tmp_path / "out")
-    save_encoder(tmp_path / "ours", Encoder(files.ENCODER_SIZES["tiny"], files.encoder(1)), "card")
-    with pytest.raises(BundleError, match=r"is an encoder's folder.*--to official"):
-        import_checkpoint(tmp_path / "ours", tmp_path / "out")
-    path = write(files.finetuned(), tmp_path / "file.ckpt")
-    with pytest.raises(BundleError, match="is not empty"):
-        import_checkpoint(path, tmp_path / "ours")
-    (tmp_path / "there.ckpt").write_text("precious")
-    with pytest.raises(BundleError, match="is there already"):
-        export_checkpoint(tmp_path / "ours", tmp_path / "there.ckpt")
-
-
-def test_roles_that_are_not_there(tmp_path: Path) -> None:
-    refused(files.finetuned(), tmp_path, "holds no student.*one encoder", which="student")
-    (tmp_path / "file.ckpt").unlink()
-    state = {"sed_teacher": files.atst_sed()["sed_teacher"]}
-    refused(state, tmp_path, "holds no student. It holds teacher", which="student")
-
-
-def test_networks_we_cannot_express_are_refused_with_the_reason(tmp_path: Path) -> None:
-    cases: dict[str, Any] = {}
-    conv = files.cpjku()
-    for own in (conv["teacher"], conv["student"]):
-        own["pool_conv.0.weight"] = torch.ones(527, 1, 95)
-    cases["pools tokens by a convolution"] = conv
-    beats = {
-        n.replace("model.atst.", "model.beats."): v for n, v in files.cpjku()["teacher"].items()
-    }
-    cases["another encoder than ATST-Frame"] = {"teacher": beats}
-    own = files.atst_sed()["sed_teacher"]
-    light = {n: v for n, v in own.items() if not n.startswith(("atst_frame", "cat_tf"))}
-    cases["CRNN without ATST-Frame"] = {"sed_teacher": light}
-    wide = files.prefixed("model.atst.", files.encoder(1, 48, 2))
-    cases["width 48 and depth 2, which is no known size.*tiny 96 × 4"] = wide
-    five = {n: v for n, v in own.items() if not re.match(r"cnn\.cnn\.\w+[56]\.", n)}
-    cases["5 convolution blocks and does not tell how they pool"] = {"sed_teacher": five}
-    for words, content in cases.items():
-        refused(content, tmp_path, words)
-        (tmp_path / "file.ckpt").unlink()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rnn.rnn.weight_hh_l0": torch.ones(())},
-        {"dense.weight": torch.ones(())},
-        {"cnn.cnn.conv0.weight": torch.ones(3)},
-        {"cat_tf.weight": torch.ones(())},
-        {"atst_frame.atst.pos_embed": torch.ones(2)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_absurd_shapes_are_one_clear_line(tmp_path: Path, change: dict[str, Tensor]) -> None:
-    own = files.atst_sed()["sed_teacher"] | change
-    refused({"sed_teacher": own}, tmp_path, "make no sense|does not match completely")
-
-
-def test_absurd_settings_are_one_clear_line(tmp_path: Path) -> None:
-    for settings, words in (
-        ({"net": {"pooling": [1] * 7}}, "make no sense"),
-        ({"earmark": {"postprocess": {"threshold": torch.ones(1)}}}, "more than plain values"),
-        ({"labels": ["a"] * 10}, "10 classes; 1 different names"),
-        ({"labels": ["a\nb", *"cdefghijk"]}, "a line break"),
-    ):
-        refused(files.atst_sed(hyper_parameters=settings), tmp_path, words)
-        (tmp_path / "file.ckpt").unlink()
-    odd = files.atst_sed(hyper_parameters={"training": {"median_window": ["x"] * 10}})
-    import_checkpoint(write(odd, tmp_path / "file.ckpt"), tmp_path / "out")
-    medians = load_bundle(tmp_path / "out").postprocess["median_seconds"]
-    assert medians["Blender"] == pytest.approx(1.28)
-
-
 def test_two_copies_that_differ_are_told(tmp_path: Path) -> None:
     content = files.atst_sed()
     changed = content["state_dict"]["sed_teacher.dense.bias"] + 1
     content["state_dict"]["sed_teacher.dense.bias"] = changed
     report = import_checkpoint(write(content, tmp_path / "file.ckpt"), tmp_path / "out")
     assert report.notes == ("sed_teacher and state_dict differ; sed_teacher was taken",)
-
-
-# Names of classes -----------------------------------------------------------------------------
 
 
 def test_classes_come_from_the_user_the_file_or_the_known_networks(tmp_path: Path) -> None:
@@ -537,49 +245,3 @@ def test_classes_come_from_the_user_the_file_or_the_known_networks(tmp_path: Pat
     ssl = write(files.ssl(), tmp_path / "ssl.ckpt")
     with pytest.raises(BundleError, match="has no classes to name"):
         import_checkpoint(ssl, tmp_path / "ssl", labels=["a"])
-
-
-# Safety ---------------------------------------------------------------------------------------
-
-
-class Attack:
-    """What a pickle may do to whoever loads it."""
-
-    def __init__(self, marker: Path) -> None:
-        self.marker = str(marker)
-
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return os.mkdir, (self.marker,)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_nothing_in_a_file_is_run(tmp_path: Path, zipped: bool) -> None:
-    content = files.finetuned() | {"hyper_parameters": {"x": Attack(tmp_path / "owned")}}
-    path = tmp_path / "file.ckpt"
-    torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    refused(None, tmp_path, r"only running their code could restore \(\w*\.?mkdir\).*state_dict")
-    assert not (tmp_path / "owned").exists()
-
-
-def test_what_lightning_leaves_beside_tensors_is_read_inertly(tmp_path: Path) -> None:
-    content = files.ssl()
-    settings = argparse.Namespace(arch="tiny", data=pathlib.PurePosixPath("/data"), lr=0.1)
-    content["hyper_parameters"] = settings
-    content["callbacks"] = {"best": torch.float32, "score": __import__("numpy").float64(0.3)}
-    path = write(content, tmp_path / "file.ckpt")
-    file = read_checkpoint(path)
-    assert (file.settings["arch"], file.settings["lr"]) == ("tiny", 0.1)
-    assert not isinstance(file.settings["data"], pathlib.PurePath)
-    report = import_checkpoint(path, tmp_path / "out")
-    assert report.about["hyper_parameters"] == "arch, data, lr"
-
-
-def test_forged_settings_are_refused(tmp_path: Path) -> None:
-    """What our exports note is checked like any other input."""
-    state = {"sed_teacher": files.detector(1, files.v1_settings())}
-    other = files.v1_settings(rnn_hidden=64).model_dump(mode="json")
-    forged = state | {"hyper_parameters": {"earmark": {"network": other}}}
-    refused(forged, tmp_path, "of another shape")
-    (tmp_path / "file.ckpt").unlink()
-    forged = state | {"hyper_parameters": {"earmark": {"network": {"channles": 3}}}}
-    refused(forged, tmp_path, "channles")

@@ -1,4 +1,4 @@
-"""The golden data of the tests of scores."""
+"""The golden data of the tests of scores, and one seeded case."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from helpers.golden import Golden
+from helpers.score_cases import Case, make_case
 
 
 @pytest.fixture(scope="session")
 def golden(shared_dir: Path) -> Golden:
     return Golden(shared_dir / "golden" / "evaluation")
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return make_case(9)

@@ -16,7 +16,7 @@ from earmark.score.f1 import collar_f1, collar_statistics, detections_from_score
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
 from earmark.score.report import metrics_dict
 from earmark.score.settings import MetricSettings
-from helpers.score_cases import Case, make_case
+from helpers.score_cases import Case
 from helpers.score_tables import tables_of
 
 F1 = {"collar_f1", "intersection_f1", "segment_f1", "tagging_f1"}
@@ -26,11 +26,6 @@ KEYS = MACRO | MICRO | {
     "per_class", "thresholds", "intervals", "clips", "of", "missing", "fingerprint", "evaluation",
     "parameters", "warnings",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def case() -> Case:
-    return make_case(9)
 
 
 def report(case: Case, given_scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:

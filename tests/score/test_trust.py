@@ -20,13 +20,8 @@ from earmark.score.measure import Task, measure_tables
 from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
 from earmark.score.report import compared_reports, metric_statistics, metrics_dict, report
 from earmark.score.seeds import across_seeds
-from helpers.score_cases import Case, make_case
+from helpers.score_cases import Case
 from helpers.score_tables import tables_of
-
-
-@pytest.fixture(scope="module")
-def case() -> Case:
-    return make_case(9)
 
 
 def statistics(case: Case, scores: dict[str, ScoreTable], **changed: Any) -> dict[str, Any]:
