@@ -7,6 +7,7 @@ generator, so equal generators and settings give equal samples.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -86,6 +87,36 @@ def make_soundscape(
     if peak > 1:
         mixture /= np.float32(peak)
     return Soundscape(mixture, sorted(events), tuple(ingredients))
+
+
+def make_recording(
+    supplier: Supplier,
+    split: str,
+    settings: SynthSettings,
+    generators: Iterable[np.random.Generator],
+    *,
+    subset: Subset | None = None,
+) -> Soundscape:
+    """Make a recording longer than a clip: soundscapes one after the other.
+
+    Args:
+        supplier: As for `make_soundscape`, like all arguments not named here.
+        split: …
+        settings: …
+        generators: The source of each soundscape's randomness; as many as soundscapes.
+        subset: …
+
+    Returns:
+        Audio and events of all of them, without the ingredients.
+    """
+    parts: list[Samples] = []
+    events: list[tuple[float, float, str]] = []
+    for rng in generators:
+        begin = settings.seconds * len(parts)
+        scene = make_soundscape(supplier, split, settings, rng, subset=subset)
+        events += [(begin + onset, begin + offset, label) for onset, offset, label in scene.events]
+        parts.append(scene.audio)
+    return Soundscape(np.concatenate(parts), events)
 
 
 def _response(settings: SynthSettings, rng: np.random.Generator) -> Samples | None:

@@ -20,7 +20,7 @@ from earmark.core.audio import write_audio
 from earmark.core.config import Recipe
 from earmark.core.events import write_events
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
-from earmark.data.scene import make_soundscape
+from earmark.data.scene import make_recording
 from earmark.data.soundscapes import write_dataset
 from earmark.data.sources import SynthesisedSources
 from earmark.data.synth_settings import SynthSettings, load_synth_settings
@@ -124,17 +124,12 @@ def _detect_recording(
     out: Path, bundle: Path, sources: SynthesisedSources, settings: SynthSettings, seed: int
 ) -> tuple[Result, list[tuple[float, float, str]]]:
     """A minute of test soundscapes no run has seen, one after the other, and what is found."""
-    samples, truth, begin = [], [], 0.0
-    for number in range(CLIPS_IN_RECORDING):
-        rng = np.random.default_rng([seed, 99, number])
-        scene = make_soundscape(sources, "test", settings, rng, subset="test")
-        samples.append(scene.audio)
-        truth += [(begin + on, begin + off, label) for on, off, label in scene.events]
-        begin += settings.seconds
+    generators = [np.random.default_rng([seed, 99, number]) for number in range(CLIPS_IN_RECORDING)]
+    made = make_recording(sources, "test", settings, generators, subset="test")
     recording = out / "recording.wav"
-    write_audio(recording, np.concatenate(samples))
+    write_audio(recording, made.audio)
     result = Detector.from_pretrained(bundle).detect(recording)
     for name, format_name in (("events.tsv", "tsv"), ("events.txt", "audacity")):
         write_events(out / name, result.events, format_name)
-    plot_detection(out / "events.png", recording, result, truth=truth)
-    return result, truth
+    plot_detection(out / "events.png", recording, result, truth=made.events)
+    return result, made.events
