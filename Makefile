@@ -10,10 +10,11 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format typecheck check oracle bench bundle clean
+.PHONY: help install demo test lint format typecheck check docs oracle bench bundle clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +41,9 @@ typecheck: $(STAMP) ## Check types, strictly
 
 check: lint typecheck test ## All three, as a change must pass them
 
+docs: $(DOCS_STAMP) ## Build the documentation into site/, strictly and without the network
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --clean $(ARGS)
+
 oracle: $(STAMP) $(ORACLE_STAMP) ## Make the expected scores again with the reference libraries
 	$(ORACLE)/bin/python benchmarks/oracle/make_expected.py $(ARGS)
 	$(ORACLE)/bin/python benchmarks/oracle/make_csebb.py
@@ -51,8 +55,8 @@ bundle: $(STAMP) ## Train the bundle that ships in the package (hours; goes on w
 	$(VENV)/bin/python benchmarks/shipped_bundle.py $(ARGS)
 
 clean: ## Remove caches and build leftovers (environments and runs stay)
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist
-	find src tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist site
+	find src tests benchmarks examples docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # An environment left half-made, or whose Python went away, is made afresh.
 define make_venv
@@ -67,6 +71,12 @@ $(STAMP): pyproject.toml constraints.txt
 	$(call make_venv,$(VENV))
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 		$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	@touch $@
+
+# Beside the dev extra, for no test needs it.
+$(DOCS_STAMP): $(STAMP)
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
 	@touch $@
 
 # Some of the reference libraries have no wheels for newer Pythons and build from their sources.

@@ -1,0 +1,129 @@
+"""Pages of the documentation: all in the navigation once, and no link that leads nowhere."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from earmark.cli import app
+
+OUTSIDE = "repository/"
+"""Folder of the site for files that lie outside docs/, see docs/_site/outside.py."""
+
+
+def nav_paths(entry: Any) -> list[str]:
+    """Paths of a navigation, in order."""
+    if isinstance(entry, str):
+        return [entry]
+    parts = entry.values() if isinstance(entry, dict) else entry
+    return [path for part in parts for path in nav_paths(part)]
+
+
+def test_every_page_is_in_the_navigation_once(root: Path) -> None:
+    config = yaml.safe_load((root / "mkdocs.yml").read_text(encoding="utf-8"))
+    listed = nav_paths(config["nav"])
+    assert len(listed) == len(set(listed))
+    inside = [path for path in listed if not path.startswith(OUTSIDE)]
+    files = [p.relative_to(root / "docs").as_posix() for p in (root / "docs").rglob("*.md")]
+    assert sorted(inside) == sorted(files)
+    outside = [path.removeprefix(OUTSIDE) for path in listed if path not in inside]
+    assert all((root / path).is_file() for path in outside), outside
+
+
+def test_links_and_anchors_lead_somewhere(pages: Any, root: Path) -> None:
+    anchors = {page.path: page.anchors() for page in pages}
+    faults, seen = [], 0
+    for page in pages:
+        for line, target in page.links():
+            if re.match(r"\w+:", target):
+                continue
+            seen += 1
+            path, _, anchor = target.partition("#")
+            file = (page.path.parent / path).resolve() if path else page.path
+            inside = file == root or root in file.parents
+            if not (inside and file.is_file()):
+                faults.append(f"{page.name}:{line}: no file {target}")
+            elif anchor and anchor not in anchors.get(file, ()):
+                faults.append(f"{page.name}:{line}: no heading {target}")
+    assert seen > 80
+    assert not faults, "\n".join(faults)
+
+
+def test_pages_have_one_title_and_distinct_headings(pages: Any) -> None:
+    for page in pages:
+        headings = list(page.headings())
+        assert [level for level, _ in headings].count(1) == 1, page.name
+        assert headings[0][0] == 1, page.name
+        if page.path.name != "CHANGELOG.md":
+            texts = [text for _, text in headings]
+            assert len(texts) == len(set(texts)), page.name
+
+
+def test_what_continues_a_list_is_indented_by_four(pages: Any) -> None:
+    """Python-Markdown, which makes the site, ends the list otherwise; others take two as well."""
+    faults = []
+    for page in pages:
+        fences = [token.map for token in page.tokens if token.type == "fence"]
+        lines = page.path.read_text(encoding="utf-8").splitlines()
+        for number, (before, line) in enumerate(zip(["", *lines], lines, strict=False)):
+            inside = any(first < number < last for first, last in fences)
+            if not before.strip() and re.match(r" {1,3}[^ ]", line) and not inside:
+                faults.append(f"{page.name}:{number + 1}")
+    assert not faults, "\n".join(faults)
+
+
+def test_pages_named_in_the_code_exist(root: Path) -> None:
+    faults = []
+    for folder in ("src", "benchmarks", "examples", "tests"):
+        for path in (root / folder).rglob("*.py"):
+            named = re.findall(r"docs/[\w/]+\.md", path.read_text(encoding="utf-8"))
+            faults += [f"{path}: {page}" for page in named if not (root / page).is_file()]
+    assert not faults, "\n".join(faults)
+
+
+def test_imports_in_python_blocks_exist(pages: Any) -> None:
+    faults, seen = [], 0
+    for page in pages:
+        for first, content in page.blocks("python", "py"):
+            for node in ast.walk(ast.parse(content)):
+                if not isinstance(node, ast.ImportFrom) or not str(node.module).startswith(
+                    "earmark"
+                ):
+                    continue
+                module = importlib.import_module(str(node.module))
+                for name in node.names:
+                    seen += 1
+                    if not hasattr(module, name.name):
+                        where = f"{page.name}:{first + node.lineno - 1}"
+                        faults.append(f"{where}: {node.module} has no {name.name}")
+    assert seen > 10
+    assert not faults, "\n".join(faults)
+
+
+def test_every_command_is_listed(root: Path) -> None:
+    text = (root / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    missing = [name for name in commands if f"`earmark {name}" not in text]
+    assert not missing
+
+
+def test_reference_names_exist(root: Path) -> None:
+    """What the reference pages show is there: mkdocstrings' directives, without mkdocstrings."""
+    seen = 0
+    for path in (root / "docs" / "reference").glob("*.md"):
+        for name in re.findall(r"^::: ([\w.]+)$", path.read_text(encoding="utf-8"), re.MULTILINE):
+            seen += 1
+            module, _, attribute = name.rpartition(".")
+            try:
+                found: Any = importlib.import_module(module)
+            except ModuleNotFoundError:
+                module, _, owner = module.rpartition(".")
+                found = getattr(importlib.import_module(module), owner)
+            assert getattr(found, attribute).__doc__, f"{path.name}: {name}"
+    assert seen > 40
