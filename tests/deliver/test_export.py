@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import earmark.cli
 from earmark import Detector
 from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import AudioError, BundleError, ConfigError, ExportError
+from earmark.deliver import export
 from earmark.deliver.export import ExportedFile, ExportReport, export_network, write_report
 from earmark.deliver.exportable import ExportableGru, ExportableNetwork
 from earmark.deliver.parity import BATCH, reference, sharpen
@@ -52,6 +54,14 @@ def sharpened(settings: dict[str, Any], seed: int = 0) -> SedNetwork:
     network = SedNetwork(NetworkSettings.model_validate(settings), LABELS).eval()
     sharpen(network)
     return network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_core() -> Iterator[None]:
+    """Both sides of a comparison of speed run on one thread, so that tests beside them may, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "available_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="module")
