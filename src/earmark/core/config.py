@@ -174,7 +174,7 @@ class NetworkSettings(Settings):
 
 
 class MixupSettings(Settings):
-    """Conditional mixup (METHOD section 3).
+    """Conditional mixup (arXiv 2606.29901).
 
     Attributes:
         probability: That a batch is mixed at all.
@@ -207,7 +207,7 @@ class MixupSettings(Settings):
 
 
 class EmbeddingSettings(Settings):
-    """The embedding-level loss and its heads (METHOD section 4).
+    """The embedding-level loss and its heads (arXiv 2606.29901).
 
     Attributes:
         weight: w_e; 0 switches the loss and its heads off.
@@ -236,7 +236,7 @@ class EmbeddingSettings(Settings):
 
 
 class MethodSettings(Settings):
-    """Which losses, with which weights (METHOD section 5).
+    """Which losses, with which weights (arXiv 2606.29901).
 
     Attributes:
         mean_teacher: w_mt, on unmixed and perturbed clips.

@@ -29,7 +29,7 @@ class Pictured:
 
     Args:
         name: What it is called in legends.
-        report: Its numbers, as of :func:`earmark.score.report.report`.
+        report: Its numbers, as of `earmark.score.report.report`.
         runs: Its counts; of several runs each curve is drawn.
     """
 

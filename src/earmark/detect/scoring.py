@@ -39,7 +39,7 @@ class System:
 
     Args:
         scores: Folders of score tables, one for each run; or …
-        events: … tables of events, as of :func:`earmark.score.files.read_detections`.
+        events: … tables of events, as of `earmark.score.files.read_detections`.
         postprocess: What is done to the scores first; ``None`` for nothing.
 
     Raises:

@@ -88,7 +88,7 @@ class Tuning:
             without cross-validation.
         untuned: Metrics of the same clips with the settings there were before.
         difference: By metric, cross-validated minus untuned on the same draws of clips, as of
-            :class:`earmark.score.compare.Comparison`; empty without cross-validation or draws.
+            `earmark.score.compare.Comparison`; empty without cross-validation or draws.
         warnings: What was left as it was, in words.
     """
 

@@ -3,7 +3,7 @@
 What makes that possible is a bound. A clip without truth of a class is a false positive of it at
 every threshold below its highest score. Once more such clips are active than ``max_efpr`` allows,
 no lower threshold can give a point of the curve. So if the highest score of each clip is known
-first (:meth:`PsdsAccumulator.survey`), only the few frames above that bound are looked at,
+first (`PsdsAccumulator.survey`), only the few frames above that bound are looked at,
 and the score is still exact.
 """
 
@@ -87,9 +87,9 @@ class _Clips:
 class PsdsAccumulator:
     """Counts for one PSDS or several, from clips that come one by one.
 
-    Either :meth:`add` every clip once; or :meth:`survey` every clip and then add every clip, which
+    Either `add` every clip once; or `survey` every clip and then add every clip, which
     reads them twice and needs little memory. Workers with the same arguments may each take a part
-    of the clips, and :meth:`merge` joins them (surveys too, before the first clip is added).
+    of the clips, and `merge` joins them (surveys too, before the first clip is added).
 
     Args:
         labels: The classes.

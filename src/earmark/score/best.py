@@ -224,7 +224,7 @@ def best_collar_statistics(
     offset_share: float = 0.2,
     decimals: int | None = TIME_DECIMALS,
 ) -> SweepStatistics:
-    """Hits by collars over all thresholds; settings as of :func:`earmark.score.f1.collar_f1`."""
+    """Hits by collars over all thresholds; settings as of `earmark.score.f1.collar_f1`."""
     labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
     true, warnings = tidy(truth, clips, labels, "truth", merge=False)
     collars = Collars(onset_collar, offset_collar, offset_share, decimals)
@@ -260,7 +260,7 @@ def best_segment_statistics(
     """Active segments over all thresholds.
 
     Args:
-        scores: As for :func:`best_f1`, like truth and durations.
+        scores: As for `best_f1`, like truth and durations.
         truth: …
         durations: …
         segment_seconds: Length of a segment.

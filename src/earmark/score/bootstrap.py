@@ -90,7 +90,7 @@ def resampled_values(
 ) -> list[dict[str, Floats]]:
     """Every score of every system on the same draws of clips ``[R]``.
 
-    Arguments and errors as for :func:`bootstrap`.
+    Arguments and errors as for `bootstrap`.
     """
     everything = [found for statistics in systems for found in statistics.values()]
     if len({found.clips for found in everything}) != 1:

@@ -75,7 +75,7 @@ def aligned_systems(
     """Both systems' statistics of the metrics they share, for clips in the same order.
 
     Raises:
-        ScoreError: As :func:`compare_systems`.
+        ScoreError: As `compare_systems`.
     """
     names = [name for name in first if name in second]
     if not names:
@@ -100,7 +100,7 @@ def compare_resampled(
     """Two systems by their scores on the same draws of clips.
 
     Args:
-        systems: Of :func:`aligned_systems`.
+        systems: Of `aligned_systems`.
         values: Every score of either system on each draw, as of ``bootstrap.resampled_values``.
         level: Share of the draws that the interval holds.
     """

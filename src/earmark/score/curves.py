@@ -73,7 +73,7 @@ def effective_areas(
 ) -> Floats:
     """Mean height of the effective curve of each of R resamples ``[R]``.
 
-    The same as :func:`best_curve` and :func:`effective_curve` one by one.
+    The same as `best_curve` and `effective_curve` one by one.
 
     Args:
         efpr: Of each class the points' effective false positives per hour ``[M_c, R]``.

@@ -240,7 +240,7 @@ def collar_statistics(
     offset_share: float = 0.2,
     decimals: int | None = TIME_DECIMALS,
 ) -> F1Statistics:
-    """Counts of each clip; arguments and errors as for :func:`collar_f1`."""
+    """Counts of each clip; arguments and errors as for `collar_f1`."""
     names = _clips(detections, truth, clips)
     found, true, warnings = _arrays(detections, truth, labels, names, merge=False)
     by, on = pairs_in_clip(found, true)
@@ -297,7 +297,7 @@ def segment_statistics(
     durations: Mapping[str, float] | None = None,
     segment_seconds: float = 1.0,
 ) -> F1Statistics:
-    """Counts of each clip; arguments and errors as for :func:`segment_f1`."""
+    """Counts of each clip; arguments and errors as for `segment_f1`."""
     if not segment_seconds > 0:
         raise ScoreError(f"segments of {segment_seconds} s", mend="They need a positive length.")
     names = _clips(detections, truth, clips)
@@ -355,7 +355,7 @@ def intersection_statistics(
     gtc: float = 0.5,
     decimals: int | None = TIME_DECIMALS,
 ) -> F1Statistics:
-    """Counts of each clip; arguments and errors as for :func:`intersection_f1`."""
+    """Counts of each clip; arguments and errors as for `intersection_f1`."""
     names = _clips(detections, truth, clips)
     found, true, warnings = _arrays(detections, truth, labels, names, merge=True)
     met = intersect(found, true, dtc=dtc, gtc=gtc, decimals=decimals)

@@ -50,7 +50,7 @@ def intersect(
         gtc: Share of an event that relevant detections must cover for a true positive.
         cttc: Share of a false positive that truth of another class must cover for a cross trigger;
             ``None`` looks for none.
-        decimals: Rounding of compared times (see :func:`earmark.score.events.at_least`).
+        decimals: Rounding of compared times (see `earmark.score.events.at_least`).
     """
     found, true, shared = _overlaps(detections, truth)
     same = detections.label[found] == truth.label[true]
@@ -80,7 +80,7 @@ def _enough(
         owner: Whose it is, below N ``[P]``.
         whole: Seconds of each owner ``[N]``.
         ratio: Share of them that is enough.
-        decimals: As for :func:`intersect`; ``None`` adds up shares, not seconds, as psds_eval does.
+        decimals: As for `intersect`; ``None`` adds up shares, not seconds, as psds_eval does.
     """
     if decimals is None:
         return np.asarray(sum_by(owner, shared / whole[owner], len(whole)) >= ratio)

@@ -87,7 +87,7 @@ def psds_statistics(
     """Count over all thresholds, for results with any weights on the clips.
 
     Args:
-        scores: As for :func:`psds`, like all arguments not named here.
+        scores: As for `psds`, like all arguments not named here.
         truth: …
         durations: …
         parameters: …
@@ -96,7 +96,7 @@ def psds_statistics(
             takes less time and memory; other weights may then be refused.
 
     Raises:
-        ScoreError: As for :func:`psds`.
+        ScoreError: As for `psds`.
     """
     [found] = _accumulated(
         scores, truth, durations, [parameters], drop_eventless,
@@ -116,7 +116,7 @@ def several_statistics(
 ) -> list[PsdsStatistics]:
     """Statistics for several settings at once, which takes less time than one by one.
 
-    As :func:`psds_statistics` with ``thresholds="needed"``; without ``weightable`` for one result
+    As `psds_statistics` with ``thresholds="needed"``; without ``weightable`` for one result
     only, which takes still less.
     """
     return _accumulated(
@@ -198,7 +198,7 @@ def detection_statistics(
     like: Convention = "sed_scores_eval",
     drop_eventless: bool = False,
 ) -> PsdsStatistics:
-    """Counts of each clip; arguments and errors as for :func:`psds_of_detections`."""
+    """Counts of each clip; arguments and errors as for `psds_of_detections`."""
     check_clips(truth, durations, "truth", "durations")
     check_durations(durations)
     clips = known_clips(durations, truth, durations, "durations")

@@ -76,7 +76,7 @@ def metrics_dict(
         progress: Called with draws done and draws in all.
 
     Returns:
-        As :func:`report`.
+        As `report`.
 
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
@@ -104,7 +104,7 @@ def metric_statistics(
     *,
     settings: MetricSettings | None = None,
 ) -> dict[str, Statistics]:
-    """What :func:`metrics_dict` computes its numbers from, by metric: to compare systems with.
+    """What `metrics_dict` computes its numbers from, by metric: to compare systems with.
 
     Arguments and errors as there.
     """
@@ -254,9 +254,9 @@ def compared_reports(
         progress: Called with draws done and draws in all.
 
     Returns:
-        The reports of A and of B, as :func:`report` makes them, with intervals for what both have;
+        The reports of A and of B, as `report` makes them, with intervals for what both have;
         and by metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and
-        ``better``, as of :class:`earmark.score.compare.Comparison`.
+        ``better``, as of `earmark.score.compare.Comparison`.
 
     Raises:
         ScoreError: If clips (they are named), truth, classes or parameters differ.

@@ -18,7 +18,7 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Aggregate the metrics of runs that differ in their seed only.
 
     Args:
-        reports: Metrics of each run, as :func:`earmark.score.report.metrics_dict` makes them.
+        reports: Metrics of each run, as `earmark.score.report.metrics_dict` makes them.
 
     Returns:
         ``seeds`` (how many), ``metrics`` (metric → ``mean``, ``sd``, ``values``), ``per_class``

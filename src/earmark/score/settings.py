@@ -48,7 +48,7 @@ class MetricSettings:
         best: Whether to measure what needs all scores in memory at once: F1 scores of each class
             at its best threshold, and the average precision of tags.
         like: Whose conventions hold for detections: as of
-            :func:`earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
+            `earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
             intersection F1 compare raw floats too, as psds_eval and sed_eval do.
 
     Raises:

@@ -57,7 +57,7 @@ class StepShelf:
         self._pending, self._waiting = [steps.at(order)], len(steps)
 
     def take(self, label: int) -> Steps:
-        """All steps of one class; :meth:`settle` comes before."""
+        """All steps of one class; `settle` comes before."""
         first, last = np.searchsorted(self._pending[0].label, [label, label + 1])
         parts = [self._pending[0].at(slice(first, last))]
         for file, begin, bounds in self._written:

@@ -150,7 +150,7 @@ def tagging_statistics(
     labels: Sequence[str] | None = None,
     threshold: float | Mapping[str, float] = 0.5,
 ) -> TaggingStatistics:
-    """Counts of each clip; arguments and errors as for :func:`tagging_metrics`."""
+    """Counts of each clip; arguments and errors as for `tagging_metrics`."""
     found, names = _clip_scores(scores, labels)
     clips = tuple(scores)
     check_clips(truth, set(clips), "truth", "scores")
