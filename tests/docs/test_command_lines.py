@@ -16,7 +16,12 @@ import pytest
 import typer
 
 from earmark.cli import app
+from earmark.core.config import apply_overrides, parse_settings
 from earmark.core.errors import EarmarkError
+from earmark.core.events import FORMATS
+from earmark.core.score_files import SCORE_FORMATS
+from earmark.data.synth_settings import SynthSettings, load_synth_mapping
+from earmark.model.atst import ENCODER_SIZES
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
 SHELLS = ("sh", "bash", "shell", "console", "")
@@ -33,6 +38,26 @@ OPTIONS = {
 }
 OTHERS = {"--help", "--version", "--nnodes", "--node-rank", "--no-deps", "--test_from_checkpoint"}
 """Options of every command, and of other programs that the pages speak of."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+KNOWN = {
+    ("detect", "formats"): tuple(FORMATS),
+    ("detect", "scores"): tuple(SCORE_FORMATS),
+    ("detect", "engine"): ("local", "ray"),
+    ("detect", "precision"): PRECISIONS,
+    ("evaluate", "precision"): PRECISIONS,
+    ("train", "precision"): PRECISIONS,
+    ("pretrain", "precision"): PRECISIONS,
+    ("pretrain", "size"): tuple(ENCODER_SIZES),
+    ("import-labels", "format"): tuple(FORMATS),
+    ("cache", "format"): ("flac", "wav"),
+    ("listen", "lines"): ("tsv", "jsonl"),
+    ("listen", "format"): ("u8", "s16le", "s32le", "f32le"),
+    ("tune", "method"): ("csebb", "median", "auto"),
+    ("import", "which"): ("student", "teacher"),
+    ("import", "to"): ("bundle", "official"),
+    ("score", "like"): ("sed_scores_eval", "psds_eval"),
+}
+"""Options that take a word of a list."""
 RECIPES = ("mini", "atst-sed-v2-stage1", "atst-frame-pretrain")
 
 
@@ -96,11 +121,24 @@ def fault_of(words: list[str], whole: bool) -> str | None:
         told = getattr(error, "format_message", error.__str__)()
         missing = type(error).__name__ == "MissingParameter" or "requires an argument" in told
         return None if missing and not whole else told
-    return fault_of_recipe(name, context.params)
+    return fault_of_values(name, context.params) or fault_of_recipe(name, context.params)
+
+
+def fault_of_values(command: str, values: dict[str, Any]) -> str | None:
+    """An option's value, or one of those it has between commas, that the command does not know."""
+    for (owner, option), known in KNOWN.items():
+        value = values.get(option)
+        if owner == command and value:
+            wrong = set(str(value).split(",")) - set(known)
+            if wrong:
+                return f"{', '.join(sorted(wrong))} is no {option}: {', '.join(known)}"
+    return None
 
 
 def fault_of_recipe(command: str, values: dict[str, Any]) -> str | None:
     """What is wrong with a recipe's name or the settings laid over it."""
+    if command == "synth":
+        return fault_of_soundscapes(values)
     if command not in ("train", "pretrain", "recipes"):
         return None
     recipe = values.get("recipe") or values.get("name")
@@ -112,6 +150,17 @@ def fault_of_recipe(command: str, values: dict[str, Any]) -> str | None:
             load_pretrain_recipe(recipe, overrides, values.get("size"))
         else:
             load_recipe(recipe, overrides)
+    except EarmarkError as error:
+        return str(error)
+    return None
+
+
+def fault_of_soundscapes(values: dict[str, Any]) -> str | None:
+    if values["recipe"].endswith(".yaml"):
+        return None
+    try:
+        given = apply_overrides(load_synth_mapping(values["recipe"]), values.get("set_") or [])
+        parse_settings(SynthSettings, given)
     except EarmarkError as error:
         return str(error)
     return None
@@ -157,6 +206,9 @@ def test_the_parser_of_shell_text() -> None:
         ("train mini --data d --out o --set method.mixup.tua=0.9", "tua"),
         ("train minni --data d --out o", "minni"),
         ("train RECIPE --data d …", None),
+        ("detect mini a.wav --out found --format tsv,ravn", "ravn"),
+        ("tune b --data d --method cseb", "cseb"),
+        ("synth d --recipe mini --set strong.clps=4", "clps"),
     ],
 )
 def test_faults_are_found(line: str, fault: str | None) -> None:
@@ -193,14 +245,27 @@ def test_commands_and_options_in_running_text_exist(pages: Any) -> None:
     assert not faults, "\n".join(faults)
 
 
+def test_commands_in_the_help_and_in_errors_exist(root: Path) -> None:
+    """What the program itself tells people to type."""
+    faults, seen = [], 0
+    for path in sorted((root / "src").rglob("*.py")):
+        for text in re.findall(r"`(earmark [a-z][^`{}\n]*)`", path.read_text(encoding="utf-8")):
+            seen += 1
+            fault = fault_of(words_of(text)[1:], whole=False)
+            faults += [f"{path.name}: `{text}`: {fault}"] if fault else []
+    assert seen > 60
+    assert not faults, "\n".join(faults)
+
+
 def options_spoken_of(page: Any) -> set[str]:
     """Options of every command and script that a page names; of all commands if it names none."""
     text = page.path.read_text(encoding="utf-8")
     named = [name for name in COMMANDS if re.search(rf"earmark {name}\b", text)]
     known = set().union(OTHERS, *(OPTIONS[name] for name in named or COMMANDS))
-    for script in re.findall(r"python (benchmarks/\w+\.py)", text):
-        source = (page.root / script).read_text(encoding="utf-8")
-        known |= set(re.findall(r"--[a-z][\w-]+", source))
+    for name in re.findall(r"python (benchmarks/\w+\.py)", text):
+        script = page.root / name
+        if script.is_file():  # that it is there, another test says
+            known |= set(re.findall(r"--[a-z][\w-]+", script.read_text(encoding="utf-8")))
     return known
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +89,54 @@ def test_pages_named_in_the_code_exist(root: Path) -> None:
     assert not faults, "\n".join(faults)
 
 
-def test_imports_in_python_blocks_exist(pages: Any) -> None:
+def test_python_blocks_name_and_call_what_exists(pages: Any) -> None:
     faults, seen = [], 0
     for page in pages:
         for first, content in page.blocks("python", "py"):
-            for node in ast.walk(ast.parse(content)):
-                if not isinstance(node, ast.ImportFrom) or not str(node.module).startswith(
-                    "earmark"
-                ):
-                    continue
-                module = importlib.import_module(str(node.module))
-                for name in node.names:
-                    seen += 1
-                    if not hasattr(module, name.name):
-                        where = f"{page.name}:{first + node.lineno - 1}"
-                        faults.append(f"{where}: {node.module} has no {name.name}")
+            found = list(faults_of_python(content))
+            seen += content.count("import")
+            faults += [f"{page.name}:{first + line - 1}: {fault}" for line, fault in found]
     assert seen > 10
     assert not faults, "\n".join(faults)
+
+
+def test_faults_of_python_are_found() -> None:
+    text = (
+        "from earmark.score.psds import psds, pdsd\npsds(a, b)\npsds(a, b, c)\npsds(a, b, c, d=1)"
+    )
+    assert [line for line, _ in faults_of_python(text)] == [1, 2, 4]
+
+
+def faults_of_python(text: str) -> Iterator[tuple[int, str]]:
+    """Imports from earmark that fail, and calls of the imported with arguments they do not take."""
+    tree, known = ast.parse(text), dict[str, Any]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "earmark":
+            module = importlib.import_module(str(node.module))
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    yield node.lineno, f"{node.module} has no {alias.name}"
+                else:
+                    known[alias.asname or alias.name] = getattr(module, alias.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (called := resolved(node.func, known)) is not None:
+            open_ended = any(isinstance(argument, ast.Starred) for argument in node.args)
+            names = [keyword.arg for keyword in node.keywords]
+            if open_ended or None in names:
+                continue
+            try:
+                inspect.signature(called).bind(*node.args, **dict.fromkeys(map(str, names)))
+            except TypeError as error:
+                yield node.lineno, f"{ast.unparse(node.func)}: {error}"
+
+
+def resolved(node: ast.expr, known: dict[str, Any]) -> Any:
+    """What a name, or an attribute of a name, of the imported stands for."""
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    if isinstance(node, ast.Attribute) and (owner := resolved(node.value, known)) is not None:
+        return getattr(owner, node.attr)
+    return None
 
 
 def test_every_command_is_listed(root: Path) -> None:
