@@ -41,22 +41,11 @@ class Golden:
     def levels(self, system: str) -> dict[str, ScoreTable]:
         with np.load(self.folder / system / "levels.npz") as data:
             scores = np.concatenate([[0.0], data["thresholds"] + 0.005])[data["level"]]
-            files, classes = clips_of(data), tuple(data["classes"].tolist())
-            edges = edges_of(data, scores.shape[1])
-        return {
-            clip_name(name): ScoreTable(edges, values, classes)
-            for name, values in zip(files, scores, strict=True)
-        }
+            return tables_from(data, scores)
 
     def smooth(self, system: str = "smooth_scores_120") -> dict[str, ScoreTable]:
         with np.load(self.folder / system / "scores.npz") as data:
-            scores = data["scores"].astype(np.float64)
-            files, classes = clips_of(data), tuple(data["classes"].tolist())
-            edges = edges_of(data, scores.shape[1])
-        return {
-            clip_name(name): ScoreTable(edges, values, classes)
-            for name, values in zip(files, scores, strict=True)
-        }
+            return tables_from(data, data["scores"].astype(np.float64))
 
     def raw(self, system: str = "raw_scores_10") -> dict[str, ScoreTable]:
         paths = sorted((self.folder / system / "scores").glob("*.tsv"))
@@ -79,11 +68,13 @@ class Golden:
         return self.durations(own if (self.folder / own).exists() else "validation_durations.tsv")
 
 
-def clips_of(data: Any) -> list[str]:
-    found: list[str] = data["files" if "files" in data else "clips"].tolist()
-    return found
-
-
-def edges_of(data: Any, frames: int) -> np.ndarray:
+def tables_from(data: Any, scores: np.ndarray) -> dict[str, ScoreTable]:
+    """Score tables of scores [clips, T, C], their clips, classes and hop as an archive has them."""
+    clips: list[str] = data["files" if "files" in data else "clips"].tolist()
     hop = float(data["hop"]) if "hop" in data else 0.064
-    return np.round(np.arange(frames + 1) * hop, 6)
+    edges = np.round(np.arange(scores.shape[1] + 1) * hop, 6)
+    classes = tuple(data["classes"].tolist())
+    return {
+        clip_name(clip): ScoreTable(edges, values, classes)
+        for clip, values in zip(clips, scores, strict=True)
+    }
