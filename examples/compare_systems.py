@@ -6,7 +6,7 @@
 A/ and B/ have a table for each clip (docs/scoring.md). No network, no PyTorch.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,11 @@ def make_up(folder: Path) -> list[Path]:
     return [folder / name for name in ("A", "B", "truth.tsv", "durations.tsv")]
 
 
-paths = [Path(name) for name in sys.argv[1:5]] or make_up(Path("runs/compared"))
+parser = argparse.ArgumentParser(usage=__doc__)
+parser.add_argument("paths", type=Path, nargs="*", metavar="A B TRUTH DURATIONS")
+paths = parser.parse_args().paths or make_up(Path("runs/compared"))
+if len(paths) != 4:
+    parser.error("give all four paths, or none")
 truth, seconds = read_truth(paths[2]).events, read_seconds(paths[3])
 statistics = []
 for folder in paths[:2]:

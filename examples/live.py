@@ -1,19 +1,22 @@
 """Listener: events while audio comes, from any source that gives blocks of samples.
 
-    python examples/live.py                                                  # synthesised audio
-    ffmpeg -i INPUT -f s16le -ac 1 -ar 16000 - | python examples/live.py -   # a pipe
+    python examples/live.py                # synthesised audio
+    python examples/live.py kitchen.wav    # a recording, as if it came live
+    ffmpeg -i INPUT -f s16le -ac 1 -ar 16000 - | python examples/live.py -
 
 Each event is printed once, as soon as nothing that may still come can change it, and at most
 LATENCY seconds of audio after its end. All together they are what `Detector.detect` finds in the
 whole with the same look-ahead.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 
 import numpy as np
 
 from earmark import Detector
+from earmark.core.audio import read_blocks
 from earmark.data.scene import make_recording
 from earmark.data.sources import SynthesisedSources
 from earmark.data.synth_settings import load_synth_settings
@@ -47,8 +50,15 @@ def counted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield block
 
 
+parser = argparse.ArgumentParser(usage=__doc__)
+parser.add_argument("source", nargs="?")
+name = parser.parse_args().source
+if name is None:
+    source = synthesised()
+else:
+    source = piped() if name == "-" else read_blocks(name, RATE, block_seconds=BLOCK / RATE)
+
 detector = Detector.from_pretrained("mini")
 detector.lookahead_seconds = detector.lookahead_for(LATENCY, RATE)
-source = piped() if sys.argv[1:] == ["-"] else synthesised()
 for onset, offset, label, score in detector.stream(counted(source), sample_rate=RATE):
     print(f"at {heard / RATE:6.2f} s: {onset:6.2f} to {offset:6.2f} s {label} ({score:.2f})")

@@ -1,11 +1,13 @@
 """Listener: events of a folder of recordings in one table, and how loud each class was by the hour.
 
-    python examples/loudest_by_hour.py RECORDINGS OUT    # recordings follow each other, by name
-    python examples/loudest_by_hour.py                   # of synthesised ones, minutes for hours
+    python examples/loudest_by_hour.py RECORDINGS   # they follow each other, by name
+    python examples/loudest_by_hour.py              # synthesised ones, with minutes for hours
 
-Writes OUT/events.tsv and OUT/loudest.png. Needs the extra `plot`.
+Writes events.tsv and loudest.png into a folder, runs/loudest unless a second one is named. In the
+picture the loudest class of each hour has a star. Needs the extra `plot`.
 """
 
+import argparse
 import math
 import sys
 from pathlib import Path
@@ -21,22 +23,26 @@ from earmark.data.scene import make_recording
 from earmark.data.sources import SynthesisedSources
 from earmark.data.synth_settings import load_synth_settings
 
-given = len(sys.argv) > 2
-folder, out = (Path(name) for name in (sys.argv[1:3] if given else ("runs/day", "runs/loudest")))
-out.mkdir(parents=True, exist_ok=True)
-if not given:
-    folder.mkdir(parents=True, exist_ok=True)
+parser = argparse.ArgumentParser(usage=__doc__)
+parser.add_argument("recordings", type=Path, nargs="?")
+parser.add_argument("out", type=Path, nargs="?", default=Path("runs/loudest"))
+asked = parser.parse_args()
+folder, seconds, unit = asked.recordings, 3600, "hour"
+asked.out.mkdir(parents=True, exist_ok=True)
+if folder is None:
+    folder, seconds, unit = asked.out / "recordings", 60, "minute"
+    folder.mkdir(exist_ok=True)
     for number in range(2):
         generators = [np.random.default_rng([number, clip]) for clip in range(9)]
         settings = load_synth_settings("mini")
-        day = make_recording(SynthesisedSources(), "test", settings, generators, subset="test")
-        write_audio(folder / f"{number}.wav", day.audio)
+        made = make_recording(SynthesisedSources(), "test", settings, generators, subset="test")
+        write_audio(folder / f"{number}.wav", made.audio)
 
 
 def energy(path: Path, onset: float, offset: float) -> float:
     """Sound energy of a stretch of a recording, full scale for a second being 1."""
     first, last = seconds_to_samples(onset), seconds_to_samples(offset)
-    return float(np.square(load_excerpt(path, first, last - first), dtype=np.float64).sum()) / 16000
+    return float(np.square(load_excerpt(path, first, last - first)).mean()) * (offset - onset)
 
 
 detector = Detector.from_pretrained("mini")
@@ -48,19 +54,22 @@ for path in list_audio(folder):
     table["since_start"] = begin + table["onset"]
     tables.append(table)
     begin += result.duration
+if not any(map(len, tables)):
+    sys.exit(f"no events in {folder}")
 events = pd.concat(tables, ignore_index=True)
-events.to_csv(out / "events.tsv", sep="\t", index=False)
+events.to_csv(asked.out / "events.tsv", sep="\t", index=False)
 
-seconds = 3600 if given else 60
-events["period"] = (events["since_start"] // seconds).astype(int)
+events["period"] = (events["since_start"] // seconds).astype(int)  # that in which it begins
 sums = events.pivot_table(index="event_label", columns="period", values="energy", aggfunc="sum")
-levels = 10 * np.log10(sums.reindex(columns=range(math.ceil(begin / seconds))) / seconds)  # [C, H]
+levels = 10 * np.log10(sums / seconds).reindex(columns=range(math.ceil(begin / seconds)))  # [C, H]
 print(levels.round(1).to_string(na_rep=""))
 
 figure = Figure(figsize=(10, 1 + 0.4 * len(levels)), layout="constrained")
 axes = figure.subplots()
 image = axes.imshow(levels, aspect="auto", cmap="magma")
+for period, label in levels.dropna(axis="columns", how="all").idxmax().items():
+    axes.plot(period, levels.index.get_loc(label), "c*")
 axes.set_yticks(range(len(levels)), levels.index)
-axes.set_xlabel("hour" if given else "minute")
-figure.colorbar(image, label="level over the whole period, dB of full scale")
-figure.savefig(out / "loudest.png", dpi=120)
+axes.set_xlabel(unit)
+figure.colorbar(image, label=f"level over the whole {unit}, dB of full scale")
+figure.savefig(asked.out / "loudest.png", dpi=120)

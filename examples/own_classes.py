@@ -1,13 +1,14 @@
 """Practitioner: from a folder of isolated sounds to a detector of one's own classes, in Python.
 
-    python examples/own_classes.py SOUNDS OUT   # SOUNDS/CLASS/*.wav and SOUNDS/background/*.wav
-    python examples/own_classes.py              # with sounds made here, some 15 s
+    python examples/own_classes.py SOUNDS   # SOUNDS/CLASS/*.wav and SOUNDS/background/*.wav
+    python examples/own_classes.py          # with sounds made here, some 15 s
 
-Soundscapes are mixed from the sounds, with exact labels, and a small network learns from them. It
-is a first try: docs/soundscapes.md and `earmark recipes mini` have the sizes for a real one.
+Soundscapes are mixed from the sounds, with exact labels, and a small network learns from them; both
+go into runs/own, or a second folder that is named. It is a first try: docs/soundscapes.md and
+`earmark recipes mini` have the sizes for a real one.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +42,12 @@ def make_sounds(folder: Path) -> None:
             write_audio(folder / label / f"{number}.wav", 0.3 * samples / np.abs(samples).max())
 
 
-given = len(sys.argv) > 2
-sounds, out = (Path(name) for name in (sys.argv[1:3] if given else ("runs/sounds", "runs/own")))
-if not given:
+parser = argparse.ArgumentParser(usage=__doc__)
+parser.add_argument("sounds", type=Path, nargs="?")
+parser.add_argument("out", type=Path, nargs="?", default=Path("runs/own"))
+asked = parser.parse_args()
+sounds, out = asked.sounds or asked.out / "sounds", asked.out
+if asked.sounds is None:
     make_sounds(sounds)
 few, more = SubsetSettings(clips=20), SubsetSettings(clips=40)
 settings = SynthSettings(

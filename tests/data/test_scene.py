@@ -15,7 +15,7 @@ from earmark.core.errors import ConfigError
 from earmark.core.events import read_strong
 from earmark.data.loudness import loudness
 from earmark.data.placing import Ingredient
-from earmark.data.scene import Soundscape, make_soundscape
+from earmark.data.scene import Soundscape, make_recording, make_soundscape
 from earmark.data.soundbank import Soundbank
 from earmark.data.soundscapes import write_dataset
 from earmark.data.sources import SynthesisedSources
@@ -392,3 +392,16 @@ def test_processes_make_the_same_bytes_of_everything(tmp_path: Path) -> None:
     ]
     assert found[0] == found[1]
     assert len(found[0]) == 2 * 25 + 5
+
+
+def test_a_recording_is_its_soundscapes_one_after_the_other() -> None:
+    settings = parse_settings(SynthSettings, {"seconds": 5, "strong": {"events": [1, 3]}})
+    given = Sweeps(), "synthetic", settings
+    recording = make_recording(*given, [np.random.default_rng(seed) for seed in range(3)])
+    for seed in range(3):
+        alone = make_soundscape(*given, np.random.default_rng(seed))
+        begin = 5.0 * seed
+        part = recording.audio[seed * 5 * RATE : (seed + 1) * 5 * RATE]
+        np.testing.assert_array_equal(part, alone.audio)
+        inside = [event for event in recording.events if begin <= event[0] < begin + 5]
+        assert inside == [(begin + on, begin + off, label) for on, off, label in alone.events]

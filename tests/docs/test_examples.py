@@ -15,6 +15,7 @@ import torch
 from matplotlib.image import imread
 
 from earmark import Detector
+from earmark.core.audio import write_audio
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -57,6 +58,7 @@ def test_loudest_by_hour(run: Any, tmp_path: Path) -> None:
     levels: pd.DataFrame = made["levels"]
     assert levels.shape[1] == 3
     assert np.isclose(np.nansum(10 ** (levels / 10)) * 60, events["energy"].sum())
+    assert made["seconds"] == 60
     height, width = imread(tmp_path / "runs/loudest/loudest.png").shape[:2]
     assert height > 100
     assert width == 1200
@@ -75,6 +77,9 @@ def test_live(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     for told, _, offset, _ in lines:
         assert float(told) <= float(offset) + made["LATENCY"] + 0.11  # and the block it came with
     assert any(float(line[0]) < 25 for line in lines)  # not all at the end
+    write_audio("same.wav", audio)
+    run("live.py", "same.wav")
+    assert len(capsys.readouterr().out.splitlines()) == len(lines)
 
 
 def test_own_classes(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,3 +114,6 @@ def test_compare_systems(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     swapped = run("compare_systems.py", paths[1], paths[0], *paths[2:])["compared"]["psds1"]
     assert swapped.difference == pytest.approx(-row.difference)
     assert "more than chance" in said
+    with pytest.raises(SystemExit):
+        run("compare_systems.py", *paths[:3])
+    assert "all four paths" in capsys.readouterr().err
