@@ -70,6 +70,7 @@ image = axes.imshow(levels, aspect="auto", cmap="magma")
 for period, label in levels.dropna(axis="columns", how="all").idxmax().items():
     axes.plot(period, levels.index.get_loc(label), "c*")
 axes.set_yticks(range(len(levels)), levels.index)
+axes.xaxis.get_major_locator().set_params(integer=True)
 axes.set_xlabel(unit)
 figure.colorbar(image, label=f"level over the whole {unit}, dB of full scale")
 figure.savefig(asked.out / "loudest.png", dpi=120)
