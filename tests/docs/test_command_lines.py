@@ -318,7 +318,10 @@ def test_scripts_targets_and_extras_exist(
             faults += [f"{where}: no target {w}" for w in named if w not in targets]
         elif words[0] in ("python", "python3"):
             faults += [f"{where}: {fault}" for fault in script_faults(words[1:], root)]
-        for extra in re.findall(r"(?:earmark|\.)\[([\w,]+)\]", " ".join(words)):
+    said = [(where, " ".join(words)) for where, words in shell_lines]
+    said += [(path.name, path.read_text(encoding="utf-8")) for path in (root / "src").rglob("*.py")]
+    for where, text in said:
+        for extra in re.findall(r"(?:earmark|\.)\[([a-z]+(?:,[a-z]+)*)\](?=['\"]|$)", text):
             names = set(extra.split(",")) - set(project["optional-dependencies"])
             faults += [f"{where}: no extra {name}" for name in names]
     assert not faults, "\n".join(faults)
