@@ -24,7 +24,9 @@ from earmark.data.synth_settings import SynthSettings, load_synth_mapping
 from earmark.model.atst import ENCODER_SIZES
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
-SHELLS = ("sh", "bash", "shell", "console", "")
+SHELLS = ("sh", "bash", "shell", "console")
+OURS = re.compile(r"(earmark|python|make|pip) ")
+"""How blocks without a language begin that are shell text."""
 PLACEHOLDER = re.compile(r"…|\.\.\.")
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 OPTIONS = {
@@ -171,12 +173,8 @@ def shell_lines(pages: Any) -> list[tuple[str, list[str]]]:
     """Words of every command of every shell block, and where it stands."""
     found = []
     for page in pages:
-        for first, content in page.blocks(*SHELLS):
-            # Blocks without a language are shell only where they are indented and begin so.
-            if first and not re.match(r"(earmark|python|make|pip) ", content):
-                shell = any(content == text for _, text in page.blocks(*SHELLS[:-1]))
-                if not shell:
-                    continue
+        indented = [block for block in page.blocks("") if OURS.match(block[1])]
+        for first, content in (*page.blocks(*SHELLS), *indented):
             for row, words in simple_commands(content):
                 found.append((f"{page.name}:{first + row}", without_redirections(words)))
     return found
@@ -307,8 +305,16 @@ def accept(override: str) -> Iterator[bool]:
 
 
 def test_scripts_targets_and_extras_exist(
-    shell_lines: list[tuple[str, list[str]]], root: Path
+    pages: Any, shell_lines: list[tuple[str, list[str]]], root: Path
 ) -> None:
+    in_text = [
+        (f"{page.name}:{line}", words_of(token.content))
+        for page in pages
+        for line, token in page.inline("code_inline")
+        if re.match(r"(python|make) [^…]+$", token.content)
+    ]
+    shell_lines = shell_lines + in_text
+    assert len(in_text) > 20
     targets = set(re.findall(r"^([a-z]+):.*##", (root / "Makefile").read_text(), re.MULTILINE))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     faults = []
