@@ -28,6 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.memory import keep_freed_memory
 from earmark.core.scores import ScoreTable
 from earmark.data.dataset import Batch, Share, deal
 from earmark.data.manifest import Evaluation
@@ -103,9 +104,11 @@ def make_fabric(
 
 
 def start(fabric: Fabric) -> None:
-    """Start the processes where nothing has started them."""
+    """Start the processes where nothing has started them; those of CPUs keep what they free."""
     if os.environ.get("LT_CLI_USED", "0") != "1":  # `fabric run` has, and forbids it
         fabric.launch()
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
 
 
 def agree(fabric: Fabric, work: Callable[[], T]) -> T:
