@@ -23,8 +23,9 @@ from earmark.core.audio import (
     load_int16,
     read_blocks,
 )
+from earmark.core.containers import check_whole
 from earmark.core.errors import AudioError
-from earmark.core.media import media_kind
+from earmark.core.media import _Padding, media_kind
 from earmark.detect.detector import Detector
 
 av = pytest.importorskip("av", reason="needs PyAV (the extra 'media')")
@@ -55,7 +56,9 @@ def original() -> np.ndarray:
     return scaled
 
 
-def encode(path: Path, codec: str, samples: np.ndarray, picture: bool = False) -> Path:
+def encode(
+    path: Path, codec: str, samples: np.ndarray, picture: bool = False, pictures: int = 10
+) -> Path:
     """A file of samples [S, channels] int16, and of a moving picture if wanted."""
     layout = {1: "mono", 2: "stereo"}[samples.shape[1]]
     options = {"movflags": "faststart"} if path.suffix in (".m4a", ".mp4") else {}
@@ -69,7 +72,7 @@ def encode(path: Path, codec: str, samples: np.ndarray, picture: bool = False) -
         context = stream.codec_context
         fit = av.AudioResampler(context.format, layout, RATE, frame_size=context.frame_size or 1024)
         if video is not None:
-            for number in range(10):
+            for number in range(pictures):
                 image = av.VideoFrame.from_ndarray(np.full((32, 32, 3), number, np.uint8), "rgb24")
                 image.pts = number
                 container.mux(video.encode(image))
@@ -173,8 +176,8 @@ def test_without_pyav_the_rest_is_heard_and_the_mend_is_told(
     assert failures.count("earmark[media]") == len(LOSSLESS | LOSSY)
 
 
-@pytest.mark.parametrize("name", ["sound.m4a", "sound.mka", "sound.webm"])
-@pytest.mark.parametrize("share", [0.5, 0.02])
+@pytest.mark.parametrize("name", ["sound.m4a", "sound.mka", "sound.webm", "sound.mov", "sound.avi"])
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.02])
 def test_a_file_that_breaks_off_is_no_shorter_recording(
     folder: Path, tmp_path: Path, name: str, share: float
 ) -> None:
@@ -185,6 +188,23 @@ def test_a_file_that_breaks_off_is_no_shorter_recording(
         load_audio(broken)
     assert str(broken) in str(caught.value)
     assert "again" in caught.value.mend
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0])
+def test_a_film_whose_sound_ends_early_is_whole(tmp_path: Path, seconds: float) -> None:
+    samples = original()[: round(seconds * RATE)]
+    for name, codec in (("film.mkv", "flac"), ("film.mp4", "aac"), ("film.avi", "pcm_s16le")):
+        path = encode(tmp_path / name, codec, samples, picture=True, pictures=40)
+        assert len(load_audio(path, RATE)) == pytest.approx(len(samples), abs=RATE // 1000)
+
+
+def test_a_header_that_knows_only_the_beginning_cuts_nothing_off() -> None:
+    blocks = [np.full((1024, 1), number, dtype=np.float32) for number in range(12)]
+    whole = np.concatenate(blocks)
+    for end, kept in ((None, 12_288), (12_000, 12_000), (8_192, 8_192), (5_000, 12_288)):
+        padding = _Padding(end)
+        found = [part for block in blocks for part in padding.without(block)]
+        assert np.array_equal(np.concatenate(found), whole[:kept]), end
 
 
 def test_a_film_without_sound_says_so(tmp_path: Path) -> None:
@@ -214,3 +234,24 @@ def test_what_is_no_media_is_not_offered_to_ffmpeg(text: bytes) -> None:
     assert media_kind(io.BytesIO(text)) is None
     with pytest.raises(AudioError, match="not a recording"):
         load_audio(io.BytesIO(text))
+
+
+@pytest.mark.parametrize(
+    ("size", "whole"),
+    [
+        (b"\x01\xff\xff\xff\xff\xff\xff\xff", True),  # not known: a live stream
+        (b"\xff", True),
+        (b"\x84", True),
+        (b"\x40\x04", True),
+        (b"\x85", False),
+        (b"\x40\x05", False),
+        (b"\x00", True),  # no size at all: left to the decoder
+    ],
+)
+def test_the_size_of_a_matroska_segment_tells(size: bytes, whole: bool) -> None:
+    file = io.BytesIO(b"\x1aE\xdf\xa3\x82ab\x18\x53\x80\x67" + size + b"four")
+    if whole:
+        check_whole(file, "film.mkv")
+    else:
+        with pytest.raises(AudioError, match="1 of"):
+            check_whole(file, "film.mkv")

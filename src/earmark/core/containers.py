@@ -1,7 +1,8 @@
 """Whether a sound file is whole, as far as its container tells.
 
-libsndfile decodes a WAV or OGG file that was cut off as if it were only shorter. These checks
-read the few header bytes that tell (RIFF and RF64: EBU Tech 3306; Ogg: RFC 3533).
+Decoders take a file that was cut off as if it were only shorter. These checks read the few header
+bytes that tell (RIFF and RF64: EBU Tech 3306; Ogg: RFC 3533; MP4: ISO/IEC 14496-12; Matroska:
+RFC 8794 and RFC 9559).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ _OPEN_ENDED = 0x7FFF0000  # programs that stream write data sizes of 0, or of th
 _PAGE_HEADER = 27
 _LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 _LAST_PAGE = 0x04
+_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # elements a Matroska file consists of
+_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that an MP4 file may begin with
 
 
 def check_whole(file: BinaryIO, name: str) -> None:
-    """Refuse a WAV or OGG file that ends before its own end.
+    """Refuse a WAV, OGG, AVI, MP4 or Matroska file that ends before its own end.
 
     Args:
         file: Seekable; its position is changed.
@@ -35,6 +38,12 @@ def check_whole(file: BinaryIO, name: str) -> None:
         missing = _missing_from_wav(file, size)
     elif head[:4] == b"OggS":
         missing = None if _ogg_ends(file, size) else "its last page"
+    elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
+        missing = _lacking(8 + struct.unpack("<I", head[4:8])[0], size)
+    elif head[4:8] in _BOXES:
+        missing = _missing_from_mp4(file, size)
+    elif head[:4] == _EBML.to_bytes(4, "big"):
+        missing = _missing_from_matroska(file, size)
     else:
         return
     if missing:
@@ -65,6 +74,43 @@ def _missing_from_wav(file: BinaryIO, size: int) -> str | None:
             lacking = position + 8 + length - size
             return f"{lacking} of {length} bytes of audio" if lacking > 0 else None
         position += 8 + length + length % 2
+
+
+def _missing_from_mp4(file: BinaryIO, size: int) -> str | None:
+    """What of an MP4 file's sound or of its index lies behind its end, in words."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        length, kind = struct.unpack(">I4s", file.read(8))
+        if length == 1:
+            length = int.from_bytes(file.read(8), "big")
+        if length < 8:  # up to the end of the file, or no box any more
+            return None
+        if kind in (b"mdat", b"moov", b"moof") and position + length > size:
+            return _lacking(position + length, size)
+        position += length
+    return None
+
+
+def _missing_from_matroska(file: BinaryIO, size: int) -> str | None:
+    """What of a Matroska file's segment lies behind its end, in words."""
+    file.seek(0)
+    for wanted in (_EBML, _SEGMENT):
+        name = file.read(4)
+        first = file.read(1)
+        if name != wanted.to_bytes(4, "big") or not first or not first[0]:
+            return None  # left to the decoder
+        width = 9 - first[0].bit_length()
+        value = int.from_bytes(first + file.read(width - 1), "big") & (1 << 7 * width) - 1
+        if value == (1 << 7 * width) - 1:  # of a live stream: as far as it goes
+            return None
+        if wanted == _EBML:
+            file.seek(value, os.SEEK_CUR)
+    return _lacking(file.tell() + value, size)
+
+
+def _lacking(end: int, size: int) -> str | None:
+    return f"{end - size} of {end} bytes" if end > size else None
 
 
 def _ogg_ends(file: BinaryIO, size: int) -> bool:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 UNKNOWN_LENGTH = 2**62
 _COPY_AGAIN = "Copy or download the file again"
 _HEAD = 200  # bytes that tell the kind
-_TELLS_LENGTH = ("mov,mp4", "matroska", "asf", "caf", "avi")  # others guess it from the bit rate
-_SLACK = 0.5  # s by which a container's duration may be off: other tracks may be longer
-_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "f4": 1.0, "f8": 1.0}
+_TELLS_LENGTH = "mov,mp4"  # the container that knows how long each track is
+_SLACK = 0.5  # s by which its word may be off
+_PADDING = 4096  # samples that an encoder fills up with at the end, at most
+_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "f4": 1.0, "f8": 1.0}
 
 
 def media_kind(file: BinaryIO) -> str | None:
@@ -123,25 +124,23 @@ class MediaFile:
         if track is None:
             raise AudioError("there is no audio in it", where=name, mend="Leave it out")
         track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
-        told = self._container.format.name.startswith(_TELLS_LENGTH)
-        count, most = 0, None
+        seconds = 0.0
+        if self._container.format.name.startswith(_TELLS_LENGTH):
+            seconds = float((track.duration or 0) * (track.time_base or 0))
+        count, padding = 0, _Padding(None)
         try:
             for frame in self._container.decode(track):
                 if count == 0:
                     self.samplerate = frame.sample_rate
                     self.channels = frame.layout.nb_channels
-                    if told and track.duration and track.time_base:
-                        most = round(track.duration * track.time_base * frame.sample_rate)
+                    padding = _Padding(round(seconds * frame.sample_rate) or None)
                 block = _samples(frame)
                 if (frame.sample_rate, block.shape[1]) != (self.samplerate, self.channels):
                     raise RuntimeError("rate or channels change on the way")
-                block = block if most is None else block[: most - count]
                 count += len(block)
-                if len(block):
-                    yield block
+                yield from padding.without(block)
         except self._errors as error:
             raise RuntimeError(_text(error)) from None
-        seconds = (self._container.duration or 0) / 1e6 if told and count else 0.0
         if count and count / self.samplerate < seconds - _SLACK:
             raise RuntimeError(f"its header says {seconds:.3f} s")
 
@@ -190,6 +189,31 @@ class MediaFile:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class _Padding:
+    """Holds back what follows the end of a track, until it is too much to be padding.
+
+    Args:
+        end: Samples of the track, by its header; None if that does not tell.
+    """
+
+    def __init__(self, end: int | None) -> None:
+        self._left = end
+        self._held: list[NDArray[np.float32]] = []
+
+    def without(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What of the samples so far is sound, as far as it was not given before."""
+        if self._left is None:
+            yield block
+            return
+        if own := min(self._left, len(block)):
+            yield block[:own]
+            self._left -= own
+        self._held.append(block[own:])
+        if sum(map(len, self._held)) > _PADDING:  # the header is wrong: a file written on the way
+            yield from self._held
+            self._left, self._held = None, []
 
 
 def _samples(frame: AudioFrame) -> NDArray[np.float32]:
