@@ -13,8 +13,7 @@ def keep_freed_memory() -> bool:
 
     Every step of training frees and asks for the same large blocks. glibc gives them back to the
     system and gets them again as empty pages, one fault each: a sixth of the time of small networks
-    on a CPU (docs/resources.md). The most memory a process ever needs stays the same; it just
-    holds it until it ends.
+    on a CPU, for some more memory at the peak (docs/resources.md).
 
     Returns:
         Whether it could be set; other C libraries are left as they are.
