@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
@@ -29,7 +30,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
 def test_blocks_are_kept_for_the_next_time() -> None:
     # NumPy would ask the kernel for huge pages, which has faults of its own count.
-    environment = {"NUMPY_MADVISE_HUGEPAGE": "0"}
+    environment = os.environ | {"NUMPY_MADVISE_HUGEPAGE": "0"}
     faults = {
         how: int(
             subprocess.run(

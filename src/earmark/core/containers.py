@@ -17,8 +17,16 @@ _OPEN_ENDED = 0x7FFF0000  # programs that stream write data sizes of 0, or of th
 _PAGE_HEADER = 27
 _LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 _LAST_PAGE = 0x04
-_EBML, _SEGMENT = 0x1A45DFA3, 0x18538067  # elements a Matroska file consists of
-_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # that an MP4 file may begin with
+EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # elements of a Matroska file
+MP4_BOXES = (
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"wide",
+    b"free",
+    b"skip",
+)  # that an MP4 file may begin with
+COPY_AGAIN = "Copy or download the file again"
 
 
 def check_whole(file: BinaryIO, name: str) -> None:
@@ -40,9 +48,9 @@ def check_whole(file: BinaryIO, name: str) -> None:
         missing = None if _ogg_ends(file, size) else "its last page"
     elif head[:4] == b"RIFF" and head[8:] == b"AVI ":
         missing = _lacking(8 + struct.unpack("<I", head[4:8])[0], size)
-    elif head[4:8] in _BOXES:
+    elif head[4:8] in MP4_BOXES:
         missing = _missing_from_mp4(file, size)
-    elif head[:4] == _EBML.to_bytes(4, "big"):
+    elif head[:4] == EBML:
         missing = _missing_from_matroska(file, size)
     else:
         return
@@ -50,7 +58,7 @@ def check_whole(file: BinaryIO, name: str) -> None:
         raise AudioError(
             f"the file is truncated: {missing} is missing",
             where=name,
-            mend="Copy or download the file again",
+            mend=COPY_AGAIN,
         )
 
 
@@ -95,16 +103,16 @@ def _missing_from_mp4(file: BinaryIO, size: int) -> str | None:
 def _missing_from_matroska(file: BinaryIO, size: int) -> str | None:
     """What of a Matroska file's segment lies behind its end, in words."""
     file.seek(0)
-    for wanted in (_EBML, _SEGMENT):
+    for wanted in (EBML, _SEGMENT):
         name = file.read(4)
         first = file.read(1)
-        if name != wanted.to_bytes(4, "big") or not first or not first[0]:
+        if name != wanted or not first or not first[0]:
             return None  # left to the decoder
         width = 9 - first[0].bit_length()
         value = int.from_bytes(first + file.read(width - 1), "big") & (1 << 7 * width) - 1
         if value == (1 << 7 * width) - 1:  # of a live stream: as far as it goes
             return None
-        if wanted == _EBML:
+        if wanted == EBML:
             file.seek(value, os.SEEK_CUR)
     return _lacking(file.tell() + value, size)
 

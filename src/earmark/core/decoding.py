@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from earmark.core.containers import announces_frames, check_whole
+from earmark.core.containers import COPY_AGAIN, announces_frames, check_whole
 from earmark.core.errors import AudioError
 from earmark.core.media import UNKNOWN_LENGTH, MediaFile, media_kind
 
@@ -22,7 +22,6 @@ _UNSUPPORTED_ENCODING = 4  # libsndfile's number for a container it knows with a
 _MP3_SLACK = 2 * 1152  # an MP3 encoder's own count may be off by its delay
 MOST_AT_ONCE = 2**22
 """Values in one call; libsndfile fails above 2^24."""
-COPY_AGAIN = "Copy or download the file again"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _decoder(raw: BinaryIO, name: str) -> Iterator[Recording]:
     if raw.seek(0, os.SEEK_END) == 0:
         raise AudioError("the file is empty (0 bytes)", where=name, mend=COPY_AGAIN)
     check_whole(raw, name)
-    with _sound_file(raw, name) as file:
+    with closing(_sound_file(raw, name)) as file:
         if file.frames == 0:
             raise AudioError(
                 "the recording has no samples", where=name, mend="Record it again, or leave it out"

@@ -8,23 +8,23 @@ encoders put before and after it is left away where the container tells of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.core.containers import COPY_AGAIN, EBML, MP4_BOXES
 from earmark.core.errors import AudioError
 
 if TYPE_CHECKING:
     from av import AudioFrame
 
 UNKNOWN_LENGTH = 2**62
-_COPY_AGAIN = "Copy or download the file again"
 _HEAD = 200  # bytes that tell the kind
 _TELLS_LENGTH = "mov,mp4"  # the container that knows how long each track is
 _SLACK = 0.5  # s by which its word may be off
 _PADDING = 4096  # samples that an encoder fills up with at the end, at most
+_SYNC = ((0, 188), (4, 196))  # where the packets of an MPEG transport stream begin, bare or timed
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "f4": 1.0, "f8": 1.0}
 
 
@@ -37,7 +37,7 @@ def media_kind(file: BinaryIO) -> str | None:
     file.seek(0)
     head = file.read(_HEAD)
     begins = {
-        b"\x1aE\xdf\xa3": "Matroska or WebM",
+        EBML: "Matroska or WebM",
         b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA or WMV",
         b"#!AMR": "AMR",
         b"caff": "CAF",
@@ -46,18 +46,15 @@ def media_kind(file: BinaryIO) -> str | None:
     for first, kind in begins.items():
         if head.startswith(first):
             return kind
-    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+    if head[4:8] in MP4_BOXES:
         return "MP4, M4A or MOV"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "AVI"
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         return "AAC"
-    if any(head[at::step][:1] == head[at + step :: step][:1] == b"G" for at, step in _PACKETS):
+    if any(head[first : first + 1] == head[second : second + 1] == b"G" for first, second in _SYNC):
         return "an MPEG transport stream"
     return None
-
-
-_PACKETS = ((0, 188), (4, 192))  # first byte and length of an MPEG transport stream's packets
 
 
 class MediaFile:
@@ -92,7 +89,7 @@ class MediaFile:
             raise AudioError(
                 f"{kind}, but FFmpeg cannot read it ({_text(error)})",
                 where=name,
-                mend=_COPY_AGAIN,
+                mend=COPY_AGAIN,
             ) from None
         self._open(name)
 
@@ -106,14 +103,14 @@ class MediaFile:
             raise AudioError(
                 f"the audio cannot be decoded ({error})",
                 where=name,
-                mend=_COPY_AGAIN,
+                mend=COPY_AGAIN,
             ) from None
         except AudioError:
             self.close()
             raise
         if self._rest is None:
             self.close()
-            raise AudioError("the recording has no samples", where=name, mend=_COPY_AGAIN)
+            raise AudioError("the recording has no samples", where=name, mend=COPY_AGAIN)
 
     samplerate: int
     channels: int
@@ -178,17 +175,6 @@ class MediaFile:
     def close(self) -> None:
         """Let FFmpeg's side of it go."""
         self._container.close()
-
-    def __enter__(self) -> MediaFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class _Padding:
