@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -24,7 +25,7 @@ from earmark.method.mixup import Mix
 from earmark.method.stages import Student, Teacher, training_step
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork
-from earmark.train import engine
+from earmark.train import distributed, engine
 from earmark.train.distributed import (
     StepBuffers,
     deal_step,
@@ -434,3 +435,14 @@ def test_mistakes_end_all_processes_and_are_told_once(
         for seen in (first, second):
             assert seen[scenario][0] == "ConfigError"
             assert f"began with different {scenario.split()[1]}" in seen[scenario][1]
+
+
+@pytest.mark.parametrize(("device", "kept"), [("cpu", 1), ("cuda", 0)])
+def test_processes_of_cpus_keep_what_they_free(
+    device: str, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(distributed, "keep_freed_memory", lambda: asked.append(True))
+    fabric: Any = SimpleNamespace(launch=lambda: None, device=torch.device(device))
+    distributed.start(fabric)
+    assert len(asked) == kept
