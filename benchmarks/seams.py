@@ -11,7 +11,8 @@ of the window's length is within it (or within 0.25 s of it): where windows with
 cut it. It is found if a detection of its class overlaps it by half of what both span together.
 `calls` is the number of windows, as a multiple of that without overlap: what it costs. The last
 rows are of windows of which only the last seconds count (`lookahead_seconds`).
-Results: benchmarks/results/seams.json; of another bundle, seams_NAME.json.
+Results: benchmarks/results/seams.json; of another bundle, seams_FOLDER.json, after the
+folder it lies in.
 """
 
 from __future__ import annotations
