@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import ConfigError, ScoreError
@@ -110,6 +110,7 @@ def test_psds_of_boxes_is_that_of_their_table(
 
 
 @given(st.integers(0, 10_000), st.sampled_from(GRID), st.sampled_from([0, 0, 8]))
+@example(1547, CsebbSettings(step_seconds=0.48, absolute=0.15, relative=math.inf), 8)  # boxes of 0
 @settings(max_examples=12, deadline=None)
 def test_best_f1_of_boxes_is_the_best_of_all_thresholds(
     seed: int, chosen: CsebbSettings, levels: int

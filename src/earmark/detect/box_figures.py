@@ -231,6 +231,7 @@ def box_best_f1(
         confidence = found.confidence[stretch]
         weights = reference.weights[:, found.clip[stretch]]  # [S, n]
         levels = hits[(hits >= stretch.start) & (hits < stretch.stop)] - stretch.start
+        levels = levels[confidence[levels] > 0]  # no threshold is below 0, and 0 is not above 0
         if not len(levels):
             continue
         # Boxes of equal confidence come together: count up to the last of them.
