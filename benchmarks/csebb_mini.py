@@ -36,10 +36,10 @@ WAYS: dict[str, dict[str, str]] = {
 
 def synthesise(folder: Path, soundbank: Path | None, clips: int, workers: int) -> Path:
     """A dataset of which only the test split is wanted; the others keep one clip each."""
-    from earmark.data.soundbank import Soundbank
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundbank import Soundbank
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini")
     sizes = dict.fromkeys(("strong", "weak", "unlabelled", "validation"), 1) | {"test": clips}
@@ -68,7 +68,7 @@ def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int)
     from earmark.core.events import events_by_clip
     from earmark.detect.evaluate import evaluate_scores
     from earmark.detect.postprocess import PostProcess
-    from earmark.detect.tune import tune
+    from earmark.detect.tuning.tune import tune
     from earmark.model.bundle import load_bundle
 
     bundle = load_bundle("mini")

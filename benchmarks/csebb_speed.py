@@ -63,9 +63,9 @@ def clips(count: int, classes: int, frames: int) -> tuple[np.ndarray, dict[str, 
 
 def ours(scores: np.ndarray, truth: dict[str, list[Any]], task: str) -> tuple[float, Any]:
     """Seconds and result of Earmark."""
-    from earmark.core.scores import ScoreTable
+    from earmark.core.tables.scores import ScoreTable
     from earmark.detect.csebb import CsebbSettings, sound_event_boxes
-    from earmark.detect.tune import tune
+    from earmark.detect.tuning.tune import tune
 
     edges, labels = frame(scores)
     tables = {

@@ -24,7 +24,7 @@ NOISE = (1e-9, 1e-14)
 
 def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
     """Score tables, truth and durations of the 1,168 clips."""
-    from earmark.core.scores import ScoreTable
+    from earmark.core.tables.scores import ScoreTable
 
     with np.load(folder / "fdy_student/levels.npz") as data:
         scores = np.concatenate([[0.0], data["thresholds"] + 0.005])[data["level"]]
@@ -46,8 +46,8 @@ def load(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]
 def tuned_psds1(tables: dict[str, Any], truth: dict[str, Any], durations: Any) -> float:
     """PSDS1 of every second clip, with cSEBB tuned on the others."""
     from earmark.detect.postprocess import filter_table
-    from earmark.detect.tune import tune
-    from earmark.score.psds import psds
+    from earmark.detect.tuning.tune import tune
+    from earmark.score.psds.psds import psds
 
     clips = list(tables)
     some, others = clips[::2], clips[1::2]
@@ -61,7 +61,7 @@ def tuned_psds1(tables: dict[str, Any], truth: dict[str, Any], durations: Any) -
 
 def main() -> None:
     """Without noise, then with noise of several seeds."""
-    from earmark.core.scores import ScoreTable
+    from earmark.core.tables.scores import ScoreTable
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shared", type=Path, required=True, help="the folder of golden data")

@@ -106,8 +106,8 @@ def prepare(work: Path) -> None:
     import torch
 
     from earmark.core.config import EncoderSettings, NetworkSettings
-    from earmark.deliver.export import export_network
-    from earmark.deliver.parity import sharpen
+    from earmark.deliver.onnx.export import export_network
+    from earmark.deliver.onnx.parity import sharpen
     from earmark.model.bundle import load_bundle, save_bundle
     from earmark.model.sed import SedNetwork
 
@@ -232,7 +232,7 @@ def v1_run(bundle: str, path: Path) -> Callable[[], int]:
     """The published windowing over the same network."""
     import torch
 
-    from earmark.core.audio import load_audio
+    from earmark.core.audio.audio import load_audio
     from earmark.model.bundle import load_bundle
 
     network = load_bundle(bundle).network

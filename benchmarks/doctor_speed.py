@@ -22,7 +22,7 @@ import soundfile
 RUN = """
 import json, resource, sys, time
 from pathlib import Path
-from earmark.data.doctor.examine import examine
+from earmark.prepare.doctor.examine import examine
 if __name__ == "__main__":
     data, cache, content, workers = sys.argv[1:]
     began = time.monotonic()

@@ -30,7 +30,7 @@ import torch
 from torch import nn
 
 from earmark.core.config import EncoderSettings, NetworkSettings
-from earmark.model.atst import AtstFrame
+from earmark.model.encoders.atst import AtstFrame
 from earmark.model.packed import PackableLinear, pack
 from earmark.model.sed import Mels, SedNetwork
 

@@ -3,8 +3,8 @@
     python benchmarks/kept_memory.py            # some six minutes on one core
 
 Trains a recipe for some steps on synthesised soundscapes, each time in a process of its own, in
-alternating turns with and without `earmark.core.memory.keep_freed_memory`. Reports the best seconds
-of a step of each and the processes' peak resident memory. Writes
+alternating turns with and without `earmark.train.memory.keep_freed_memory`. Reports the best
+seconds of a step of each and the processes' peak resident memory. Writes
 benchmarks/results/kept_memory.json.
 """
 
@@ -27,9 +27,9 @@ CLIPS = {"strong": 24, "weak": 24, "unlabelled": 48, "validation": 0, "test": 0}
 
 def make_data(folder: Path) -> None:
     """A small dataset."""
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini")
     changes = {

@@ -38,9 +38,9 @@ finally:
 
 def write_recording(path: Path, minutes: int, rate: int, channels: int) -> None:
     """Soundscapes of a minute, tiled; other rates and channels by repetition of samples."""
-    from earmark.data.scene import make_soundscape
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.scene import make_soundscape
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.sources import SynthesisedSources
 
     sources, settings = SynthesisedSources(), load_synth_settings("demo")
     rng = np.random.default_rng(0)

@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from earmark.deliver.export import export_network
-from earmark.deliver.parity import sharpen
+from earmark.deliver.onnx.export import export_network
+from earmark.deliver.onnx.parity import sharpen
 from earmark.model.bundle import load_bundle, shipped_bundles
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe, recipe_names

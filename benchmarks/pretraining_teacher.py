@@ -49,9 +49,9 @@ MODES = {
 
 def make_data(folder: Path) -> Path:
     """Unlabelled clips to learn from, strong ones to read out."""
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini")
     clips = {"strong": 160, "weak": 0, "unlabelled": 300, "validation": 0, "test": 0}
@@ -74,7 +74,7 @@ def readout(encoder: Any, data: Path) -> float:
     """Mean over classes of the average precision of a linear map of tokens."""
     import torch
 
-    from earmark.core.audio import load_audio
+    from earmark.core.audio.audio import load_audio
     from earmark.core.events import events_by_clip
     from earmark.data.manifest import load_manifest
     from earmark.features.frontend import LogMel
@@ -114,7 +114,7 @@ def one_run(data: Path, mode: str | None, seed: int, steps: int) -> dict[str, fl
     import torch
 
     from earmark.data.crops import survey
-    from earmark.model.atst import AtstFrame
+    from earmark.model.encoders.atst import AtstFrame
     from earmark.train.distributed import make_fabric
     from earmark.train.engine import run_record
     from earmark.train.pretrain import pretrain

@@ -58,9 +58,9 @@ print(json.dumps([count / seconds, peak / 1024, children / 1024, 1000 * work / c
 
 def write_clips(folder: Path, count: int, rate: int, kind: str, channels: int = 1) -> None:
     """Distinct clips: soundscapes, each turned by another time and at another level."""
-    from earmark.data.scene import make_soundscape
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.scene import make_soundscape
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.sources import SynthesisedSources
 
     folder.mkdir(parents=True)
     sources, settings = SynthesisedSources(), load_synth_settings("mini")
@@ -126,7 +126,7 @@ def memory(folder: Path, most: int) -> list[dict[str, Any]]:
 
 def make_cache(data: Path, out: Path) -> list[dict[str, Any]]:
     """Clips a second of `earmark cache`, by number of processes."""
-    from earmark.data.cache import write_cache
+    from earmark.prepare.cache import write_cache
 
     rows = []
     for workers in (1, 2):
@@ -161,7 +161,7 @@ class Counting:
 
 def windows_of_an_hour(clips: Path, rate: int) -> dict[str, Any]:
     """Random windows of 10 s out of an hour, against reading all of it."""
-    from earmark.core.audio import load_audio, load_excerpt
+    from earmark.core.audio.audio import load_audio, load_excerpt
 
     path = clips.parent / f"hour{rate}.flac"
     minute = np.concatenate([soundfile.read(clip)[0] for clip in sorted(clips.iterdir())[:6]])

@@ -37,9 +37,9 @@ def join(soundbank: Path, out: Path) -> list[tuple[float, float, str]]:
 
     The ends are the files' own: pauses inside a recording are not told apart here.
     """
-    from earmark.core.audio import load_audio, write_audio
+    from earmark.core.audio.audio import load_audio, write_audio
     from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds, seconds_to_samples
-    from earmark.data.soundbank import Soundbank
+    from earmark.synth.soundbank import Soundbank
 
     bank = Soundbank(soundbank)
     rng = np.random.default_rng(0)
@@ -60,7 +60,7 @@ def join(soundbank: Path, out: Path) -> list[tuple[float, float, str]]:
 def detect(bundle: str, recording: Path, truth: Any, picture: Path) -> list[dict[str, Any]]:
     """Events of the joined file, and its picture."""
     from earmark import Detector
-    from earmark.deliver.view import plot_detection
+    from earmark.deliver.pictures.view import plot_detection
 
     result = Detector.from_pretrained(bundle).detect(recording)
     plot_detection(picture, recording, result, truth=truth)

@@ -34,7 +34,7 @@ from torch import Tensor
 
 from earmark.core.config import Recipe
 from earmark.data.dataset import Batch
-from earmark.method.stages import Student, Teacher, training_step
+from earmark.method.step import Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze, make_optimizer, train_mode

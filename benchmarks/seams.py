@@ -25,15 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
-from earmark.data.scene import make_soundscape
-from earmark.data.sources import SynthesisedSources
-from earmark.data.synth_settings import load_synth_settings
 from earmark.detect.loading import load_trained
 from earmark.detect.postprocess import filter_table, scores_to_events
 from earmark.detect.sliding import sliding_scores
-from earmark.score.report import metrics_dict
+from earmark.score.report.report import metrics_dict
+from earmark.synth.scene import make_soundscape
+from earmark.synth.settings import load_synth_settings
+from earmark.synth.sources import SynthesisedSources
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/seams.json"

@@ -58,10 +58,10 @@ FIGURES = ("psds1", "psds2", "collar_f1")
 
 def make_data(folder: Path, soundbank: Path | None, workers: int) -> Path:
     """The dataset, made once."""
-    from earmark.data.soundbank import Soundbank
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundbank import Soundbank
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini")
     subsets = {

@@ -26,10 +26,10 @@ COMMAND = "python benchmarks/shipped_bundle.py --soundbank FOLDER"
 
 def synthesise(folder: Path, preset: str, soundbank: Path | None, workers: int) -> Path:
     """A dataset of a preset, made once."""
-    from earmark.data.soundbank import Soundbank
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundbank import Soundbank
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     supplier = Soundbank(soundbank) if soundbank else SynthesisedSources()
     settings = load_synth_settings(preset)

@@ -31,8 +31,8 @@ CASES = {  # sounds, recipe → clips as a multiple of --clips: fast ones need m
 
 def write_soundbank(folder: Path) -> Path:
     """Isolated recordings of every class, and backgrounds."""
-    from earmark.core.audio import write_audio
-    from earmark.data.sources import SynthesisedSources
+    from earmark.core.audio.audio import write_audio
+    from earmark.synth.sources import SynthesisedSources
 
     sources, rng = SynthesisedSources(), np.random.default_rng(0)
     for label in sources.labels:
@@ -47,10 +47,10 @@ def write_soundbank(folder: Path) -> Path:
 def measure(kind: str, recipe: str, bank: Path, clips: int, workers: int) -> float:
     """Seconds for so many strongly labelled clips."""
     from earmark.core.config import apply_overrides, parse_settings
-    from earmark.data.soundbank import Soundbank
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import SUBSETS, SynthSettings, load_synth_mapping
+    from earmark.synth.settings import SUBSETS, SynthSettings, load_synth_mapping
+    from earmark.synth.soundbank import Soundbank
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     none = [f"{subset}.clips=0" for subset in SUBSETS[1:]]
     content = apply_overrides(load_synth_mapping(recipe), [f"strong.clips={clips}", *none])

@@ -31,13 +31,13 @@ from earmark.core.config import Recipe
 from earmark.data.dataset import KINDS, Batch
 from earmark.method.frozen import hears_clean_clips
 from earmark.method.mixup import Mix, draw_mix
-from earmark.method.stages import Student, Teacher, training_step
-from earmark.method.token_cache import TokenCache, token_bytes
-from earmark.model.atst import ENCODER_SIZES
+from earmark.method.step import Student, Teacher, training_step
+from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze, make_optimizer, train_mode
 from earmark.train.recipe import load_recipe
+from earmark.train.token_cache import TokenCache, token_bytes
 
 RESULTS = Path(__file__).resolve().parent / "results/token_sharing.json"
 RECIPES = ("atst-sed-stage1", "atst-sed-v2-stage1")

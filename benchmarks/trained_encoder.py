@@ -32,9 +32,9 @@ FRAME = 0.064  # s
 
 def synthesise(folder: Path) -> None:
     """The dataset, made once."""
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini-long")
     counts = dict(part.split("=") for part in CLIPS.split(","))
@@ -94,7 +94,7 @@ def heard(name: str, data: Path, **options: Any) -> tuple[dict[str, Any], list[A
 
 def compare(network: Path, data: Path, work: Path) -> dict[str, Any]:
     """Every runtime on the test split."""
-    from earmark.deliver.export import export_network
+    from earmark.deliver.onnx.export import export_network
     from earmark.model.bundle import load_bundle
 
     exported = work / "network.onnx"

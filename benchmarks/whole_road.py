@@ -37,9 +37,9 @@ FIGURES = ("psds1", "psds2", "collar_f1")
 
 def make_data(folder: Path) -> Path:
     """The dataset, made once."""
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.sources import SynthesisedSources
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
+    from earmark.synth.soundscapes import write_dataset
+    from earmark.synth.sources import SynthesisedSources
 
     settings = load_synth_settings("mini")
     changes: dict[str, Any] = {
@@ -264,8 +264,8 @@ def read_out(folder: Path, data: Path, seed: int) -> dict[str, float]:
     """What a linear map makes of the tokens of the encoder, and of a random one's."""
     import torch
 
-    from earmark.model.atst import AtstFrame
-    from earmark.model.encoder_file import load_encoder
+    from earmark.model.encoders.atst import AtstFrame
+    from earmark.model.encoders.encoder_file import load_encoder
     from pretraining_teacher import readout
 
     encoder = load_encoder(folder).build()

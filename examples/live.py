@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from earmark import Detector
-from earmark.core.audio import read_blocks
-from earmark.data.scene import make_recording
-from earmark.data.sources import SynthesisedSources
-from earmark.data.synth_settings import load_synth_settings
+from earmark.core.audio.audio import read_blocks
+from earmark.synth.scene import make_recording
+from earmark.synth.settings import load_synth_settings
+from earmark.synth.sources import SynthesisedSources
 
 RATE, BLOCK, LATENCY = 16_000, 1_600, 4.0
 

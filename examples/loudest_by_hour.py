@@ -17,11 +17,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from earmark import Detector
-from earmark.core.audio import list_audio, load_excerpt, write_audio
+from earmark.core.audio.audio import list_audio, load_excerpt, write_audio
 from earmark.core.timeline import seconds_to_samples
-from earmark.data.scene import make_recording
-from earmark.data.sources import SynthesisedSources
-from earmark.data.synth_settings import load_synth_settings
+from earmark.synth.scene import make_recording
+from earmark.synth.settings import load_synth_settings
+from earmark.synth.sources import SynthesisedSources
 
 parser = argparse.ArgumentParser(usage=__doc__)
 parser.add_argument("recordings", type=Path, nargs="?")

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from earmark import Detector
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.data.manifest import load_manifest
-from earmark.data.scene import make_soundscape
-from earmark.data.soundbank import Soundbank
-from earmark.data.soundscapes import write_dataset
-from earmark.data.synth_settings import SubsetSettings, SynthSettings
 from earmark.detect.evaluate import evaluate_network
+from earmark.synth.scene import make_soundscape
+from earmark.synth.settings import SubsetSettings, SynthSettings
+from earmark.synth.soundbank import Soundbank
+from earmark.synth.soundscapes import write_dataset
 from earmark.train.engine import train
 from earmark.train.recipe import load_recipe
 

@@ -16,6 +16,8 @@ ROOMS = [
     "core",
     "score",
     "data",
+    "synth",
+    "prepare",
     "features",
     "model",
     "method",
@@ -24,7 +26,13 @@ ROOMS = [
     "deliver",
     "cli",
 ]
-LIGHT = ["core", "score", "data"]  # but for the one file that makes batches of tensors
+LIGHT = [
+    "core",
+    "score",
+    "data",
+    "synth",
+    "prepare",
+]  # but for the one file that makes batches of tensors
 BATCHES = ROOT / "data" / "dataset.py"
 HEAVY = {"torch", "lightning_fabric", "torchaudio"}
 
@@ -96,7 +104,7 @@ def test_light_rooms_import_no_torch(room: str) -> None:
         ("earmark.score", {"torch", "pandas"}),
         ("earmark.core.config", {"torch", "pandas"}),
         ("earmark.data.manifest", {"torch"}),
-        ("earmark.data.soundscapes", {"torch"}),
+        ("earmark.synth.soundscapes", {"torch"}),
     ],
 )
 def test_importing_a_light_module_loads_nothing_heavy(module: str, unwanted: set[str]) -> None:

@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import earmark
-from earmark.data.synth_settings import load_synth_settings, preset_names
+from earmark.synth.settings import load_synth_settings, preset_names
 from earmark.train.recipe import (
     load_pretrain_recipe,
     load_recipe,

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from earmark.cli import app
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.events import read_events
-from earmark.data.importing.class_map import load_class_map
 from earmark.data.manifest import load_manifest
-from earmark.data.sources import SynthesisedSources
+from earmark.prepare.importing.class_map import load_class_map
+from earmark.synth.sources import SynthesisedSources
 from helpers.recipes import TINY, set_each
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -114,7 +114,7 @@ def test_interruption_is_told(
 
 def test_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import earmark.deliver.demo as module
-    from earmark.data.synth_settings import load_synth_settings
+    from earmark.synth.settings import load_synth_settings
 
     settings = load_synth_settings("demo")
     sizes = {"strong": 3, "weak": 2, "unlabelled": 3, "validation": 2, "test": 3}

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from earmark.cli import app
 from earmark.core.config import NetworkSettings
-from earmark.model.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.bundle import load_bundle, save_bundle
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.sed import SedNetwork
 
 RUNNER = CliRunner()

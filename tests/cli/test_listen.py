@@ -21,7 +21,7 @@ from earmark.cli.listen import listen
 from earmark.core.errors import AudioError, ConfigError, EarmarkError
 from earmark.deliver import sound_sources
 from earmark.detect.detector import Detector
-from earmark.detect.stream import EventStream
+from earmark.detect.online.stream import EventStream
 
 RATE = 16_000
 app = typer.Typer()

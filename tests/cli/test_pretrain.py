@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from earmark.cli import app
-from earmark.core.audio import write_audio
-from earmark.model.encoder_file import load_encoder
+from earmark.core.audio.audio import write_audio
+from earmark.model.encoders.encoder_file import load_encoder
 from earmark.train.engine import run_record
 
 RUNNER = CliRunner()

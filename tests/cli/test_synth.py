@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from earmark.cli.synth import synth
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import read_strong
 

@@ -15,7 +15,7 @@ from earmark.core.config import load_yaml
 from earmark.data.manifest import load_manifest
 from earmark.deliver.tuned_bundle import HEADING, with_section
 from earmark.detect.postprocess import PostProcess
-from earmark.detect.tune import tune
+from earmark.detect.tuning.tune import tune
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe

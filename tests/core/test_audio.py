@@ -12,7 +12,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.audio import (
+from earmark.core.audio.audio import (
     audio_info,
     list_audio,
     load_audio,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
 from earmark.core.events import LabelSet
-from earmark.core.label_tables import (
+from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
     duration_table,
     read_strong,
@@ -23,7 +23,7 @@ from earmark.core.label_tables import (
     write_strong,
     write_weak,
 )
-from earmark.core.rows import check_label, is_nothing
+from earmark.core.tables.rows import check_label, is_nothing
 from helpers.files import written
 
 HEADER = "filename\tonset\toffset\tevent_label\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from earmark.cli import app
-from earmark.core.audio import (
+from earmark.core.audio.audio import (
     audio_info,
     expected_seconds,
     list_audio,
@@ -23,9 +23,9 @@ from earmark.core.audio import (
     load_int16,
     read_blocks,
 )
-from earmark.core.containers import check_whole
+from earmark.core.audio.containers import check_whole
+from earmark.core.audio.media import _Padding, media_kind
 from earmark.core.errors import AudioError
-from earmark.core.media import _Padding, media_kind
 from earmark.detect.detector import Detector
 
 av = pytest.importorskip("av", reason="needs PyAV (the extra 'media')")
@@ -165,7 +165,7 @@ def test_lengths_are_guessed_without_decoding(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = {name: audio_info(folder / name).seconds for name in ("sound.m4a", "sound.webm")}
-    monkeypatch.setattr("earmark.core.audio.decoded", None)
+    monkeypatch.setattr("earmark.core.audio.audio.decoded", None)
     for name, seconds in exact.items():
         assert expected_seconds(folder / name) == pytest.approx(seconds, abs=0.05)
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError, ScoreError
-from earmark.core.score_files import SCORE_FORMATS, read_scores, write_scores
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.score_files import SCORE_FORMATS, read_scores, write_scores
+from earmark.core.tables.scores import ScoreTable
 
 
 def table(frames: int, seed: int, dtype: Any, labels: tuple[str, ...]) -> ScoreTable:

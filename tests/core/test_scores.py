@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable, common_labels
+from earmark.core.tables.scores import ScoreTable, common_labels
 
 EDGES = np.array([0.0, 0.1, 0.25, 1.0])
 VALUES = np.array([[0.1, -np.inf], [0.2, 5.0], [1 / 3, 1e-17]])

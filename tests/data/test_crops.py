@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.audio import load_audio, load_excerpt, write_audio
+from earmark.core.audio.audio import load_audio, load_excerpt, write_audio
 from earmark.core.errors import AudioError, DataError
 from earmark.data.crops import CropStream, Recordings, survey, write_faults
 

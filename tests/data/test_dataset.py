@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.config import BatchSettings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import LabelSet

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError
 from earmark.core.events import read_durations, read_events
-from earmark.core.score_files import read_scores
+from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import Journal
 from earmark.deliver.recordings import file_names, find_recordings, shown_names

@@ -21,10 +21,10 @@ import earmark.cli
 from earmark import Detector
 from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import AudioError, BundleError, ConfigError, ExportError
-from earmark.deliver import export
-from earmark.deliver.export import ExportedFile, ExportReport, export_network, write_report
-from earmark.deliver.exportable import ExportableGru, ExportableNetwork
-from earmark.deliver.parity import BATCH, reference, sharpen
+from earmark.deliver.onnx import export
+from earmark.deliver.onnx.export import ExportedFile, ExportReport, export_network, write_report
+from earmark.deliver.onnx.exportable import ExportableGru, ExportableNetwork
+from earmark.deliver.onnx.parity import BATCH, reference, sharpen
 from earmark.detect.loading import load_trained
 from earmark.model.bundle import save_bundle
 from earmark.model.onnx_network import OnnxNetwork

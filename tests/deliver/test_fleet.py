@@ -20,11 +20,18 @@ import earmark.cli
 from earmark import Detector
 from earmark.cli.fleet import listed
 from earmark.core.errors import AudioError, ConfigError
-from earmark.deliver import fleet
 from earmark.deliver.batch import DetectorSettings
-from earmark.deliver.fleet import FleetJob, ShardDone, ShardWorker, bundle_content, deal, run_fleet
-from earmark.deliver.shards import Shards
-from earmark.deliver.store import Remote, Store
+from earmark.deliver.fleets import fleet
+from earmark.deliver.fleets.fleet import (
+    FleetJob,
+    ShardDone,
+    ShardWorker,
+    bundle_content,
+    deal,
+    run_fleet,
+)
+from earmark.deliver.fleets.shards import Shards
+from earmark.deliver.fleets.store import Remote, Store
 
 pytest.importorskip("pyarrow", reason="needs the extra fleet")
 

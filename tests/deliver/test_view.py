@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from earmark.core.errors import EarmarkError
-from earmark.core.scores import ScoreTable
-from earmark.deliver.view import peaks_by_column, plot_detection, spectrogram_columns
+from earmark.core.tables.scores import ScoreTable
+from earmark.deliver.pictures.view import peaks_by_column, plot_detection, spectrogram_columns
 from earmark.detect.detector import Result
 
 matplotlib = pytest.importorskip("matplotlib")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from earmark.core.config import dump_yaml, load_yaml
 from earmark.core.errors import ConfigError, ScoreError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb
 from earmark.detect.csebb import GRID, CsebbSettings, ScoredEvent, sound_event_boxes
 from earmark.detect.detector import Detector

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError, LabelError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
 from helpers.networks import BandEnergy

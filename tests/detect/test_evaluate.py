@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from earmark.core.audio import load_audio, write_audio
+from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import EncoderSettings
 from earmark.core.errors import AudioError, DataError
 from earmark.data.manifest import Evaluation

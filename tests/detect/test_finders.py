@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
 from earmark.detect.csebb import CsebbSettings
+from earmark.detect.online.csebb import BoxFinder
+from earmark.detect.online.median import MedianFinder
 from earmark.detect.postprocess import PostProcess, scores_to_events
-from earmark.detect.running_boxes import BoxFinder
-from earmark.detect.running_median import MedianFinder
 
 GRID = FrameGrid(1024)
 LABELS = ("a", "b")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from earmark.core.errors import ConfigError, ScoreError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess import (
     PostProcess,
     active_runs,

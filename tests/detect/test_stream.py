@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from earmark.core.audio.resampling import Resampler
 from earmark.core.errors import AudioError, ConfigError
-from earmark.core.resampling import Resampler
 from earmark.detect.csebb import CsebbSettings
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess

@@ -13,15 +13,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import ConfigError, ScoreError
-from earmark.core.scores import ScoreTable
-from earmark.detect import trials
-from earmark.detect.box_figures import Found, Reference, box_best_f1, box_psds
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect.csebb import GRID, Boxes, CsebbSettings, box_table, table_boxes
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
-from earmark.detect.tune import Tuning, deal, tune
-from earmark.score.f1 import collar_f1
-from earmark.score.psds import PSDS1, psds
-from earmark.score.report import COLLAR
+from earmark.detect.tuning import grid_search
+from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
+from earmark.detect.tuning.tune import Tuning, deal, tune
+from earmark.score.f1.f1 import collar_f1
+from earmark.score.psds.psds import PSDS1, psds
+from earmark.score.report.report import COLLAR
 
 FRAME = 0.064
 LABELS = ("a", "b", "c")
@@ -222,14 +222,14 @@ def test_steady_thresholds_are_means_over_resamples(
     data: Set, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Found again with nothing but `tune` itself, on clips repeated as they were drawn."""
-    monkeypatch.setattr(trials, "DRAWS", 12)
+    monkeypatch.setattr(grid_search, "DRAWS", 12)
     one: Any = {"csebb": GRID[4], "median": 0.32}[method]
     settings_: Any = {"method": method, "grid": [one], "folds": 0}
     steady = data.tune(seed=3, **settings_)
     assert steady == data.tune(seed=3, **settings_)
     rng = np.random.default_rng(3)
     names = sorted(data.tables)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), trials.DRAWS)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), grid_search.DRAWS)
     found: list[list[float]] = []
     for draw in draws:
         again = Set(1)
@@ -349,7 +349,7 @@ def test_a_class_that_is_never_active_is_worth_nothing() -> None:
 
 def test_classes_in_parts_are_classes_together(data: Set, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = data.tune(folds=2)
-    monkeypatch.setattr(trials, "CELLS", 1)
+    monkeypatch.setattr(grid_search, "CELLS", 1)
     assert data.tune(folds=2).folds == whole.folds
 
 

@@ -61,7 +61,7 @@ print([event for event in found.found if event[2] == "loud"])
         "earmark.cli",
         "earmark.cli.detect",
         "earmark.cli.evaluate",
-        "earmark.deliver.view",
+        "earmark.deliver.pictures.view",
         "earmark.detect.csebb",
         "earmark.detect.evaluate",
         "earmark.detect.postprocess",

@@ -19,9 +19,9 @@ from earmark.cli import app
 from earmark.core.config import apply_overrides, parse_settings
 from earmark.core.errors import EarmarkError
 from earmark.core.events import FORMATS
-from earmark.core.score_files import SCORE_FORMATS
-from earmark.data.synth_settings import SynthSettings, load_synth_mapping
-from earmark.model.atst import ENCODER_SIZES
+from earmark.core.tables.score_files import SCORE_FORMATS
+from earmark.model.encoders.atst import ENCODER_SIZES
+from earmark.synth.settings import SynthSettings, load_synth_mapping
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
 SHELLS = ("sh", "bash", "shell", "console")

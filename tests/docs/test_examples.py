@@ -15,7 +15,7 @@ import torch
 from matplotlib.image import imread
 
 from earmark import Detector
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

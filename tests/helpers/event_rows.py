@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
 from earmark.core.events import EVENT_COLUMNS
-from earmark.core.rows import check_label, check_name
+from earmark.core.tables.rows import check_label, check_name
 
 MANY = ("tsv", "csv", "json", "jsonl")
 NO_XML = {"\ufffe", "\uffff"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.score.files import clip_name
 
 

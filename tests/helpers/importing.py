@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 
 from earmark.core.config import parse_settings
-from earmark.data.importing.annotations import Reading
-from earmark.data.importing.class_map import load_class_map
-from earmark.data.importing.importer import Import, read_import
-from earmark.data.importing.settings import ImportSettings
-from earmark.data.importing.writing import write_import
+from earmark.prepare.importing.annotations import Reading
+from earmark.prepare.importing.class_map import load_class_map
+from earmark.prepare.importing.importer import Import, read_import
+from earmark.prepare.importing.settings import ImportSettings
+from earmark.prepare.importing.writing import write_import
 
 RATE = 16_000
 ONE = {"train": 1, "validation": 0, "test": 0}  # a single recording cannot be divided

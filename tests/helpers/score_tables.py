@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from helpers.score_cases import Case
 
 

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from earmark.cli import app, main
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 
 RUNNER = CliRunner()
 LABELS = ("Dog", "Glas_zerbricht", "Éclat de rire")

@@ -18,7 +18,7 @@ from earmark.core.config import (
 )
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix
-from earmark.method.stages import StepResult, Student, Teacher, training_step
+from earmark.method.step import StepResult, Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 

@@ -11,7 +11,7 @@ import torch
 from earmark.core.config import MethodSettings, NetworkSettings, apply_overrides, parse_settings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix, mix_known
-from earmark.method.stages import StepResult, Student, Teacher, training_step
+from earmark.method.step import StepResult, Student, Teacher, training_step
 from earmark.method.teacher import ramp
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe

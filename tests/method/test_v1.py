@@ -22,7 +22,7 @@ from earmark.core.config import EncoderSettings, MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method import views
 from earmark.method.mixup import Mix, draw_mix
-from earmark.method.stages import Student, Teacher, training_step
+from earmark.method.step import Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze

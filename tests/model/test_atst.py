@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from earmark.core.config import EncoderSettings
 from earmark.core.errors import AudioError
-from earmark.model.atst import (
+from earmark.model.encoders.atst import (
     ENCODER_SIZES,
     AtstFrame,
     DropPath,

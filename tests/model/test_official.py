@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earmark.core.errors import BundleError
-from earmark.model.atst import ENCODER_SIZES, AtstFrame, align_tokens
 from earmark.model.bundle import load_bundle
-from earmark.model.encoder_file import load_encoder
-from earmark.model.official import import_checkpoint
-from earmark.model.official_names import from_official
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame, align_tokens
+from earmark.model.encoders.encoder_file import load_encoder
 from earmark.model.published.classes import DESED, MAESTRO
+from earmark.model.published.convert import import_checkpoint
 from earmark.model.published.encoders import encoder_shapes, find_encoder
 from earmark.model.published.file import CheckpointFile, read_checkpoint
 from earmark.model.published.networks import V1, find_networks
+from earmark.model.published.official_names import from_official
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
 from helpers.published_files import network, refused, same, write

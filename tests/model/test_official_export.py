@@ -10,10 +10,10 @@ import torch
 
 from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import BundleError
-from earmark.model.atst import ENCODER_SIZES
 from earmark.model.bundle import load_bundle, save_bundle
-from earmark.model.encoder_file import Encoder, load_encoder, save_encoder
-from earmark.model.official import export_checkpoint, import_checkpoint
+from earmark.model.encoders.atst import ENCODER_SIZES
+from earmark.model.encoders.encoder_file import Encoder, load_encoder, save_encoder
+from earmark.model.published.convert import export_checkpoint, import_checkpoint
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
 from helpers.published_files import network, same

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from earmark.core.errors import BundleError
 from earmark.model.bundle import load_bundle
-from earmark.model.encoder_file import Encoder, save_encoder
-from earmark.model.official import export_checkpoint, import_checkpoint
+from earmark.model.encoders.encoder_file import Encoder, save_encoder
+from earmark.model.published.convert import export_checkpoint, import_checkpoint
 from earmark.model.published.file import read_checkpoint
 from helpers import published_files as files
 from helpers.published_files import refused, write

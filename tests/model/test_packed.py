@@ -15,8 +15,8 @@ from torch.nn import functional
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
 from earmark.model import packed
-from earmark.model.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.bundle import save_bundle
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.packed import PackableLinear, pack
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable
-from earmark.score import accumulator, shelves
+from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import draw_clips
-from earmark.score.psds import (
+from earmark.score.psds import accumulator, spill
+from earmark.score.psds.psds import (
     PSDS1,
     PSDS2,
     PsdsAccumulator,
@@ -115,8 +115,8 @@ def test_workers_may_share_the_survey_too(
     weightable: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # So little may stay in memory that all goes through files.
-    monkeypatch.setattr(shelves, "PENDING", 20)
-    monkeypatch.setattr(shelves, "ROWS", 60)
+    monkeypatch.setattr(spill, "PENDING", 20)
+    monkeypatch.setattr(spill, "ROWS", 60)
     scores, truth, durations = many(300, np.random.default_rng(2))
     given = ("x", "y"), truth, durations, [PSDS1, PSDS2]
     workers = [PsdsAccumulator(*given, weightable=weightable) for _ in range(3)]
@@ -231,8 +231,8 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_operating_points_are_the_counts_below_each_score() -> None:
-    from earmark.score.confusion import cross_triggers
-    from earmark.score.f1 import detections_from_scores
+    from earmark.score.f1.f1 import detections_from_scores
+    from earmark.score.report.confusion import cross_triggers
 
     case = make_case(3)
     scores = {

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable
-from earmark.score.best import best_f1
-from earmark.score.confusion import cross_triggers
-from earmark.score.f1 import (
+from earmark.core.tables.scores import ScoreTable
+from earmark.score.f1.best import best_f1
+from earmark.score.f1.f1 import (
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
 )
-from earmark.score.psds import PSDS1, PsdsAccumulator, PsdsParameters, psds, psds_of_detections
-from earmark.score.report import metrics_dict
+from earmark.score.f1.tagging import tagging_metrics
+from earmark.score.psds.psds import PSDS1, PsdsAccumulator, PsdsParameters, psds, psds_of_detections
+from earmark.score.report.confusion import cross_triggers
+from earmark.score.report.report import metrics_dict
 from earmark.score.settings import MetricSettings
-from earmark.score.tagging import tagging_metrics
 
 CASES = json.loads((Path(__file__).parent / "data" / "edge_cases.json").read_text(encoding="utf-8"))
 EVERY = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.errors import EarmarkError, LabelError, ScoreError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import Classes, event_table, read_class_map
-from earmark.score.f1 import detections_from_scores
+from earmark.score.f1.f1 import detections_from_scores
 from earmark.score.files import (
     ScoreFolder,
     clip_name,
@@ -21,7 +21,7 @@ from earmark.score.files import (
     read_seconds,
     read_truth,
 )
-from earmark.score.tasks import make_task
+from earmark.score.report.tasks import make_task
 
 HEAD = "filename\tonset\toffset\tevent_label\n"
 TABLE = "onset\toffset\tDog\tÉclat de rire\n0\t1\t0.2\t0.7\n1\t2.5\t0.9\t0.1\n"

@@ -19,19 +19,19 @@ import numpy as np
 import pytest
 from scipy.ndimage import median_filter
 
-from earmark.core.scores import ScoreTable
-from earmark.score.best import BestF1, best_f1
-from earmark.score.confusion import cross_triggers
-from earmark.score.f1 import (
+from earmark.core.tables.scores import ScoreTable
+from earmark.score.f1.best import BestF1, best_f1
+from earmark.score.f1.f1 import (
     F1Result,
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
 )
+from earmark.score.f1.tagging import tagging_metrics
 from earmark.score.files import clip_name
-from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
-from earmark.score.tagging import tagging_metrics
+from earmark.score.psds.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
+from earmark.score.report.confusion import cross_triggers
 from helpers.golden import Golden
 
 HERE = Path(__file__).parent

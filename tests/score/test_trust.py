@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable
-from earmark.score.aligned import averaged
+from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap, draw_clips
-from earmark.score.compare import compare_systems
-from earmark.score.f1 import collar_statistics, detections_from_scores
-from earmark.score.fingerprint import evaluation_fingerprint
-from earmark.score.measure import Task, measure_tables
-from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
-from earmark.score.report import compared_reports, metric_statistics, metrics_dict, report
-from earmark.score.seeds import across_seeds
+from earmark.score.f1.f1 import collar_statistics, detections_from_scores
+from earmark.score.psds.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
+from earmark.score.report.aligned import averaged
+from earmark.score.report.compare import compare_systems
+from earmark.score.report.fingerprint import evaluation_fingerprint
+from earmark.score.report.measure import Task, measure_tables
+from earmark.score.report.report import compared_reports, metric_statistics, metrics_dict, report
+from earmark.score.report.seeds import across_seeds
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of
 

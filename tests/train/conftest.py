@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from earmark.core.config import Recipe
-from earmark.data.soundscapes import write_dataset
-from earmark.data.sources import SynthesisedSources
-from earmark.data.synth_settings import load_synth_settings
+from earmark.synth.settings import load_synth_settings
+from earmark.synth.soundscapes import write_dataset
+from earmark.synth.sources import SynthesisedSources
 from earmark.train.recipe import load_recipe
 
 TINY = {"strong": 8, "weak": 4, "unlabelled": 6, "validation": 3, "test": 2}

@@ -22,7 +22,7 @@ from earmark.data.dataset import Batch, Share
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
-from earmark.method.stages import Student, Teacher, training_step
+from earmark.method.step import Student, Teacher, training_step
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train import distributed, engine

@@ -10,7 +10,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.audio import load_audio
+from earmark.core.audio.audio import load_audio
 from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
 from earmark.data.manifest import load_manifest

@@ -12,9 +12,9 @@ from earmark.core.errors import BundleError
 from earmark.data.manifest import load_manifest
 from earmark.method.heads import FrameHead
 from earmark.method.networks import Student, Teacher
-from earmark.model.atst import AtstFrame
 from earmark.model.bundle import load_bundle, save_bundle
-from earmark.model.encoder_file import Encoder, encoder_fingerprint, save_encoder
+from earmark.model.encoders.atst import AtstFrame
+from earmark.model.encoders.encoder_file import Encoder, encoder_fingerprint, save_encoder
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import make_fabric
 from earmark.train.engine import Run, train

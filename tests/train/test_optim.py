@@ -11,7 +11,7 @@ from torch import nn
 from earmark.core.config import EmbeddingSettings, EncoderSettings, NetworkSettings, TrainSettings
 from earmark.core.errors import ConfigError
 from earmark.data.manifest import load_manifest
-from earmark.method.stages import Student
+from earmark.method.step import Student
 from earmark.method.teacher import ramp
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork

@@ -11,12 +11,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import Recordings, survey
 from earmark.method.pretraining import PretrainStudent
-from earmark.model.encoder_file import ENCODER_FILES, load_encoder
+from earmark.model.encoders.encoder_file import ENCODER_FILES, load_encoder
 from earmark.train.distributed import make_fabric
 from earmark.train.engine import run_record
 from earmark.train.pretrain import (

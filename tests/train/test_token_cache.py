@@ -19,12 +19,12 @@ from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch
 from earmark.data.manifest import load_manifest
-from earmark.method import token_cache
 from earmark.method.frozen import clean_tokens
-from earmark.method.token_cache import TokenCache, default_folder, encoder_key, token_bytes
 from earmark.model.sed import SedNetwork
+from earmark.train import token_cache
 from earmark.train.engine import Run, run_record, train
 from earmark.train.recipe import load_recipe
+from earmark.train.token_cache import TokenCache, default_folder, encoder_key, token_bytes
 
 
 def recipe_of(name: str, *overrides: str) -> Recipe:

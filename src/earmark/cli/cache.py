@@ -42,7 +42,7 @@ def cache(
     from earmark.cli.progress import counting
     from earmark.core.errors import ConfigError
     from earmark.core.parallel import available_cores
-    from earmark.data.cache import FORMATS, failures_table, verify_cache, write_cache
+    from earmark.prepare.cache import FORMATS, failures_table, verify_cache, write_cache
 
     chosen = next((name for name in FORMATS if name == format), None)
     if chosen is None:

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earmark.model.official import Clamp, Report
+    from earmark.model.published.convert import Clamp, Report
 
 
 def import_checkpoint(
@@ -57,7 +57,7 @@ def import_checkpoint(
     from rich.console import Console
 
     from earmark.core.errors import ConfigError
-    from earmark.model.official import export_checkpoint, import_checkpoint
+    from earmark.model.published.convert import export_checkpoint, import_checkpoint
 
     console = Console()
     command = shlex.join(["earmark", *sys.argv[1:]])

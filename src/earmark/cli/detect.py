@@ -154,7 +154,7 @@ def _detect_fleet(
     """Leaves the work to many machines."""
     from earmark.cli.fleet import detect_fleet
     from earmark.core.errors import ConfigError
-    from earmark.deliver.fleet import FleetJob
+    from earmark.deliver.fleets.fleet import FleetJob
 
     if engine != "ray":
         raise ConfigError(f"no engine is called {engine!r}", mend="Choose local or ray")
@@ -172,7 +172,7 @@ def _can_draw() -> bool:
 
 
 def _check_matplotlib() -> None:
-    from earmark.deliver.view import require_matplotlib
+    from earmark.deliver.pictures.view import require_matplotlib
 
     require_matplotlib()
 

@@ -52,8 +52,8 @@ def doctor(
     from earmark.cli.progress import counting
     from earmark.core.files import write_lines
     from earmark.core.parallel import available_cores
-    from earmark.data.doctor.examine import examine
-    from earmark.data.doctor.recordings import default_cache
+    from earmark.prepare.doctor.examine import examine
+    from earmark.prepare.doctor.recordings import default_cache
 
     console = Console()
     with counting("recordings") as progress:
@@ -81,7 +81,7 @@ def _print(console: Any, diagnosis: Any) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from earmark.data.doctor.catalogue import KINDS
+    from earmark.prepare.doctor.catalogue import KINDS
 
     table = Table("part", "labels", "listed", "there", "readable", "hours", "DESED has")
     for part in diagnosis.parts:

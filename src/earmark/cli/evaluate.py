@@ -15,10 +15,10 @@ from earmark.cli.options import Data, DetectionPrecision
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earmark.core.scores import ScoreTable
+    from earmark.core.tables.scores import ScoreTable
     from earmark.data.manifest import Evaluation
     from earmark.detect.postprocess import PostProcess
-    from earmark.score.measure import Measurement
+    from earmark.score.report.measure import Measurement
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
 
     from earmark.cli import tables as views
     from earmark.detect.splits import load_split
-    from earmark.score.report import report
+    from earmark.score.report.report import report
 
     console, errors = Console(), Console(stderr=True)
     request = _Request.of(bundle, postprocess, device, precision)
@@ -207,7 +207,7 @@ def _plot(
 
     if plots is False or (plots is None and find_spec("matplotlib") is None):
         return
-    from earmark.deliver.score_plots import Pictured, plot_scores
+    from earmark.deliver.pictures.score_plots import Pictured, plot_scores
 
     paths = plot_scores(out, [Pictured(*system)])
     console.print(f"pictures: {', '.join(map(str, paths))}", highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from earmark.deliver.export import ExportReport
+    from earmark.deliver.onnx.export import ExportReport
 
 
 def export(
@@ -40,7 +40,12 @@ def export(
 
     from earmark.core.errors import DataError
     from earmark.data.manifest import load_manifest
-    from earmark.deliver.export import export_network, measure_loss, require_export, write_report
+    from earmark.deliver.onnx.export import (
+        export_network,
+        measure_loss,
+        require_export,
+        write_report,
+    )
     from earmark.detect.loading import load_trained
     from earmark.model.sed import SedNetwork
 

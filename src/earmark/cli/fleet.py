@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from earmark.deliver.fleet import FleetJob
-    from earmark.deliver.store import Remote
+    from earmark.deliver.fleets.fleet import FleetJob
+    from earmark.deliver.fleets.store import Remote
 
 
 def detect_fleet(audio: Sequence[str], job: FleetJob) -> int:
     """Runs a fleet and tells how it goes; returns how many recordings failed."""
     import time
 
-    from earmark.deliver.fleet import ShardDone, require_ray, run_fleet
+    from earmark.deliver.fleets.fleet import ShardDone, require_ray, run_fleet
 
     require_ray()
     console, errors = Console(), Console(stderr=True)
@@ -64,8 +64,8 @@ def detect_fleet(audio: Sequence[str], job: FleetJob) -> int:
 
 def listed(audio: Sequence[str]) -> list[Remote]:
     """All recordings at paths, patterns and URLs, each once."""
+    from earmark.deliver.fleets.store import as_local, is_url, local_recording, remote_recordings
     from earmark.deliver.recordings import find_recordings
-    from earmark.deliver.store import as_local, is_url, local_recording, remote_recordings
 
     found: dict[Remote, None] = {}
     for given in map(as_local, audio):

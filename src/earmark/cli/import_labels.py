@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earmark.data.importing.importer import Import
-    from earmark.data.importing.settings import ImportSettings
+    from earmark.prepare.importing.importer import Import
+    from earmark.prepare.importing.settings import ImportSettings
 
 _SHOWN = 5  # of each kind of oddity, on a terminal; files have all
 _COLUMNS = ("onset", "offset", "duration", "label", "filename")
@@ -135,11 +135,11 @@ def import_labels(
     from earmark.cli.progress import counting
     from earmark.core.config import parse_settings
     from earmark.core.parallel import available_cores
-    from earmark.data.importing.annotations import Reading
-    from earmark.data.importing.class_map import load_class_map
-    from earmark.data.importing.importer import read_import
-    from earmark.data.importing.settings import ImportSettings
-    from earmark.data.importing.writing import write_import
+    from earmark.prepare.importing.annotations import Reading
+    from earmark.prepare.importing.class_map import load_class_map
+    from earmark.prepare.importing.importer import read_import
+    from earmark.prepare.importing.settings import ImportSettings
+    from earmark.prepare.importing.writing import write_import
 
     named = _pairs(columns)
     label_column = named.pop("label", None)
@@ -212,7 +212,7 @@ def _pairs(text: str | None) -> dict[str, str]:
 
 def _shares(text: str) -> dict[str, float]:
     from earmark.core.errors import ConfigError
-    from earmark.data.importing.splitting import SPLITS
+    from earmark.prepare.importing.splitting import SPLITS
 
     parts = text.split(",")
     try:
@@ -251,7 +251,7 @@ def _classes(job: Import) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    from earmark.data.importing.writing import clips_by_split
+    from earmark.prepare.importing.writing import clips_by_split
 
     splits = clips_by_split(job.plan)
     splits.pop("unlabelled", None)
@@ -272,7 +272,7 @@ def _classes(job: Import) -> Any:
 
 def _clips(job: Import) -> Iterator[str]:
     """Recordings and clips of each split."""
-    from earmark.data.importing.writing import clips_by_split
+    from earmark.prepare.importing.writing import clips_by_split
 
     splits = list(job.plan.splits.values())
     for name, clips in clips_by_split(job.plan).items():
@@ -321,7 +321,7 @@ def _oddities(job: Import, settings: ImportSettings) -> Iterator[str]:
 
 def _files(job: Import) -> Iterator[str]:
     """What of files and recordings did not fit together."""
-    from earmark.data.importing.importer import unannotated
+    from earmark.prepare.importing.importer import unannotated
 
     bare = unannotated(job.gathered.recordings)
     if bare:
@@ -337,7 +337,7 @@ def _files(job: Import) -> Iterator[str]:
 
 def _absent_classes(job: Import) -> Iterator[str]:
     """Classes that a split lacks, and names that differ by case or spaces only."""
-    from earmark.data.importing.writing import clips_by_split
+    from earmark.prepare.importing.writing import clips_by_split
 
     labels = {new for new, _ in job.changes.classes.values() if new is not None}
     for name, clips in clips_by_split(job.plan).items():

@@ -15,8 +15,8 @@ from earmark.cli.options import DetectionPrecision
 from earmark.core.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
+    from earmark.detect.online.stream import EventStream
     from earmark.detect.postprocess import ScoredEvent
-    from earmark.detect.stream import EventStream
 
 _BLOCK = 0.1  # seconds
 

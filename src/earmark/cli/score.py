@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from earmark.detect.postprocess import PostProcess
     from earmark.score.classes import Classes
-    from earmark.score.measure import Measurement
-    from earmark.score.parameters import PsdsParameters
+    from earmark.score.psds.parameters import PsdsParameters
+    from earmark.score.report.measure import Measurement
     from earmark.score.settings import MetricSettings
 
 DRAWS = 1000
@@ -199,7 +199,7 @@ def score(
 
     from earmark.cli import tables
     from earmark.detect.scoring import Scoring, System
-    from earmark.score.report import compared_reports, report
+    from earmark.score.report.report import compared_reports, report
 
     console, errors = Console(), Console(stderr=True)
     post = _postprocess(postprocess, median, csebb)
@@ -331,7 +331,7 @@ def _write_json(path: Path, found: Mapping[str, Any]) -> None:
 def _plot(
     console: Console, folder: Path, systems: list[tuple[str, dict[str, Any], list[Measurement]]]
 ) -> None:
-    from earmark.deliver.score_plots import Pictured, plot_scores
+    from earmark.deliver.pictures.score_plots import Pictured, plot_scores
 
     paths = plot_scores(folder, [Pictured(*system) for system in systems])
     console.print(f"pictures: {', '.join(map(str, paths))}", highlight=False, soft_wrap=True)

@@ -58,8 +58,8 @@ def synth(
     from earmark.cli.progress import counting
     from earmark.core.config import apply_overrides, parse_settings
     from earmark.core.parallel import available_cores
-    from earmark.data.soundscapes import write_dataset
-    from earmark.data.synth_settings import SynthSettings, load_synth_mapping
+    from earmark.synth.settings import SynthSettings, load_synth_mapping
+    from earmark.synth.soundscapes import write_dataset
 
     overrides = [*_clip_overrides(clips), *(["jams=true"] if jams else []), *(set_ or [])]
     content: dict[str, Any] = apply_overrides(load_synth_mapping(recipe), overrides)
@@ -74,8 +74,8 @@ def synth(
 
 def _supplier(soundbank: Path | None, settings: Any) -> Any:
     if soundbank is not None:
-        from earmark.data.soundbank import Soundbank
-        from earmark.data.synth_settings import SPLIT_OF, SUBSETS
+        from earmark.synth.settings import SPLIT_OF, SUBSETS
+        from earmark.synth.soundbank import Soundbank
 
         used = [name for name in SUBSETS if settings.subset(name).clips]
         return Soundbank(
@@ -84,7 +84,7 @@ def _supplier(soundbank: Path | None, settings: Any) -> Any:
             events=settings.soundbank.events,
             lengthen=settings.soundbank.background,
         )
-    from earmark.data.sources import SynthesisedSources
+    from earmark.synth.sources import SynthesisedSources
 
     return SynthesisedSources()
 
@@ -96,7 +96,7 @@ def _clip_overrides(clips: str | None) -> list[str]:
         ConfigError: It is not of that form, or names no subset.
     """
     from earmark.core.errors import ConfigError
-    from earmark.data.synth_settings import SUBSETS
+    from earmark.synth.settings import SUBSETS
 
     overrides: list[str] = []
     for item in (clips or "").split(","):
@@ -113,7 +113,7 @@ def _clip_overrides(clips: str | None) -> list[str]:
 
 
 def _summary(out: Path, settings: Any, labels: tuple[str, ...]) -> str:
-    from earmark.data.synth_settings import SUBSETS
+    from earmark.synth.settings import SUBSETS
 
     counts = ", ".join(f"{settings.subset(name).clips} {name}" for name in SUBSETS)
     classes = f"{len(labels)} class{'' if len(labels) == 1 else 'es'}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from earmark.detect.scoring import System
-    from earmark.detect.tune import Tuning
+    from earmark.detect.tuning.tune import Tuning
 
 BY_CLASS = {
     "psds1": "PSDS1",

@@ -78,7 +78,7 @@ def train(
     if fabric.world_size > 1:
         console.print(f"{fabric.world_size} processes share every step's batch")
     if settings.train.token_cache is not None:
-        from earmark.method.token_cache import token_bytes
+        from earmark.train.token_cache import token_bytes
 
         clips = sum(len(source.clips) for source in manifest.train)
         needed = clips * token_bytes(settings.network) / 2**30

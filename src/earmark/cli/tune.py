@@ -15,10 +15,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earmark.core.scores import ScoreTable
+    from earmark.core.tables.scores import ScoreTable
     from earmark.detect.postprocess import PostProcess
-    from earmark.detect.tune import Tuning
-    from earmark.score.measure import Task
+    from earmark.detect.tuning.tune import Tuning
+    from earmark.score.report.measure import Task
 
 METHODS = ("csebb", "median", "auto")
 
@@ -109,7 +109,7 @@ def tune(
     """
     from rich.console import Console
 
-    from earmark.detect import tune as tuning
+    from earmark.detect.tuning import tune as tuning
 
     console, errors = Console(), Console(stderr=True)
     _check(bundle, data, scores, truth, out, dry_run)
@@ -220,7 +220,7 @@ class _Given:
 def _stored(folder: Path, labels: tuple[str, ...] | None, errors: Console) -> dict[str, ScoreTable]:
     from earmark.cli.tables import steps
     from earmark.core.errors import ScoreError
-    from earmark.core.scores import common_labels
+    from earmark.core.tables.scores import common_labels
     from earmark.score.files import ScoreFolder, read_all
 
     with steps(errors, "reading scores") as bar:
@@ -238,7 +238,7 @@ def _task(
     tables: Mapping[str, ScoreTable], truth: Path, durations: Path | None, allow_missing: bool
 ) -> Task:
     from earmark.score.files import read_seconds, read_truth
-    from earmark.score.tasks import ends_of, make_task
+    from earmark.score.report.tasks import ends_of, make_task
 
     seconds = ends_of(tables) if durations is None else read_seconds(durations)
     labels = next(iter(tables.values())).labels
@@ -250,7 +250,7 @@ def _task(
 
 def _tuned(given: _Given, errors: Console, method: str, choices: dict[str, Any]) -> Tuning:
     from earmark.cli.tables import steps
-    from earmark.detect.tune import tune as run
+    from earmark.detect.tuning.tune import tune as run
 
     task = given.task
     with steps(errors, f"tuning {method}, then intervals") as bar:
@@ -303,7 +303,7 @@ def _check_method(method: str, folds: int) -> None:
 
 
 def _groups(path: Path | None) -> dict[str, str] | None:
-    from earmark.core.rows import read_rows
+    from earmark.core.tables.rows import read_rows
     from earmark.score.files import clip_name
 
     if path is None:

@@ -4,7 +4,7 @@ Events are a table with the columns of ``EVENT_COLUMNS``, times in seconds.
 """
 
 from earmark.core.formats import FORMATS, EventFormat, read_events, write_events
-from earmark.core.label_tables import (
+from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
     read_durations,
     read_strong,
@@ -13,7 +13,7 @@ from earmark.core.label_tables import (
     write_strong,
     write_weak,
 )
-from earmark.core.labels import LabelSet, clip_id, events_by_clip
+from earmark.core.tables.labels import LabelSet, clip_id, events_by_clip
 
 __all__ = [
     "EVENT_COLUMNS",

@@ -9,8 +9,7 @@ from pathlib import Path
 from earmark.core.config import DataSettings
 from earmark.core.errors import DataError
 from earmark.core.events import LabelSet
-from earmark.data.reading import PartReader
-from earmark.data.sharing import (
+from earmark.data.leakage import (
     divide,
     hold_out_as_v1,
     hold_out_by_name,
@@ -18,6 +17,7 @@ from earmark.data.sharing import (
     read_exclusions,
     separate,
 )
+from earmark.data.reading import PartReader
 from earmark.data.subsets import Evaluation, Manifest, Source
 
 

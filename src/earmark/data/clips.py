@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from earmark.core.audio import list_audio
+from earmark.core.audio.audio import list_audio
 from earmark.core.events import clip_id
 from earmark.data.subsets import size_of
 

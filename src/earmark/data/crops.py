@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio import audio_info, list_audio, load_excerpt
+from earmark.core.audio.audio import audio_info, list_audio, load_excerpt
 from earmark.core.errors import AudioError, DataError, EarmarkError
 from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
 

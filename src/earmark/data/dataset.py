@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from earmark.core.audio import load_int16
+from earmark.core.audio.audio import load_int16
 from earmark.core.config import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError
 from earmark.core.events import LabelSet, events_by_clip

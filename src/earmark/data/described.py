@@ -25,13 +25,13 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from earmark.core.config import Settings
 from earmark.core.errors import ConfigError, LabelError
-from earmark.core.rows import check_label
-from earmark.core.yaml_lines import Keys, YamlFile
+from earmark.core.tables.rows import check_label
 from earmark.data.assembling import Parts
 from earmark.data.classes import OTHERS, Classes
 from earmark.data.clips import ClipFinder
 from earmark.data.reading import PartReader, unlabelled_source
 from earmark.data.subsets import Domain, Evaluation, Source
+from earmark.data.yaml_lines import Keys, YamlFile
 
 #: What a folder's description is called where a folder is given in its place.
 DESCRIPTION = "dataset.yaml"

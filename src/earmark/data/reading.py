@@ -14,9 +14,9 @@ from typing import TypeVar
 
 import pandas as pd
 
-from earmark.core.audio import audio_info
+from earmark.core.audio.audio import audio_info
 from earmark.core.errors import AudioError, LabelError
-from earmark.core.label_tables import (
+from earmark.core.tables.label_tables import (
     StrongRow,
     Table,
     duration_table,

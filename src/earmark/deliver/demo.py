@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from earmark.core.audio import write_audio
+from earmark.core.audio.audio import write_audio
 from earmark.core.config import Recipe
 from earmark.core.events import write_events
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
-from earmark.data.scene import make_recording
-from earmark.data.soundscapes import write_dataset
-from earmark.data.sources import SynthesisedSources
-from earmark.data.synth_settings import SynthSettings, load_synth_settings
-from earmark.deliver.view import plot_detection
+from earmark.deliver.pictures.view import plot_detection
 from earmark.detect.detector import Detector, Result
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
 from earmark.model.bundle import FILES, load_bundle
+from earmark.synth.scene import make_recording
+from earmark.synth.settings import SynthSettings, load_synth_settings
+from earmark.synth.soundscapes import write_dataset
+from earmark.synth.sources import SynthesisedSources
 from earmark.train.engine import Reporter, train
 from earmark.train.recipe import load_recipe
 

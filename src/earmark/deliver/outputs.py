@@ -12,8 +12,8 @@ from earmark.core.errors import ConfigError
 from earmark.core.events import FORMATS, write_events
 from earmark.core.files import write_lines, write_whole
 from earmark.core.formats.base import event_table
-from earmark.core.rows import join_row
-from earmark.core.score_files import SCORE_FORMATS, score_format, write_scores
+from earmark.core.tables.rows import join_row
+from earmark.core.tables.score_files import SCORE_FORMATS, score_format, write_scores
 from earmark.deliver.journal import Record, Track
 from earmark.deliver.recordings import readable, shown_names
 from earmark.detect.detector import channel_name
@@ -113,7 +113,7 @@ class Outputs:
         for kind, file in self.score_files(one).items():
             write_scores(file, result.table, kind)
         for file in self.pictures(one):
-            from earmark.deliver.view import plot_detection
+            from earmark.deliver.pictures.view import plot_detection
 
             with _drawing:
                 write_whole(file, lambda draft: plot_detection(draft, path, result))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from earmark.core.audio import SUFFIXES, list_audio
+from earmark.core.audio.audio import SUFFIXES, list_audio
 from earmark.core.errors import AudioError
 
 CHANNEL = re.compile(r"\.ch\d+$")

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio import audio_info, read_blocks
+from earmark.core.audio.audio import audio_info, read_blocks
 from earmark.core.errors import AudioError, ConfigError, EarmarkError
 
 Source = tuple[int, Callable[[], Iterator[NDArray[Any]]]]

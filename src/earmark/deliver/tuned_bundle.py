@@ -17,7 +17,7 @@ from earmark import __version__
 from earmark.core.errors import BundleError
 from earmark.core.files import write_text
 from earmark.detect.postprocess import PostProcess
-from earmark.detect.tune import Tuning
+from earmark.detect.tuning.tune import Tuning
 from earmark.detect.tuning_record import FORMAT, RECORD
 from earmark.model.bundle import FILES, find_bundle, save_postprocess
 

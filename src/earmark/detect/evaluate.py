@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio import load_audio
+from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.scores import ScoreTable
 from earmark.core.spec import NetworkSpec
+from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Evaluation
 from earmark.detect.network import call_network, spec_of
@@ -21,7 +21,7 @@ from earmark.detect.postprocess import PostProcess
 from earmark.detect.sliding import sliding_scores
 from earmark.detect.splits import classes_of, split_task
 from earmark.detect.systems import Preparation, measure_system
-from earmark.score.report import report
+from earmark.score.report.report import report
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from earmark.core.errors import ConfigError, ScoreError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb as boxes
 from earmark.detect.csebb import ByLabel, CsebbSettings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable, common_labels
+from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.systems import Preparation, Progress, fits_in_memory, measure_system
 from earmark.score.classes import Classes, event_table
@@ -24,9 +24,9 @@ from earmark.score.files import (
     read_seconds,
     read_truth,
 )
-from earmark.score.measure import Measurement, Measurer, Task, measure_detections
+from earmark.score.report.measure import Measurement, Measurer, Task, measure_detections
+from earmark.score.report.tasks import ends_of, make_task
 from earmark.score.settings import MetricSettings
-from earmark.score.tasks import ends_of, make_task
 
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
 Event = tuple[float, float, str]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from earmark.core.errors import DataError
 from earmark.core.events import events_by_clip
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
 from earmark.score.classes import Classes
 from earmark.score.events import check_clips, some_of
 from earmark.score.files import clip_name
-from earmark.score.measure import Task
+from earmark.score.report.measure import Task
 from earmark.score.settings import MetricSettings
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess import PostProcess, filter_table, post_process
 from earmark.score.classes import Classes
-from earmark.score.f1 import detections_from_scores
-from earmark.score.measure import Measurement, Measurer, Task
+from earmark.score.f1.f1 import detections_from_scores
+from earmark.score.report.measure import Measurement, Measurer, Task
 
 Progress = Callable[[int, int], None]
 Event = tuple[float, float, str]

@@ -21,10 +21,10 @@ from earmark.method.losses import (
 )
 from earmark.method.mixup import Mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
-from earmark.method.parts import WHOLE, PartWeights
 from earmark.method.views import Views
-from earmark.model.atst import align_tokens
+from earmark.model.encoders.atst import align_tokens
 from earmark.model.sed import SedOutput
+from earmark.train.micro_batch import WHOLE, PartWeights
 
 
 class Taught(NamedTuple):

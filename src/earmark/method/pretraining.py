@@ -27,7 +27,7 @@ from earmark.features.augment import frequency_warp
 from earmark.method.heads import FrameHead
 from earmark.method.losses import collapse_figures, embedding_loss
 from earmark.method.teacher import make_teacher
-from earmark.model.atst import AtstFrame
+from earmark.model.encoders.atst import AtstFrame
 
 
 def span_mask(tokens: int, settings: MaskSettings, generator: torch.Generator) -> Tensor:

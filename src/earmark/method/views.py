@@ -14,8 +14,8 @@ from earmark.method.frozen import asks_teacher, clean_tokens, encode_once, hears
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs
 from earmark.method.networks import View
-from earmark.method.parts import mixture_valid
 from earmark.model.sed import Mels, SedNetwork
+from earmark.train.micro_batch import mixture_valid
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from earmark import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.spec import ModelSpec
-from earmark.model.encoder_file import is_encoder
+from earmark.model.encoders.encoder_file import is_encoder
 from earmark.model.folder import folder_fingerprint, write_folder
 from earmark.model.sed import SedNetwork
 

@@ -1,7 +1,7 @@
 """An exported network on ONNX Runtime: the same scores without PyTorch.
 
 The file carries all that a bundle says beside its weights, as metadata: labels, times,
-post-processing. Written by `earmark.deliver.export`.
+post-processing. Written by `earmark.deliver.onnx.export`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.core.spec import ModelSpec
 from earmark.features.frontend import LogMel
-from earmark.model.atst import AtstFrame, align_tokens
 from earmark.model.crnn import Crnn
+from earmark.model.encoders.atst import AtstFrame, align_tokens
 
 
 class SedOutput(NamedTuple):

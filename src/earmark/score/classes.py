@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from earmark.core.errors import ScoreError
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 
 AnyEvent = TypeVar("AnyEvent", bound="tuple[float, float, str] | tuple[float, float, str, float]")
 

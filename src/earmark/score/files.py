@@ -15,8 +15,8 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
 from earmark.core.files import read_text
-from earmark.core.rows import Row, base_name, parse_event, parse_number, read_rows
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.rows import Row, base_name, parse_event, parse_number, read_rows
+from earmark.core.tables.scores import ScoreTable
 
 Event = tuple[float, float, str]
 Scored = tuple[float, float, str, float]
@@ -104,7 +104,7 @@ def read_seconds(path: str | Path) -> dict[str, float]:
 
 
 def _seconds_of_recordings(folder: Path) -> dict[str, float]:
-    from earmark.core.audio import audio_info, list_audio
+    from earmark.core.audio.audio import audio_info, list_audio
 
     paths = list_audio(folder)
     if not paths:

@@ -2,10 +2,10 @@
 
 A step is the recipe's batch, whatever it runs on. It is dealt into P = processes · accumulate
 parts, each mixed within itself by draws from (seed, step, part), normalised by its own batch
-statistics and weighed so that the gradients are those of the step's means (`method.parts`). After
-the parts come one optimiser step and one move of the teacher. Running statistics are the mean over
-the parts of what each makes of those before the step, so every process holds the same weights,
-buffers, optimiser and teacher after every step, and k processes do what one does with
+statistics and weighed so that the gradients are those of the step's means (`train.micro_batch`).
+After the parts come one optimiser step and one move of the teacher. Running statistics are the
+mean over the parts of what each makes of those before the step, so every process holds the same
+weights, buffers, optimiser and teacher after every step, and k processes do what one does with
 ``accumulate: k``.
 """
 
@@ -28,8 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
-from earmark.core.memory import keep_freed_memory
-from earmark.core.scores import ScoreTable
+from earmark.core.tables.scores import ScoreTable
 from earmark.data.dataset import Batch, Share, deal
 from earmark.data.manifest import Evaluation
 from earmark.detect.evaluate import (
@@ -41,8 +40,9 @@ from earmark.detect.evaluate import (
 from earmark.detect.postprocess import PostProcess
 from earmark.method.heads import RunningCentre
 from earmark.method.mixup import Mix, draw_mix
-from earmark.method.parts import PartWeights, count_part, weigh_part
 from earmark.model.sed import SedNetwork
+from earmark.train.memory import keep_freed_memory
+from earmark.train.micro_batch import PartWeights, count_part, weigh_part
 
 T = TypeVar("T")
 

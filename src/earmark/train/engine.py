@@ -24,9 +24,8 @@ from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.frozen import hears_clean_clips
-from earmark.method.stages import Student, Teacher, training_step
+from earmark.method.step import Student, Teacher, training_step
 from earmark.method.teacher import ema_decay
-from earmark.method.token_cache import TokenCache, default_folder
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
@@ -55,6 +54,7 @@ from earmark.train.optim import (
     train_mode,
 )
 from earmark.train.recipe import validation_split
+from earmark.train.token_cache import TokenCache, default_folder
 
 _log = logging.getLogger(__name__)
 

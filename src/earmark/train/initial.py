@@ -15,7 +15,12 @@ from earmark.core.differing import differing
 from earmark.core.errors import BundleError
 from earmark.method.networks import Student, Teacher
 from earmark.model.bundle import is_bundle, load_bundle
-from earmark.model.encoder_file import Encoder, encoder_fingerprint, is_encoder, load_encoder
+from earmark.model.encoders.encoder_file import (
+    Encoder,
+    encoder_fingerprint,
+    is_encoder,
+    load_encoder,
+)
 from earmark.train.checkpoint import STATE
 
 State = Mapping[str, Tensor]

@@ -42,7 +42,7 @@ from earmark.method.pretraining import (
     pretraining_loss,
 )
 from earmark.method.teacher import update_teacher
-from earmark.model.encoder_file import Encoder, save_encoder
+from earmark.model.encoders.encoder_file import Encoder, save_encoder
 from earmark.train.card import encoder_card
 from earmark.train.checkpoint import open_run, part_generator, save_state
 from earmark.train.distributed import (

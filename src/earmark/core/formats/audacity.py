@@ -14,8 +14,8 @@ from earmark.core.errors import LabelError
 from earmark.core.files import read_text
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
 from earmark.core.formats.columns import with_point
-from earmark.core.label_tables import EVENT_COLUMNS
-from earmark.core.rows import parse_event
+from earmark.core.tables.label_tables import EVENT_COLUMNS
+from earmark.core.tables.rows import parse_event
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import LabelError
-from earmark.core.label_tables import EVENT_COLUMNS, event_frame
-from earmark.core.rows import check_label, check_name
+from earmark.core.tables.label_tables import EVENT_COLUMNS, event_frame
+from earmark.core.tables.rows import check_label, check_name
 
 if TYPE_CHECKING:
     import pandas as pd

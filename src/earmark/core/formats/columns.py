@@ -9,7 +9,7 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Hints
-from earmark.core.rows import Row, is_nothing, parse_event, parse_number
+from earmark.core.tables.rows import Row, is_nothing, parse_event, parse_number
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "filename": ("filename", "file", "file name", "begin file", "recording", "audio", "begin path"),

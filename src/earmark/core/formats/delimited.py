@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows
-from earmark.core.label_tables import EVENT_COLUMNS
-from earmark.core.rows import join_row, parse_row, read_header
+from earmark.core.tables.label_tables import EVENT_COLUMNS
+from earmark.core.tables.rows import join_row, parse_row, read_header
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -25,7 +25,7 @@ from earmark.core.formats.base import (
     milliseconds,
     own_name,
 )
-from earmark.core.rows import check_label, parse_number
+from earmark.core.tables.rows import check_label, parse_number
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,7 @@ from earmark.core.errors import LabelError
 from earmark.core.files import read_text
 from earmark.core.formats.base import Hints, check_times, event_table, own_name
 from earmark.core.formats.columns import seconds_of
-from earmark.core.rows import base_name, check_label, parse_number
+from earmark.core.tables.rows import base_name, check_label, parse_number
 
 if TYPE_CHECKING:
     import pandas as pd

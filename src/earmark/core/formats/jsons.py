@@ -18,8 +18,8 @@ from earmark.core.formats.base import (
     event_table,
     own_name,
 )
-from earmark.core.label_tables import EVENT_COLUMNS
-from earmark.core.rows import check_label
+from earmark.core.tables.label_tables import EVENT_COLUMNS
+from earmark.core.tables.rows import check_label
 
 if TYPE_CHECKING:
     import pandas as pd

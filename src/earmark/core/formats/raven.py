@@ -17,7 +17,7 @@ import numpy as np
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, with_point
-from earmark.core.rows import Row, base_name, join_row, parse_number, parse_row, read_header
+from earmark.core.tables.rows import Row, base_name, join_row, parse_number, parse_row, read_header
 from earmark.core.timeline import SAMPLE_RATE
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from earmark.core.formats.base import (
     milliseconds,
     own_name,
 )
-from earmark.core.rows import check_label
+from earmark.core.tables.rows import check_label
 
 if TYPE_CHECKING:
     import pandas as pd

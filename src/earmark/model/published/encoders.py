@@ -18,7 +18,7 @@ from torch import Tensor
 
 from earmark.core.config import ATST_FRONTEND, EncoderSettings
 from earmark.core.errors import BundleError
-from earmark.model.atst import ENCODER_SIZES, AtstFrame
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, stored_settings
 from earmark.model.published.match import Tensors, as_float32, count, demand, incomplete, under
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import BundleError
-from earmark.model.official_names import from_official, to_official
 from earmark.model.published.encoders import CLAMP, encoder_sizes
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, stored_settings
 from earmark.model.published.match import Tensors, as_float32, count, demand, incomplete, under
+from earmark.model.published.official_names import from_official, to_official
 from earmark.model.sed import SedNetwork
 
 V1 = NetworkSettings(encoder=EncoderSettings(align="adaptive", mask_padding=False))

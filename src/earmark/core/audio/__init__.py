@@ -1,0 +1,1 @@
+"""Sound: decoding any container, resampling, reading whole or in blocks."""

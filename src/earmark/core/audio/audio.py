@@ -1,0 +1,365 @@
+"""Recordings in and out: decode, mix to mono, resample; whole or in blocks.
+
+There is one way in: `read_blocks` decodes and resamples block by block in constant memory, and
+`load_audio` joins its blocks, so a recording has the same samples whichever way it is read.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from earmark.core.audio.decoding import (
+    MOST_AT_ONCE,
+    Recording,
+    broken,
+    decoded,
+    decoded_part,
+    opened,
+    reason,
+)
+from earmark.core.audio.resampling import resampled, to_mono
+from earmark.core.errors import AudioError, ConfigError
+from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
+
+AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
+"""A path, a seekable binary file object, or ``(samples, sample_rate)``.
+
+Samples are [S] or [S, channels], floats of full scale 1 or whole numbers of their type's scale.
+"""
+
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".caf", ".mka", ".weba"),  # from here on with PyAV
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
+)
+"""How the names of recordings end."""
+
+_MOST_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a recording's header says.
+
+    Attributes:
+        samples: Samples per channel.
+        sample_rate: Samples per second.
+        channels: Number of channels.
+        seconds: Duration.
+    """
+
+    samples: int
+    sample_rate: int
+    channels: int
+    seconds: float
+
+
+def load_audio(source: AudioSource, sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
+    """Read a whole recording: the mean of its channels, resampled.
+
+    Args:
+        source: A path, a seekable binary file object (read from its start), or
+            ``(samples, sample_rate)`` with samples [S] or [S, channels].
+        sample_rate: Samples per second of the result.
+
+    Returns:
+        [S] float32; S is `earmark.core.timeline.resampled_length` of the recording's length.
+
+    Raises:
+        AudioError: If the recording is missing, empty, truncated, no audio, or holds samples that
+            are not finite.
+        ConfigError: If the sample rate is not positive.
+    """
+    blocks = list(read_blocks(source, sample_rate))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def load_int16(source: AudioSource, most: int | None = None) -> NDArray[np.int16]:
+    """Read the beginning of a recording as 16-bit numbers at 16 kHz, no more of it than is needed.
+
+    Files that hold such numbers (those of ``earmark cache``) are read as they are, without a way
+    through floats, which is half as much work.
+
+    Args:
+        source: As for `load_audio`.
+        most: Samples to read at most; all by default.
+
+    Returns:
+        [S] int16: `to_int16` of what `load_audio` returns, up to ``most``.
+
+    Raises:
+        AudioError: As `load_audio`, of what is read.
+    """
+    if not isinstance(source, tuple):
+        with opened(source) as recording:
+            if _holds_int16(recording):
+                return _stored_int16(recording, most)
+    if most is None:
+        return to_int16(load_audio(source))
+    parts: list[NDArray[np.int16]] = []
+    for block in read_blocks(source, SAMPLE_RATE, samples_to_seconds(most) + 1.0):
+        parts.append(to_int16(block))
+        if sum(map(len, parts)) >= most:
+            break
+    return np.concatenate(parts)[:most]
+
+
+def _holds_int16(recording: Recording) -> bool:
+    file = recording.file
+    kind = (file.samplerate, file.channels, file.subtype)
+    return kind == (SAMPLE_RATE, 1, "PCM_16") and recording.announced is not None
+
+
+def _stored_int16(recording: Recording, most: int | None) -> NDArray[np.int16]:
+    """The beginning of a file's own numbers."""
+    assert isinstance(recording.file, soundfile.SoundFile)
+    announced = recording.announced or 0
+    samples = np.empty(announced if most is None else min(announced, most), dtype=np.int16)
+    count = 0
+    while count < len(samples):
+        try:
+            read = recording.file.read(out=samples[count : count + MOST_AT_ONCE])
+        except (RuntimeError, ValueError) as error:
+            raise broken(recording, count, reason(error)) from None
+        if len(read) == 0:
+            seconds = samples_to_seconds(announced)
+            raise broken(recording, count, f"its header says {seconds:.3f} s")
+        count += len(read)
+    return samples
+
+
+def to_int16(samples: NDArray[np.floating[Any]]) -> NDArray[np.int16]:
+    """Samples of full scale 1 as 16-bit numbers; what goes beyond is limited."""
+    # Scaled here, because libsndfile writes with 32767 and reads with 32768.
+    limited: NDArray[np.int16]
+    limited = np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return limited
+
+
+def audio_info(source: AudioSource) -> AudioInfo:
+    """Length, rate and channels of a recording, from its header where that knows the length.
+
+    Raises:
+        AudioError: If the recording is missing, empty, no audio, or the file is shorter than its
+            header says (for FLAC and MP3 only decoding can tell).
+    """
+    if isinstance(source, tuple):
+        samples, rate = _checked_array(source)
+        count, channels = samples.shape
+        return AudioInfo(count, rate, channels, samples_to_seconds(count, rate))
+    with opened(source) as recording:
+        rate, known = int(recording.file.samplerate), recording.announced
+        count = sum(map(len, decoded(recording, rate * 60))) if known is None else known
+        return AudioInfo(count, rate, int(recording.file.channels), samples_to_seconds(count, rate))
+
+
+def expected_seconds(source: AudioSource) -> float:
+    """About how long a recording is: what its header says, even where that is a guess.
+
+    Raises:
+        AudioError: As `audio_info`.
+    """
+    if not isinstance(source, tuple):
+        with opened(source) as recording:
+            if recording.estimate is not None:
+                return samples_to_seconds(recording.estimate, int(recording.file.samplerate))
+    return audio_info(source).seconds
+
+
+def read_blocks(
+    source: AudioSource,
+    sample_rate: int = SAMPLE_RATE,
+    block_seconds: float = 60.0,
+    channel: int | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """Read a recording of any length block by block, in constant memory.
+
+    Args:
+        source: As for `load_audio`.
+        sample_rate: Samples per second of the result.
+        block_seconds: About how much to hold at a time.
+        channel: Which channel, the first being 1; the mean of all when None.
+
+    Yields:
+        Blocks [s] of float32, s ≥ 1 and not all alike; joined they are what `load_audio` returns,
+        whatever the block length.
+
+    Raises:
+        AudioError: As `load_audio`; for a file that breaks off, when the break is reached.
+        ConfigError: If the sample rate or the block length is not positive.
+    """
+    if sample_rate < 1 or not 0 < block_seconds < float("inf"):
+        raise ConfigError(
+            f"cannot read blocks of {block_seconds} s at {sample_rate} samples per second",
+            mend="Both must be positive",
+        )
+    if isinstance(source, tuple):
+        samples, rate = _checked_array(source)
+        size = max(1, int(block_seconds * rate))
+        mono = (
+            to_mono(samples[i : i + size], "audio", channel) for i in range(0, len(samples), size)
+        )
+        yield from resampled(mono, rate, sample_rate)
+        return
+    with opened(source) as recording:
+        rate = int(recording.file.samplerate)
+        size = max(1, int(block_seconds * rate))
+        mono = (to_mono(block, recording.name, channel) for block in decoded(recording, size))
+        yield from resampled(mono, rate, sample_rate)
+
+
+def load_excerpt(
+    source: AudioSource, first: int, samples: int, sample_rate: int = SAMPLE_RATE
+) -> NDArray[np.float32]:
+    """Read a part of a recording without decoding what lies before it.
+
+    It is ``load_audio(source, sample_rate)[first : first + samples]``, up to what the resampler
+    hears beyond a tenth of a second around it (below -100 dB), and shorter where the recording
+    ends.
+
+    Args:
+        source: As for `load_audio`.
+        first: Sample to begin with, at ``sample_rate``.
+        samples: How many, at most.
+        sample_rate: Samples per second of the result.
+
+    Raises:
+        AudioError: As `load_audio`, and if the recording ends before ``first``.
+    """
+    if isinstance(source, tuple):
+        part = load_audio(source, sample_rate)[first : first + samples]
+        return _not_beyond(part, "audio", first)
+    with opened(source) as recording:
+        rate = int(recording.file.samplerate)
+        # From a sample that falls on the grid of both rates, so that nothing is shifted.
+        shared = math.gcd(rate, sample_rate)
+        period_in, period_out = rate // shared, sample_rate // shared
+        margin = sample_rate // 10
+        start = max(0, first - margin) // period_out
+        count = -(-(first + samples + margin) // period_out) - start
+        block = decoded_part(recording, start * period_in, count * period_in)
+        whole = np.concatenate(
+            list(resampled(iter([to_mono(block, recording.name)]), rate, sample_rate))
+        )
+        skipped = first - start * period_out
+        return _not_beyond(whole[skipped : skipped + samples], recording.name, first)
+
+
+def _not_beyond(part: NDArray[np.float32], name: str, first: int) -> NDArray[np.float32]:
+    if len(part) == 0:
+        raise AudioError(f"the recording ends before sample {first}", where=name)
+    return part
+
+
+def write_audio(
+    path: str | os.PathLike[str], samples: NDArray[np.floating[Any]], sample_rate: int = SAMPLE_RATE
+) -> None:
+    """Write a recording as 16-bit WAV or FLAC.
+
+    Args:
+        path: The file; its suffix says which. Its folder is made.
+        samples: [S] of full scale 1; what goes beyond is clipped.
+        sample_rate: Samples per second.
+
+    Raises:
+        AudioError: If the suffix is another, or the samples are not [S], empty or not finite.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".wav", ".flac"):
+        raise AudioError("cannot write this kind of file", where=path, mend="Use .wav or .flac")
+    if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
+        raise AudioError(
+            f"samples of shape {samples.shape} are no mono recording of finite numbers", where=path
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        soundfile.write(path, to_int16(samples), sample_rate, subtype="PCM_16")
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"cannot be written ({reason(error)})", where=path) from None
+
+
+def write_blocks(
+    path: str | os.PathLike[str],
+    blocks: Iterable[NDArray[np.floating[Any]]],
+    sample_rate: int = SAMPLE_RATE,
+) -> None:
+    """Write a recording of any length as `write_audio` does, block by block.
+
+    Args:
+        path: The file; its suffix is ``.wav`` or ``.flac``, and its folder is there.
+        blocks: [s] each, of full scale 1; what goes beyond is clipped.
+        sample_rate: Samples per second.
+
+    Raises:
+        AudioError: If it cannot be written.
+    """
+    try:
+        with soundfile.SoundFile(path, "w", sample_rate, 1, "PCM_16") as file:
+            for block in blocks:
+                file.write(to_int16(block))
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"cannot be written ({reason(error)})", where=Path(path)) from None
+
+
+def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
+    """All recordings in a folder and its sub-folders, by suffix, sorted by their paths.
+
+    Links to folders are followed; hidden files and folders are not looked at.
+
+    Raises:
+        AudioError: If there is no such folder.
+    """
+    return [path for path in list_files(folder) if path.name.lower().endswith(SUFFIXES)]
+
+
+def list_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """All files in a folder and its sub-folders, as `list_audio` finds recordings."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise AudioError("no such folder", where=folder, mend="Check the path")
+    found: list[Path] = []
+    seen: set[str] = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(base, name) for name in names if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]:
+    """Samples [S, channels] and their rate."""
+    if len(source) != 2:
+        raise AudioError("audio in memory must be (samples, sample_rate)")
+    samples, rate = np.asarray(source[0]), source[1]
+    if not isinstance(rate, int | np.integer) or rate < 1:
+        raise AudioError(
+            f"audio in memory has the sample rate {rate!r}", mend="Give samples per second"
+        )
+    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
+        raise AudioError(
+            f"audio in memory has shape {samples.shape} and type {samples.dtype}",
+            mend="Give numbers of shape [samples] or [samples, channels]",
+        )
+    if samples.size == 0:
+        raise AudioError("the audio in memory is empty")
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if samples.shape[1] > _MOST_CHANNELS:
+        raise AudioError(
+            f"audio in memory has {samples.shape[1]} channels of {len(samples)} samples",
+            mend="Transpose it: the shape is [samples, channels]",
+        )
+    return samples, int(rate)

@@ -1,0 +1,214 @@
+"""What libsndfile cannot decode and FFmpeg can: phones' M4A, video files, WMA, AMR, AAC.
+
+FFmpeg comes with PyAV (``pip install 'earmark[media]'``). Files are known by their first bytes,
+never by their names. Times are those of the audio itself, beginning with its first sample: what
+encoders put before and after it is left away where the container tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.audio.containers import COPY_AGAIN, EBML, MP4_BOXES
+from earmark.core.errors import AudioError
+
+if TYPE_CHECKING:
+    from av import AudioFrame
+
+UNKNOWN_LENGTH = 2**62
+_HEAD = 200  # bytes that tell the kind
+_TELLS_LENGTH = "mov,mp4"  # the container that knows how long each track is
+_SLACK = 0.5  # s by which its word may be off
+_PADDING = 4096  # samples that an encoder fills up with at the end, at most
+_SYNC = ((0, 188), (4, 196))  # where the packets of an MPEG transport stream begin, bare or timed
+_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "f4": 1.0, "f8": 1.0}
+
+
+def media_kind(file: BinaryIO) -> str | None:
+    """What kind of media a file is, in words; None if it is none that is known.
+
+    Args:
+        file: Seekable; its position is changed.
+    """
+    file.seek(0)
+    head = file.read(_HEAD)
+    begins = {
+        EBML: "Matroska or WebM",
+        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA or WMV",
+        b"#!AMR": "AMR",
+        b"caff": "CAF",
+        b"\x00\x00\x01\xba": "MPEG",
+    }
+    for first, kind in begins.items():
+        if head.startswith(first):
+            return kind
+    if head[4:8] in MP4_BOXES:
+        return "MP4, M4A or MOV"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "AVI"
+    if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        return "AAC"
+    if any(head[first : first + 1] == head[second : second + 1] == b"G" for first, second in _SYNC):
+        return "an MPEG transport stream"
+    return None
+
+
+class MediaFile:
+    """The first audio track of a media file, with what is asked of ``soundfile.SoundFile``.
+
+    Args:
+        raw: Seekable and at its start; not closed.
+        name: For messages.
+        kind: As `media_kind` says.
+
+    Raises:
+        AudioError: PyAV is missing, or FFmpeg finds no audio in the file.
+    """
+
+    format = "MEDIA"
+    subtype = ""
+    frames = UNKNOWN_LENGTH  # only decoding tells it exactly
+
+    def __init__(self, raw: BinaryIO, name: str, kind: str) -> None:
+        try:
+            import av
+        except ModuleNotFoundError:
+            raise AudioError(
+                f"{kind} is read with FFmpeg, and PyAV, which brings it, is not installed",
+                where=name,
+                mend="Install it with: pip install 'earmark[media]', or convert the file to WAV",
+            ) from None
+        self._errors = (av.FFmpegError, ValueError)
+        try:
+            self._container = av.open(raw, "r", metadata_errors="replace")
+        except self._errors as error:
+            raise AudioError(
+                f"{kind}, but FFmpeg cannot read it ({_text(error)})",
+                where=name,
+                mend=COPY_AGAIN,
+            ) from None
+        self._open(name)
+
+    def _open(self, name: str) -> None:
+        """Decode the first block, which tells rate and channels where headers may be wrong."""
+        try:
+            self._blocks = self._decode(name)
+            self._rest = next(self._blocks, None)
+        except RuntimeError as error:
+            self.close()
+            raise AudioError(
+                f"the audio cannot be decoded ({error})",
+                where=name,
+                mend=COPY_AGAIN,
+            ) from None
+        except AudioError:
+            self.close()
+            raise
+        if self._rest is None:
+            self.close()
+            raise AudioError("the recording has no samples", where=name, mend=COPY_AGAIN)
+
+    samplerate: int
+    channels: int
+
+    def _decode(self, name: str) -> Iterator[NDArray[np.float32]]:
+        """Blocks [s, channels]; a RuntimeError where the file breaks off."""
+        track = next(iter(self._container.streams.audio), None)
+        if track is None:
+            raise AudioError("there is no audio in it", where=name, mend="Leave it out")
+        track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
+        seconds = 0.0
+        if self._container.format.name.startswith(_TELLS_LENGTH):
+            seconds = float((track.duration or 0) * (track.time_base or 0))
+        count, padding = 0, _Padding(None)
+        try:
+            for frame in self._container.decode(track):
+                if count == 0:
+                    self.samplerate = frame.sample_rate
+                    self.channels = frame.layout.nb_channels
+                    padding = _Padding(round(seconds * frame.sample_rate) or None)
+                block = _samples(frame)
+                if (frame.sample_rate, block.shape[1]) != (self.samplerate, self.channels):
+                    raise RuntimeError("rate or channels change on the way")
+                count += len(block)
+                yield from padding.without(block)
+        except self._errors as error:
+            raise RuntimeError(_text(error)) from None
+        if count and count / self.samplerate < seconds - _SLACK:
+            raise RuntimeError(f"its header says {seconds:.3f} s")
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> Any:
+        """The next samples [s, channels] of full scale 1, s ≤ ``frames``; none at the end.
+
+        Raises:
+            RuntimeError: The file breaks off.
+        """
+        if dtype != "float32" or not always_2d:
+            raise ValueError("media files are read as float32 [s, channels]")
+        parts: list[NDArray[np.float32]] = []
+        while frames > 0:
+            block = self._rest if self._rest is not None else next(self._blocks, None)
+            if block is None:
+                break
+            self._rest = block[frames:] if len(block) > frames else None
+            parts.append(block[:frames])
+            frames -= len(parts[-1])
+        return np.concatenate(parts) if parts else np.zeros((0, self.channels), dtype=np.float32)
+
+    def seek(self, frames: int) -> int:
+        """Skip so many samples, from the start of the file; what lies before is decoded."""
+        left = frames
+        while left > 0 and (skipped := len(self.read(min(left, 2**16)))):
+            left -= skipped
+        return frames - left
+
+    @property
+    def estimate(self) -> int | None:
+        """About how many samples there are, where the container says something."""
+        duration = self._container.duration
+        return None if duration is None else round(duration / 1e6 * self.samplerate)
+
+    def close(self) -> None:
+        """Let FFmpeg's side of it go."""
+        self._container.close()
+
+
+class _Padding:
+    """Holds back what follows the end of a track, until it is too much to be padding.
+
+    Args:
+        end: Samples of the track, by its header; None if that does not tell.
+    """
+
+    def __init__(self, end: int | None) -> None:
+        self._left = end
+        self._held: list[NDArray[np.float32]] = []
+
+    def without(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What of the samples so far is sound, as far as it was not given before."""
+        if self._left is None:
+            yield block
+            return
+        if own := min(self._left, len(block)):
+            yield block[:own]
+            self._left -= own
+        self._held.append(block[own:])
+        if sum(map(len, self._held)) > _PADDING:  # the header is wrong: a file written on the way
+            yield from self._held
+            self._left, self._held = None, []
+
+
+def _samples(frame: AudioFrame) -> NDArray[np.float32]:
+    """[s, channels] of full scale 1."""
+    given = frame.to_ndarray()
+    block = given.T if frame.format.is_planar else given.reshape(-1, frame.layout.nb_channels)
+    scaled = block.astype(np.float64) - (128.0 if given.dtype.str[1:] == "u1" else 0.0)
+    return (scaled / _FULL_SCALE[given.dtype.str[1:]]).astype(np.float32)
+
+
+def _text(error: BaseException) -> str:
+    return str(getattr(error, "strerror", None) or error).rstrip(". ")

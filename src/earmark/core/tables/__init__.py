@@ -1,0 +1,1 @@
+"""Tables on disk and in memory: labels, events, scores."""

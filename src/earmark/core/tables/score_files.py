@@ -1,0 +1,144 @@
+"""Score tables in files that other tools read: text, NumPy archives, Parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from earmark.core.errors import EarmarkError, ScoreError
+from earmark.core.files import write_whole
+from earmark.core.tables.scores import ScoreTable
+
+
+@dataclass(frozen=True)
+class ScoreFormat:
+    """A kind of file for the scores of a recording.
+
+    Attributes:
+        suffix: How its files end, with the dot.
+        title: What it is, in a few words.
+        write: Writes one.
+        read: Reads one.
+    """
+
+    suffix: str
+    title: str
+    write: Callable[[Path, ScoreTable], object]
+    read: Callable[[Path], ScoreTable]
+
+
+def write_scores(path: str | Path, table: ScoreTable, format: str = "tsv") -> None:
+    """Write a score table; the file appears whole or not at all.
+
+    Args:
+        path: The file; its folder is made.
+        table: The scores.
+        format: One of ``SCORE_FORMATS``. All hold the numbers to their last bit.
+
+    Raises:
+        ScoreError: If the format is unknown.
+        EarmarkError: If Parquet is asked for and pyarrow is not installed.
+    """
+    chosen = score_format(format)
+    write_whole(path, lambda draft: chosen.write(draft, table))
+
+
+def read_scores(path: str | Path) -> ScoreTable:
+    """Read a score table of any of ``SCORE_FORMATS``, which its suffix tells.
+
+    Raises:
+        ScoreError: If it is none.
+        EarmarkError: If it is Parquet and pyarrow is not installed.
+    """
+    path = Path(path)
+    name = path.name.lower().removesuffix(".gz")
+    for format in SCORE_FORMATS.values():
+        if name.endswith(format.suffix):
+            return format.read(path)
+    known = ", ".join(format.suffix for format in SCORE_FORMATS.values())
+    raise ScoreError("not a known kind of score table", where=path, mend=f"Known: {known}")
+
+
+def score_format(name: str) -> ScoreFormat:
+    """A kind of file for scores.
+
+    Raises:
+        ScoreError: If there is none of that name.
+    """
+    if name not in SCORE_FORMATS:
+        raise ScoreError(
+            f"no format of scores is called {name!r}",
+            mend=f"Known formats: {', '.join(SCORE_FORMATS)}",
+        )
+    return SCORE_FORMATS[name]
+
+
+def _write_csv(path: Path, table: ScoreTable) -> None:
+    frame = table.to_frame()
+    frame[list(table.labels)] = frame[list(table.labels)].astype(np.float64)
+    frame.to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_npz(path: Path, table: ScoreTable) -> None:
+    with path.open("wb") as file:
+        np.savez_compressed(
+            file,
+            boundaries=table.boundaries,
+            values=table.values,
+            labels=np.array(table.labels, dtype=np.str_),
+        )
+
+
+def _read_npz(path: Path) -> ScoreTable:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = content["boundaries"], content["values"]
+            labels = tuple(str(label) for label in content["labels"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ScoreError(f"no score table of NumPy ({error})", where=path) from None
+    return ScoreTable(*arrays, labels)
+
+
+def _write_parquet(path: Path, table: ScoreTable) -> None:
+    _need_pyarrow(path)
+    table.to_frame().to_parquet(path, engine="pyarrow", index=False)
+
+
+def _read_parquet(path: Path) -> ScoreTable:
+    import pandas as pd
+
+    _need_pyarrow(path)
+    try:
+        frame = pd.read_parquet(path, engine="pyarrow")
+    except (OSError, ValueError) as error:
+        raise ScoreError(f"no Parquet table ({error})", where=path) from None
+    return ScoreTable.from_frame(frame, where=path)
+
+
+def _need_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError:
+        raise EarmarkError(
+            "Parquet needs pyarrow, which is not installed",
+            where=path,
+            mend="Install it with: pip install 'earmark[fleet]', or choose npz",
+        ) from None
+
+
+SCORE_FORMATS = {
+    "tsv": ScoreFormat(
+        ".tsv",
+        "tab-separated, as sed_scores_eval reads it",
+        lambda path, table: table.write(path),
+        ScoreTable.read,
+    ),
+    "csv": ScoreFormat(".csv", "comma-separated", _write_csv, ScoreTable.read),
+    "npz": ScoreFormat(".npz", "NumPy archive: boundaries, values, labels", _write_npz, _read_npz),
+    "parquet": ScoreFormat(".parquet", "Parquet", _write_parquet, _read_parquet),
+}
+"""Kinds of files for scores by name."""

@@ -1,0 +1,162 @@
+"""Which part a clip belongs to: what is scored on is never learnt from, and nothing twice.
+
+Clips held out to choose among epochs come from here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from earmark.core.tables.rows import base_name, read_rows
+from earmark.data.clips import Recordings, clip_key
+from earmark.data.reading import some
+from earmark.data.subsets import Evaluation, Source
+
+Tell = Callable[[str], None]
+
+
+def hold_out_as_v1(clips: Sequence[str], share: float, seed: int = 42) -> set[str]:
+    """Names of the clips that ATST-SED (and the DCASE task 4 baselines) hold out of the weak set.
+
+    They train on ``table.sample(frac=1 - share, random_state=seed)`` and validate on the rest. It
+    is a draw among the rows of the table as published, so clips that are missing on disk do not
+    change on which side the others are.
+
+    Args:
+        clips: Name of the clip of each row of the table.
+        share: That is held out, 0.1 in these systems.
+        seed: Of the draw.
+    """
+    rows = pd.Series(list(clips), dtype=object)
+    kept = rows.sample(frac=round(1.0 - share, 9), random_state=seed)
+    return set(rows.drop(kept.index))
+
+
+def hold_out_by_name(clips: Iterable[str], share: float) -> set[str]:
+    """Names of the clips held out by our own rule: those whose names have the smallest SHA-256.
+
+    The number is the share of all clips listed, and neither their order nor which of them are
+    missing on disk changes on which side a clip is.
+    """
+    names = sorted(set(clips), key=_rank)
+    return set(names[: round(share * len(names))])
+
+
+def _rank(name: str) -> str:
+    return hashlib.sha256(clip_key(name).encode()).hexdigest()
+
+
+def divide(source: Source, held_out: set[str], name: str) -> tuple[Source, Source]:
+    """The source without some clips, and these, by their names in its labels."""
+    keys = {clip_key(clip) for clip in held_out}
+    sides: list[Source] = []
+    for inside in (False, True):
+
+        def own(clip: str, inside: bool = inside) -> bool:
+            return (clip_key(clip) in keys) == inside
+
+        part = source.only(
+            (path for path in source.clips if own(path.name)), name if inside else None
+        )
+        missing, faulty = (tuple(filter(own, names)) for names in (source.missing, source.faulty))
+        sides.append(replace(part, missing=missing, faulty=faulty))
+    return sides[0], sides[1]
+
+
+def read_exclusions(path: Path) -> list[tuple[str, str]]:
+    """Name and source (empty: any) of clips that a user does not want to train on.
+
+    Raises:
+        LabelError: The file is missing or has no column ``filename``.
+    """
+    rows = read_rows(path, "\t", ("filename",))
+    return [(base_name(row["filename"]), row.get("source", "")) for _, row in rows]
+
+
+def leave_out(
+    sources: Iterable[Source], clips: Iterable[tuple[str, str]], tell: Tell
+) -> list[Source]:
+    """The sources without clips that a user named, of one source or of any."""
+    keys = {(clip_key(name), source) for name, source in clips}
+    kept = []
+    for source in sources:
+        own = {key for key, of in keys if of in ("", source.name)}
+        dropped = [path for path in source.clips if clip_key(path.name) in own]
+        kept.append(_without(source, dropped, "they are on the list of clips to exclude", tell))
+    return kept
+
+
+def separate(
+    train: Sequence[Source],
+    splits: Mapping[str, Evaluation],
+    held_out: Sequence[Source],
+    tell: Tell,
+    *,
+    by_name: bool,
+    keep_shared: bool = False,
+) -> list[Source]:
+    """The training sources without clips that are scored on, held out, or in a better source.
+
+    Better is strong before weak before unlabelled, and real before synthetic; but a source that
+    is labelled for some classes only is better than an unlabelled one alone.
+
+    Args:
+        train: The sources.
+        splits: What is scored on.
+        held_out: What is held out of training.
+        tell: Told what was left out, a sentence each.
+        by_name: An unlabelled clip is a labelled one if their names agree but for the suffix; else
+            their bytes must agree too, unless the name carries a YouTube id.
+        keep_shared: Clips in several training sources stay in all of them, as in ATST-SED.
+    """
+    order = sorted(range(len(train)), key=lambda number: _rank_of(train[number]))
+    scored = {name: Recordings(split.clips, _lost(split)) for name, split in splits.items()}
+    kept: dict[int, Source] = {}
+    for number in order:
+        source = train[number]
+        for name, recordings in scored.items():
+            source = _without(source, _shared(source, recordings), f"they are in {name}", tell)
+        for other in held_out:
+            recordings = Recordings(other.clips, (*other.missing, *other.faulty))
+            source = _without(
+                source, _shared(source, recordings), f"they are in {other.name}", tell
+            )
+        if not keep_shared:
+            for better in kept.values():
+                if source.kind != "unlabelled" and better.labelled is not None:
+                    continue
+                alike = by_name and source.kind == "unlabelled" and better.kind != "unlabelled"
+                shared = _shared(source, Recordings(better.clips, by_name=alike))
+                source = _without(source, shared, f"they are in {better.name}", tell)
+        kept[number] = source
+    return [kept[number] for number in range(len(train))]
+
+
+def _rank_of(source: Source) -> tuple[int, int]:
+    kinds = ("strong", "weak", "unlabelled")
+    return kinds.index(source.kind), int(source.domain == "synthetic")
+
+
+def _lost(part: Evaluation | Source) -> tuple[str, ...]:
+    return (*part.missing, *part.faulty)
+
+
+def _shared(source: Source, recordings: Recordings) -> list[Path]:
+    return [path for path in source.clips if recordings.has(path)]
+
+
+def _without(source: Source, clips: Sequence[Path], why: str, tell: Tell) -> Source:
+    if not clips:
+        return source
+    names = tuple(path.name for path in clips)
+    tell(
+        f"{source.name}: {len(clips)} of {len(source.clips)} clips left out, {why} ({some(names)})"
+    )
+    out = set(clips)
+    kept = source.only(path for path in source.clips if path not in out)
+    return replace(kept, excluded=(*source.excluded, *names))

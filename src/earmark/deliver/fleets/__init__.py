@@ -1,0 +1,1 @@
+"""Detection by many workers on one or many machines."""

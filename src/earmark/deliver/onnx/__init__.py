@@ -1,0 +1,1 @@
+"""Export to ONNX: the network whole, front-end included, with parity and eight bits."""

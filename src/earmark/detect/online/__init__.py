@@ -1,0 +1,1 @@
+"""Detection while a recording still runs, equal to detection of the whole."""

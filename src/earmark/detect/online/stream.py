@@ -1,0 +1,201 @@
+"""Events of audio that is still coming: each once, with final times, as in the whole recording."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.audio.resampling import Resampler, to_mono
+from earmark.core.errors import AudioError, ConfigError
+from earmark.core.files import write_whole
+from earmark.core.timeline import FrameGrid, samples_to_seconds
+from earmark.detect.network import spec_of
+from earmark.detect.online.csebb import BoxFinder
+from earmark.detect.online.median import MedianFinder
+from earmark.detect.postprocess import PostProcess, ScoredEvent
+from earmark.detect.sliding import SlidingScorer
+
+if TYPE_CHECKING:
+    from earmark.detect.network import Network
+
+FORMAT = 1
+
+
+class EventStream:
+    """Turns audio that arrives in blocks into events, each as soon as it is final.
+
+    What comes out, all together, is what `Detector.detect` finds in the whole recording with the
+    same settings, whatever the blocks. Networks that compute a window alone and among others
+    differently in the last bits give scores that differ as little.
+
+    Args:
+        network: What scores windows.
+        postprocess: How scores become events.
+        sample_rate: Of the audio that comes.
+        channel: Of blocks [s, channels]; the mean when None.
+        hop_seconds: Time between window starts.
+        weighting: Of a window's frames.
+        lookahead_seconds: How much later sound a score may depend on; a window when None.
+
+    Raises:
+        ConfigError: If a setting is not usable.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        postprocess: PostProcess,
+        sample_rate: int,
+        *,
+        channel: int | None = None,
+        hop_seconds: float | None = None,
+        weighting: str = "hann",
+        lookahead_seconds: float | None = None,
+    ) -> None:
+        if sample_rate < 1:
+            raise ConfigError(f"a stream of {sample_rate} samples per second")
+        spec = spec_of(network)
+        self.sample_rate, self.channel = sample_rate, channel
+        self._rate = spec.sample_rate
+        self._resampler = Resampler(sample_rate, spec.sample_rate)
+        self._scorer = SlidingScorer(
+            network,
+            hop_seconds=hop_seconds,
+            batch_size=1,
+            weighting=weighting,
+            lookahead_seconds=lookahead_seconds,
+        )
+        self._grid: FrameGrid = self._scorer.plan.grid
+        kind = BoxFinder if postprocess.method == "csebb" else MedianFinder
+        self._finder: BoxFinder | MedianFinder = kind(self._grid, tuple(spec.labels), postprocess)
+        self._settings = [
+            *(FORMAT, sample_rate, list(spec.labels), postprocess.to_dict(), weighting),
+            *(channel, self._scorer.plan.hop_frames, self._scorer.plan.tail_frames),
+        ]
+
+    @property
+    def seconds(self) -> float:
+        """Audio received so far."""
+        return samples_to_seconds(self._resampler.received, self.sample_rate)
+
+    @property
+    def lookahead(self) -> float:
+        """Seconds of later sound that a score may depend on."""
+        return self._scorer.plan.tail_frames * self._grid.seconds
+
+    @property
+    def latency(self) -> float:
+        """Seconds after an event's end by which it is given; infinite with cSEBB.
+
+        The look-ahead and one frame, half the longest median filter, the longest gap that is
+        closed, and a tenth of a second for the resampling of other rates.
+        """
+        own = (self._scorer.plan.tail_frames + 1) * self._grid.seconds
+        other = 0.0 if self.sample_rate == self._rate else RESAMPLING
+        return float(own + other + self._finder.delay)
+
+    def push(self, block: NDArray[Any]) -> list[ScoredEvent]:
+        """Takes the next samples.
+
+        Args:
+            block: [s] or [s, channels], any number of them, floats of full scale 1 or whole
+                numbers of their type's scale.
+
+        Returns:
+            Events ``(onset, offset, label, score)`` that became final, in seconds.
+
+        Raises:
+            AudioError: If the block is no audio, or the stream has ended.
+        """
+        block = np.asarray(block)
+        if block.ndim not in (1, 2) or block.dtype.kind not in "fiu":
+            raise AudioError(
+                f"a block has shape {block.shape} and type {block.dtype}",
+                mend="Give numbers of shape [samples] or [samples, channels]",
+            )
+        if len(block) == 0:
+            return []
+        mono = to_mono(block if block.ndim == 2 else block[:, None], "the stream", self.channel)
+        return self._finder.push(self._scorer.push(self._resampler.push(mono)))
+
+    def finish(self) -> list[ScoredEvent]:
+        """Ends the stream; gives the events that are left, those under way included.
+
+        They end with the audio. A stream without any audio has no events.
+        """
+        if self._resampler.received == 0:
+            return []
+        scores = [self._scorer.push(self._resampler.finish()), self._scorer.finish()]
+        duration = samples_to_seconds(self._scorer.samples, self._rate)
+        return self._finder.finish(np.concatenate(scores), duration)
+
+    def save(self, path: str | Path) -> None:
+        """Saves where the stream is; no audio but that of the last window is in the file.
+
+        Raises:
+            AudioError: If the stream has ended.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
+        state = {
+            "settings": self._settings,
+            "resampler": self._resampler.state(),
+            "scorer": self._scorer.state(),
+            "finder": self._finder.state(),
+        }
+        text = json.dumps(_without_arrays(state, arrays))
+        content = io.BytesIO()
+        np.savez(content, state=np.array(text), **arrays)  # type: ignore[arg-type]
+        write_whole(path, lambda draft: draft.write_bytes(content.getvalue()))
+
+    def load(self, path: str | Path) -> None:
+        """Goes on where a stream with the same settings was saved.
+
+        Raises:
+            ConfigError: If the file is no such state, or of other settings.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                state = _with_arrays(json.loads(str(content["state"])), dict(content))
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(f"no saved stream ({error})", where=path) from None
+        if state["settings"] != json.loads(json.dumps(self._settings)):
+            raise ConfigError(
+                "the stream was saved with other settings or another network",
+                where=path,
+                mend="Use those again, or begin anew",
+            )
+        self._resampler.restore(state["resampler"])
+        self._scorer.restore(state["scorer"])
+        self._finder.restore(state["finder"])
+
+
+RESAMPLING = 0.1
+"""More seconds than the filter of any resampling looks ahead."""
+
+
+def _without_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    """What JSON holds, arrays replaced by their names."""
+    if isinstance(value, np.ndarray):
+        name = f"array{len(arrays)}"
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, dict):
+        return {key: _without_arrays(one, arrays) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_arrays(one, arrays) for one in value]
+    return value
+
+
+def _with_arrays(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"array"}:
+            return arrays[value["array"]]
+        return {key: _with_arrays(one, arrays) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_with_arrays(one, arrays) for one in value]
+    return value

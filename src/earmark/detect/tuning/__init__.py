@@ -1,0 +1,1 @@
+"""Tuning of a bundle's post-processing."""

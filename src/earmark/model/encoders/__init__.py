@@ -1,0 +1,1 @@
+"""Frame encoders: waveform to tokens."""

@@ -1,0 +1,158 @@
+"""A pretrained encoder in a folder: what pretraining and imports leave and stage 1 starts from.
+
+``encoder.safetensors`` has the tensors under their published names (``encoder.blocks.0.…``, and,
+where self-supervised training left them, ``projector.0.weight`` …, ``predictor.0.weight`` …),
+``encoder.yaml`` the format's version, the encoder's settings, its log-mel among them, and where it
+is from, ``README.md`` the card. An encoder has no classes and detects nothing by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from earmark import __version__
+from earmark.core.config import EncoderSettings, dump_yaml, load_yaml, parse_settings
+from earmark.core.errors import BundleError
+from earmark.model.encoders.atst import AtstFrame
+from earmark.model.folder import folder_fingerprint, write_folder
+
+FORMAT = 1
+WEIGHTS, CONFIG = "encoder.safetensors", "encoder.yaml"
+ENCODER_FILES = (WEIGHTS, CONFIG, "README.md")
+_IN_A_NETWORK = {"merge", "align", "mask_padding", "drop_path", "checkpointing"}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained encoder's weights and how its input was made.
+
+    Attributes:
+        settings: Sizes and log-mel; how a network uses it (``align``, ``merge``, ``mask_padding``,
+            ``drop_path``, ``checkpointing``) is that network's affair and has its default.
+        weights: State dict of `AtstFrame`.
+        projector: ``0.weight``, ``1.weight``, … of Linear, batch norm, ReLU, Linear: the state
+            dict of `FrameHead.layers`; None where there is none.
+        predictor: Likewise.
+        source: Where it is from, as plain values.
+    """
+
+    settings: EncoderSettings
+    weights: Mapping[str, Tensor]
+    projector: Mapping[str, Tensor] | None = None
+    predictor: Mapping[str, Tensor] | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in the encoder itself."""
+        return sum(value.numel() for value in self.weights.values())
+
+    def build(self) -> AtstFrame:
+        """The encoder as a module in evaluation mode.
+
+        Raises:
+            BundleError: The weights are not those of these settings.
+        """
+        with torch.device("meta"):
+            module = AtstFrame(self.settings)
+        try:
+            module.load_state_dict(dict(self.weights), strict=True, assign=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BundleError(f"the encoder's weights do not fit its settings ({reason})") from None
+        return module.eval()
+
+
+def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
+    """Write an encoder's folder; each file appears whole or not at all.
+
+    Args:
+        folder: Made if missing; files of an earlier encoder are replaced.
+        encoder: What to keep of it.
+        card: Content of ``README.md``.
+
+    Raises:
+        BundleError: The weights are not those of the settings.
+    """
+    encoder.build()
+    parts = {
+        "encoder": encoder.weights,
+        "projector": encoder.projector,
+        "predictor": encoder.predictor,
+    }
+    tensors = {
+        f"{part}.{name}": value
+        for part, values in parts.items()
+        for name, value in (values or {}).items()
+    }
+    config = {
+        "format": FORMAT,
+        "earmark": __version__,
+        "encoder": encoder.settings.model_dump(mode="json", exclude=_IN_A_NETWORK),
+        "source": dict(encoder.source),
+    }
+    return write_folder(folder, WEIGHTS, tensors, {CONFIG: dump_yaml(config), "README.md": card})
+
+
+def is_encoder(folder: str | Path) -> bool:
+    """Whether a folder holds an encoder of this format (it may hold other things, too)."""
+    return all((Path(folder) / name).is_file() for name in (WEIGHTS, CONFIG))
+
+
+def load_encoder(folder: str | Path) -> Encoder:
+    """Read an encoder's folder.
+
+    Raises:
+        BundleError: A file is missing, of another format, or does not fit the other.
+    """
+    folder = Path(folder)
+    missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
+    if missing:
+        raise BundleError(
+            f"is no encoder: {', '.join(missing)} missing",
+            where=folder,
+            mend="An encoder is what `earmark pretrain` and `earmark import` leave",
+        )
+    config = load_yaml(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise BundleError(
+            f"has encoder format {config.get('format')!r}; this version reads {FORMAT}",
+            where=folder / CONFIG,
+            mend="Use the version of earmark named in the file",
+        )
+    settings = parse_settings(EncoderSettings, config.get("encoder") or {}, folder / CONFIG)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except SafetensorError as error:
+        raise BundleError(f"is no safetensors file ({error})", where=folder / WEIGHTS) from None
+    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "projector": {}, "predictor": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if part not in parts:
+            raise BundleError(f"has an unknown tensor {name}", where=folder / WEIGHTS)
+        parts[part][rest] = value
+    encoder = Encoder(
+        settings,
+        parts["encoder"],
+        parts["projector"] or None,
+        parts["predictor"] or None,
+        config.get("source") or {},
+    )
+    try:
+        encoder.build()
+    except BundleError as error:
+        raise BundleError(error.what, where=folder) from None
+    return encoder
+
+
+def encoder_fingerprint(folder: str | Path) -> str:
+    """16 hexadecimal digits over weights and settings."""
+    return folder_fingerprint(Path(folder), (WEIGHTS, CONFIG))

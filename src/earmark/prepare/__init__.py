@@ -1,0 +1,1 @@
+"""From people's files to a data set: importing labels, doctor, cache."""

@@ -1,0 +1,181 @@
+"""What a cache of a dataset holds: every recording and label file, and where each is put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import yaml
+
+from earmark.core.audio.audio import SUFFIXES, list_files
+from earmark.core.errors import DataError
+from earmark.data.described import Described, description_of, is_description
+from earmark.prepare.cache_index import INDEX
+
+#: Files that are copied as they are: labels, and what describes a dataset.
+LABEL_SUFFIXES = (".tsv", ".csv", ".txt", ".yaml", ".yml", ".json", ".jams", ".md")
+Format = Literal["flac", "wav"]
+
+_COPIES = "_16k"  # DESED's owners keep 16-kHz copies in folders of this name beside the originals
+_BESIDE = "dcase_synth"  # its synthetic part may lie beside the dataset's folder
+_TABLES = ("strong", "weak", "durations", "exclude")  # keys of a description that name files
+
+
+@dataclass(frozen=True)
+class Task:
+    """A file to be made.
+
+    Attributes:
+        source: What it is made from.
+        target: Its path in the cache.
+        audio: Whether it is a recording; else it is copied.
+        text: What to write instead of the source's own content.
+    """
+
+    source: Path
+    target: str
+    audio: bool
+    text: str | None = None
+
+
+@dataclass
+class CachePlan:
+    """All files of a cache.
+
+    Attributes:
+        folders: Where recordings are taken from.
+        tasks: Target → how it is made.
+        superseded: Recordings left out because a ``_16k`` folder beside has them.
+        ignored: Files that are neither recordings nor labels.
+        failed: Source → why it cannot be in the cache.
+        use: Path in the cache that is the dataset: the cache itself, or a description in it.
+    """
+
+    folders: list[Path] = field(default_factory=list)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    superseded: int = 0
+    ignored: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    use: str = ""
+
+    def add_folder(self, root: Path, prefix: str, format: Format, *, labels: bool) -> None:
+        """Take the recordings in a folder, and its label files if asked to."""
+        self.folders.append(root)
+        files = list_files(root)
+        recordings = [path for path in files if path.name.lower().endswith(SUFFIXES)]
+        stems = {path.relative_to(root).with_suffix("") for path in recordings}
+        for path in recordings:
+            relative = path.relative_to(root)
+            target = prefix + relative.with_suffix(f".{format}").as_posix()
+            known = self.tasks.get(target)
+            if _has_copy(relative, stems):
+                self.superseded += 1
+            elif known is not None and known.source != path:
+                name = known.source.name
+                self.failed[str(path)] = f"it would get the name of {name}. Rename one of them"
+            else:
+                self.tasks[target] = Task(path, target, audio=True)
+        for path in set(files) - set(recordings) if labels else ():
+            target = prefix + path.relative_to(root).as_posix()
+            if target == INDEX or path.suffix.lower() not in LABEL_SUFFIXES:
+                self.ignored += 1
+            else:
+                self.tasks[target] = Task(path, target, audio=False)
+
+
+def plan_cache(data: Path, format: Format) -> CachePlan:
+    """What a cache of a dataset holds.
+
+    Args:
+        data: Folder of the dataset, all of whose recordings and label files are taken, or a YAML
+            file that describes one, of which what it names is taken.
+        format: Kind of the cache's audio files.
+
+    Raises:
+        DataError: There is no such folder, or no recording in it.
+        ConfigError: A description has a mistake.
+    """
+    plan = CachePlan()
+    if is_description(data):
+        _plan_described(plan, description_of(data), format)
+    elif data.is_dir():
+        plan.add_folder(data, "", format, labels=True)
+        beside = data.resolve().parent / _BESIDE
+        if beside.is_dir() and beside != data.resolve() and not (data / _BESIDE).exists():
+            plan.add_folder(beside, f"{_BESIDE}/", format, labels=True)
+    else:
+        raise DataError("no such folder", where=data, mend="Check the path of the dataset")
+    if not any(task.audio for task in plan.tasks.values()):
+        raise DataError("no recording in it", where=data, mend=f"Looked for {', '.join(SUFFIXES)}")
+    return plan
+
+
+def _has_copy(relative: Path, stems: set[Path]) -> bool:
+    """Whether a folder ``X_16k`` beside one of a recording's folders ``X`` holds it as well."""
+    parts = relative.with_suffix("").parts
+    return any(
+        Path(*parts[:index], part + _COPIES, *parts[index + 1 :]) in stems
+        for index, part in enumerate(parts[:-1])
+    )
+
+
+def _plan_described(plan: CachePlan, path: Path, format: Format) -> None:
+    """A description's folders and tables, and the description with their new places."""
+    described = Described(path)
+    places: dict[str, str] = {}
+    for keys, part in _parts(described):
+        for name, folder in zip(part.audio, described.folders(keys, part.audio), strict=True):
+            places[name] = _place(name, places)
+            plan.add_folder(folder, f"{places[name]}/", format, labels=False)
+        for key in _TABLES:
+            for name in _names(getattr(part, key, None)):
+                places[name] = _place(name, places)
+                source = described.table(keys, key, name)
+                plan.tasks[places[name]] = Task(source, places[name], audio=False)
+    exclude = described.settings.exclude
+    if exclude is not None:
+        places[exclude] = _place(exclude, places)
+        source = described.table((), "exclude", exclude)
+        plan.tasks[places[exclude]] = Task(source, places[exclude], audio=False)
+    moved = any(place != PurePosixPath(name).as_posix() for name, place in places.items())
+    text = yaml.safe_dump(
+        _with_places(described.file.content, places), sort_keys=False, allow_unicode=True
+    )
+    plan.use = path.name
+    plan.tasks[path.name] = Task(path, path.name, audio=False, text=text if moved else None)
+
+
+def _parts(described: Described) -> Iterator[tuple[Sequence[str | int], Any]]:
+    for keys, _, source in (*described.sources("train"), *described.sources("held_out")):
+        yield keys, source
+    yield from described.splits().values()
+
+
+def _names(given: str | Sequence[str] | None) -> Sequence[str]:
+    return () if given is None else (given,) if isinstance(given, str) else given
+
+
+def _place(name: str, places: Mapping[str, str]) -> str:
+    """Where in the cache a path of a description is put: where it was, if that is below it."""
+    pure = PurePosixPath(Path(name).as_posix())
+    if name in places:
+        return places[name]
+    if not (pure.is_absolute() or ".." in pure.parts or name.startswith("~")):
+        return pure.as_posix()
+    place, number = f"outside/{pure.name}", 2
+    while place in places.values():
+        place, number = f"outside/{pure.stem}-{number}{pure.suffix}", number + 1
+    return place
+
+
+def _with_places(content: Any, places: Mapping[str, str], key: str = "") -> Any:
+    """A description with its paths replaced."""
+    if isinstance(content, Mapping):
+        return {name: _with_places(value, places, str(name)) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_with_places(value, places, key) for value in content]
+    if key in ("audio", *_TABLES) and isinstance(content, str):
+        return places.get(content, content)
+    return content

@@ -1,0 +1,95 @@
+"""An import from label files to a plan of clips, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from earmark.core.errors import LabelError
+from earmark.core.tables.rows import read_rows
+from earmark.prepare.importing.annotations import Annotated, Gathered, Reading, gather, read_regions
+from earmark.prepare.importing.class_map import ClassMap
+from earmark.prepare.importing.planning import Plan, check_splits, plan_import
+from earmark.prepare.importing.preparing import Changes, Prepared, Stretch, prepare
+from earmark.prepare.importing.settings import ImportSettings
+from earmark.prepare.importing.writing import import_record
+
+
+@dataclass(frozen=True)
+class Import:
+    """All of an import, before anything is written.
+
+    Attributes:
+        gathered: Recordings, and what did not fit.
+        prepared: Their events as classes.
+        changes: What was done to labels.
+        plan: Clips, splits and cuts.
+        record: What decides the dataset.
+    """
+
+    gathered: Gathered
+    prepared: Sequence[Prepared]
+    changes: Changes
+    plan: Plan
+    record: Mapping[str, Any]
+
+
+def read_import(
+    labels: Sequence[Path],
+    audio: Sequence[Path],
+    reading: Reading,
+    class_map: ClassMap,
+    settings: ImportSettings,
+    *,
+    regions: Path | None = None,
+    splits: Path | None = None,
+    skip_missing: bool = False,
+) -> Import:
+    """Read label files and plan a dataset of them.
+
+    Args:
+        labels: Label files and folders of them.
+        audio: Folders of recordings; by default those of the label files.
+        reading: How label files are read.
+        class_map: What names become.
+        settings: Of the cutting and the division.
+        regions: Table of what was annotated; by default all of each labelled recording.
+        splits: Table with the columns ``filename`` and ``split``, instead of dividing.
+        skip_missing: Leave out events of recordings that are not there.
+
+    Raises:
+        LabelError: Label files cannot be understood.
+        DataError: Something is missing.
+    """
+    aside = {path.resolve() for path in (regions, splits) if path is not None}
+    gathered = gather(labels, audio, reading, skip_missing=skip_missing, leave_out=aside)
+    marked = _regions(regions, reading, gathered) if regions is not None else None
+    prepared, changes = prepare(gathered.recordings, class_map, settings, marked)
+    given = _splits(splits, prepared) if splits is not None else None
+    plan = plan_import(prepared, settings, given)
+    more = {"regions": marked, "splits": given}
+    record = import_record(gathered.recordings, class_map, settings, more)
+    return Import(gathered, prepared, changes, plan, record)
+
+
+def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list[Stretch]]:
+    """Annotated stretches by the recordings' keys."""
+    found: dict[str, list[Stretch]] = {}
+    for name, stretches in read_regions(path, reading).items():
+        recording = gathered.finder.find(name, path)
+        if recording is None:
+            raise LabelError(f"no recording {name!r}", where=path, mend="Mend or remove the row")
+        found.setdefault(gathered.finder.keys[recording], []).extend(stretches)
+    return found
+
+
+def _splits(path: Path, prepared: Sequence[Prepared]) -> dict[str, str]:
+    rows = read_rows(path, "," if path.suffix.lower() == ".csv" else "\t", ("filename", "split"))
+    return check_splits({row["filename"]: row["split"] for _, row in rows}, prepared, str(path))
+
+
+def unannotated(recordings: Sequence[Annotated]) -> list[str]:
+    """Keys of recordings that no label file speaks of."""
+    return [one.key for one in recordings if one.events is None]

@@ -1,0 +1,1 @@
+"""The F1 family: collar, intersection, segment, tagging, best thresholds."""

@@ -1,0 +1,326 @@
+"""F1 at the threshold that is best for each class: what tuning on the same clips could reach.
+
+Such a score is an oracle's, as nobody knows the best threshold of clips before their truth. Use it
+to compare systems whose thresholds were never tuned, or to choose thresholds on a development set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ScoreError
+from earmark.core.tables.scores import ScoreTable, common_labels
+from earmark.score.events import TIME_DECIMALS, Events, tidy
+from earmark.score.f1.f1 import F1Counts
+from earmark.score.f1.hits import Collars, collar_steps, segment_steps
+from earmark.score.psds.accumulator import known_clips
+from earmark.score.psds.deltas import Steps
+from earmark.score.psds.psds import PsdsParameters, psds_statistics
+from earmark.score.psds.sweeps import ClassSweep, class_sweeps
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Criterion = Literal["collar", "intersection", "segment"]
+CELLS = 1_000_000
+"""Steps × resamples handled together."""
+SMALL = 1e-3
+"""A ``dtc`` above this is more than rounding for any frame of a millisecond."""
+CAUTION = 0.7
+"""Resamples are first looked at only as far down as could give this share of the best F1."""
+
+
+@dataclass(frozen=True)
+class BestF1:
+    """F1 at each class's best threshold.
+
+    Args:
+        macro: Mean over the classes that have truth.
+        micro: F1 of the counts of all these classes together, each at its own threshold.
+        per_class: Best F1 of each class that has truth.
+        thresholds: The threshold that gives it, midway between the lowest score that must be above
+            it and the next lower one at which a count changes; the highest of equals. ``inf`` if
+            no threshold gives a true positive, ``-inf`` if every frame must be active.
+        counts: Counts of each class at its threshold.
+        left_out: Classes without truth.
+        warnings: What was changed or left out, in words.
+    """
+
+    macro: float
+    micro: float
+    per_class: dict[str, float]
+    thresholds: dict[str, float]
+    counts: dict[str, F1Counts]
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SweepStatistics:
+    """True and false positives over all thresholds, from which a best F1 is computed.
+
+    Args:
+        labels: The C classes.
+        clips: The N clips.
+        sweeps: Counts of each class.
+        true: True events (segments, tags) of each clip ``[N, C]``.
+        warnings: What was changed, in words.
+        highest: The highest score of each clip ``[N, C]``, if every clip without truth is a false
+            positive below it: resamples are then computed in less time, with the same result.
+    """
+
+    labels: tuple[str, ...]
+    clips: tuple[str, ...]
+    sweeps: tuple[ClassSweep, ...]
+    true: Ints
+    warnings: tuple[str, ...]
+    highest: Floats | None = None
+
+    def result(self, weights: NDArray[np.int64] | None = None) -> BestF1:
+        """Best F1 with each clip counted ``weights`` times (once by default).
+
+        Raises:
+            ScoreError: If no class has truth.
+        """
+        once = np.ones(len(self.clips), dtype=np.int64) if weights is None else weights
+        true = once @ self.true
+        if not true.any():
+            raise ScoreError("no class has ground truth", mend="F1 needs at least one true event.")
+        counts, thresholds = {}, {}
+        for c in np.flatnonzero(true):
+            found = _best(self.sweeps[c], int(true[c]), once.astype(np.float64)[:, None])
+            counts[self.labels[c]], thresholds[self.labels[c]] = found
+        per_class = {label: count.f1 for label, count in counts.items()}
+        left_out = tuple(label for label in self.labels if label not in counts)
+        missing = [f"classes without truth left out of the mean: {', '.join(left_out)}"]
+        every = F1Counts(
+            sum(count.tp for count in counts.values()),
+            sum(count.fp for count in counts.values()),
+            sum(count.fn for count in counts.values()),
+        )
+        return BestF1(
+            macro=float(np.mean(list(per_class.values()))),
+            micro=every.f1,
+            per_class=per_class,
+            thresholds=thresholds,
+            counts=counts,
+            left_out=left_out,
+            warnings=(*self.warnings, *(missing if left_out else ())),
+        )
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Which clips have true events ``[N]``."""
+        return np.asarray(self.true.any(axis=1))
+
+    def resampled(self, weights: Ints) -> dict[str, Floats]:
+        """Macro ("") and micro ("_micro") best F1 of R resamples, from weights ``[R, N]``.
+
+        Thresholds are chosen anew in each resample.
+        """
+        size = max(1, CELLS // max(1, *(len(sweep) for sweep in self.sweeps)))
+        parts = [self._resampled(weights[k : k + size]) for k in range(0, len(weights), size)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _resampled(self, weights: Ints) -> dict[str, Floats]:
+        columns = np.ascontiguousarray(weights.T, dtype=np.float64)
+        true = (weights @ self.true).T.astype(np.float64)  # [C, R]
+        best = np.zeros(true.shape)
+        tp, fp = np.zeros(len(weights)), np.zeros(len(weights))
+        for c in range(len(self.labels)):
+            best[c], hits, alarms = self._best_of(c, columns, true[c])
+            tp += np.where(true[c] > 0, hits, 0)
+            fp += np.where(true[c] > 0, alarms, 0)
+        present = true > 0
+        return {
+            "": np.sum(best, axis=0, where=present) / np.count_nonzero(present, axis=0),
+            "_micro": _f1(tp, fp, np.sum(true, axis=0)),
+        }
+
+    def _best_of(self, c: int, columns: Floats, true: Floats) -> tuple[Floats, Floats, Floats]:
+        """Best F1 of a class in each resample, with its true and false positives ``[R]``."""
+        floor = self._floors[c]
+        best, tp, fp = _highest(self.sweeps[c].down_to(floor), columns, true)
+        if self.highest is None or floor == -np.inf:
+            return best, tp, fp
+        # Below the floor at least so many clips are false alarms: no F1 can be above this bound.
+        quiet = (self.highest[:, c] >= floor) & (self.true[:, c] == 0)
+        bound = _f1(true, quiet @ columns, true)
+        unsure = np.flatnonzero(best <= bound)
+        if len(unsure):
+            again = _highest(self.sweeps[c], columns[:, unsure], true[unsure])
+            best[unsure], tp[unsure], fp[unsure] = again
+        return best, tp, fp
+
+    @cached_property
+    def _floors(self) -> Floats:
+        """Scores of each class that are most likely too low for the best F1 ``[C]``."""
+        floors = np.full(len(self.labels), -np.inf)
+        once = np.ones((len(self.clips), 1))
+        for c, sweep in enumerate(self.sweeps):
+            true = self.true[:, c]
+            best = _highest(sweep, once, np.array([float(true.sum())]))[0][0]
+            if self.highest is None or not best > 0:
+                continue
+            alarms = math.ceil(2 * float(true.sum()) * (1 / (CAUTION * best) - 1))
+            quiet = np.sort(self.highest[true == 0, c])[::-1]
+            if 0 < alarms <= len(quiet):
+                floors[c] = quiet[alarms - 1]
+        return floors
+
+
+def _highest(sweep: ClassSweep, columns: Floats, true: Floats) -> tuple[Floats, Floats, Floats]:
+    """Highest F1 of a sweep in each resample, with its true and false positives ``[R]``."""
+    tp, fp = sweep.fewest(columns)  # [M, R]
+    f1 = _f1(tp, fp, true)
+    chosen = np.argmax(f1, axis=0)[None]
+    found = [np.take_along_axis(values, chosen, 0)[0] for values in (f1, tp, fp)]
+    return found[0], found[1], found[2]
+
+
+def best_f1(
+    scores: Mapping[str, ScoreTable],
+    truth: Events,
+    durations: Mapping[str, float],
+    criterion: Criterion = "collar",
+) -> BestF1:
+    """F1 of each class at its best threshold, with the settings that are usual.
+
+    The functions below take other settings, and their ``result`` is the same.
+
+    Args:
+        scores: Score table of each clip, by clip id.
+        truth: Ground truth by clip id.
+        durations: Seconds of each clip.
+        criterion: Which F1: by collars (0.2 s, 20 %), by intersection (0.5) or by segments (1 s).
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together, or no class has truth.
+    """
+    given = scores, truth, durations
+    if criterion == "collar":
+        return best_collar_statistics(*given).result()
+    if criterion == "intersection":
+        return best_intersection_statistics(*given).result()
+    if criterion == "segment":
+        return best_segment_statistics(*given).result()
+    raise ScoreError(
+        f"there is no F1 by {criterion}", mend="Choose collar, intersection or segment."
+    )
+
+
+def best_collar_statistics(
+    scores: Mapping[str, ScoreTable],
+    truth: Events,
+    durations: Mapping[str, float],
+    *,
+    onset_collar: float = 0.2,
+    offset_collar: float = 0.2,
+    offset_share: float = 0.2,
+    decimals: int | None = TIME_DECIMALS,
+) -> SweepStatistics:
+    """Hits by collars over all thresholds; settings as of `earmark.score.f1.f1.collar_f1`."""
+    labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
+    true, warnings = tidy(truth, clips, labels, "truth", merge=False)
+    collars = Collars(onset_collar, offset_collar, offset_share, decimals)
+    steps = collar_steps([scores[clip] for clip in clips], true, collars)
+    found = sweep_statistics(steps, (true.clip, true.label), clips, labels, warnings)
+    return replace(found, highest=_maxima(scores, clips))
+
+
+def best_intersection_statistics(
+    scores: Mapping[str, ScoreTable],
+    truth: Events,
+    durations: Mapping[str, float],
+    *,
+    dtc: float = 0.5,
+    gtc: float = 0.5,
+) -> SweepStatistics:
+    """Intersections over all thresholds; settings as of ``intersection_f1``."""
+    found = psds_statistics(scores, truth, durations, PsdsParameters(dtc, gtc))
+    true = _count((found.truth.clip, found.truth.label), len(found.clips), len(found.labels))
+    # With a larger dtc nothing but truth makes a detection relevant, even if times are rounded.
+    highest = _maxima(scores, found.clips) if dtc > SMALL else None
+    return SweepStatistics(found.labels, found.clips, found.sweeps, true, found.warnings, highest)
+
+
+def best_segment_statistics(
+    scores: Mapping[str, ScoreTable],
+    truth: Events,
+    durations: Mapping[str, float],
+    *,
+    segment_seconds: float = 1.0,
+    until_duration: bool = False,
+) -> SweepStatistics:
+    """Active segments over all thresholds.
+
+    Args:
+        scores: As for `best_f1`, like truth and durations.
+        truth: …
+        durations: …
+        segment_seconds: Length of a segment.
+        until_duration: Whether segments after a clip's duration do not count (sed_scores_eval's
+            convention, sed_eval counts all).
+    """
+    labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
+    if not segment_seconds > 0:
+        raise ScoreError(f"segments of {segment_seconds} s", mend="They need a positive length.")
+    true, warnings = tidy(truth, clips, labels, "truth", merge=False)
+    seconds = [durations[clip] if until_duration else None for clip in clips]
+    tables = [scores[clip] for clip in clips]
+    steps, owners = segment_steps(tables, true, seconds, segment_seconds)
+    found = sweep_statistics(steps, owners, clips, labels, warnings)
+    return found if until_duration else replace(found, highest=_maxima(scores, clips))
+
+
+def sweep_statistics(
+    steps: Steps,
+    true: tuple[Ints, Ints],
+    clips: Sequence[str],
+    labels: Sequence[str],
+    warnings: Sequence[str] = (),
+) -> SweepStatistics:
+    """Statistics from steps of all classes, and clip and label of everything that is true."""
+    return SweepStatistics(
+        tuple(labels),
+        tuple(clips),
+        class_sweeps([steps], len(labels)),
+        _count(true, len(clips), len(labels)),
+        tuple(warnings),
+    )
+
+
+def _maxima(scores: Mapping[str, ScoreTable], clips: Sequence[str]) -> Floats:
+    """The highest score of each clip ``[N, C]``."""
+    return np.stack([scores[clip].values.max(axis=0) for clip in clips]).astype(np.float64)
+
+
+def _count(true: tuple[Ints, Ints], clips: int, labels: int) -> Ints:
+    found = np.bincount(true[0] * labels + true[1], minlength=clips * labels)
+    return np.asarray(found.reshape(clips, labels))
+
+
+def _best(sweep: ClassSweep, true: int, weights: Floats) -> tuple[F1Counts, float]:
+    """Counts and threshold of the highest F1 of one class."""
+    grid = -np.unique(-np.append(sweep.tp.scores, sweep.fp.scores))
+    tp, fp = (
+        np.append(0.0, level.counts(weights)[level.above(grid, equal=True), 0])
+        for level in (sweep.tp, sweep.fp)
+    )
+    place = int(np.argmax(_f1(tp, fp, np.array(float(true)))))
+    edges = np.concatenate([[np.inf], grid, [-np.inf]])
+    with np.errstate(invalid="ignore"):
+        threshold = float((edges[place] + edges[place + 1]) / 2)
+    if place == 0:
+        threshold = math.inf
+    return F1Counts(int(tp[place]), int(fp[place]), true - int(tp[place])), threshold
+
+
+def _f1(tp: Floats, fp: Floats, true: Floats) -> Floats:
+    total = tp + fp + true
+    return np.divide(2 * tp, total, out=np.zeros(total.shape), where=total > 0)

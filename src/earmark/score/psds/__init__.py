@@ -1,0 +1,1 @@
+"""Polyphonic sound detection score, exact over all thresholds."""

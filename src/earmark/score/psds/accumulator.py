@@ -1,0 +1,349 @@
+"""PSDS of more clips than fit into memory: one clip at a time, or shared among workers.
+
+What makes that possible is a bound. A clip without truth of a class is a false positive of it at
+every threshold below its highest score. Once more such clips are active than ``max_efpr`` allows,
+no lower threshold can give a point of the curve. So if the highest score of each clip is known
+first (`PsdsAccumulator.survey`), only the few frames above that bound are looked at,
+and the score is still exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ScoreError
+from earmark.core.tables.scores import ScoreTable
+from earmark.score.events import EventArrays, Events, check_clips, some_of, tidy
+from earmark.score.psds.deltas import intersection_steps
+from earmark.score.psds.parameters import PsdsParameters
+from earmark.score.psds.runs import Floats, Ints, Runs, ragged
+from earmark.score.psds.spill import RowShelf, StepShelf
+from earmark.score.psds.statistics import PsdsStatistics, cross_trigger_costs
+from earmark.score.psds.sweeps import ClassSweep
+
+CELLS = 200_000
+"""Frames × classes counted together while every frame is looked at …"""
+SPARSE_CELLS = 1_000_000
+"""… and while only those above the bound are."""
+NEVER_RELEVANT = 1e-6
+"""Seconds that ``dtc`` must ask of the shortest frame, or rounding makes anything relevant."""
+DEVIATIONS = 8.0
+"""So many standard deviations more false positives are kept, for resampled clips to need them."""
+
+
+@dataclass(frozen=True)
+class _Clips:
+    """The clips that count, their truth, and how they are to be named in messages."""
+
+    names: tuple[str, ...]
+    number: dict[str, int]
+    dropped: frozenset[str]
+    truth: EventArrays
+    first: Ints  # first event of each clip, and the end, [N + 1]
+    durations: Floats
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def build(
+        cls,
+        labels: Sequence[str],
+        truth: Events,
+        durations: Mapping[str, float],
+        drop_eventless: bool,
+    ) -> _Clips:
+        check_clips(truth, durations, "truth", "durations")
+        check_durations(durations)
+        clips, warnings = tuple(durations), []
+        if drop_eventless:
+            clips = tuple(clip for clip in clips if any(b > a for a, b, _ in truth.get(clip, ())))
+            warnings.append(f"{len(durations) - len(clips)} clips without events dropped")
+        events, changed = tidy(truth, clips, labels, "truth", merge=True)
+        if not len(events.clip):
+            raise ScoreError(
+                "no class has ground truth", mend="PSDS needs at least one true event."
+            )
+        return cls(
+            clips,
+            {clip: number for number, clip in enumerate(clips)},
+            frozenset(durations) - frozenset(clips),
+            events,
+            np.searchsorted(events.clip, np.arange(len(clips) + 1)),
+            np.array([durations[clip] for clip in clips], dtype=np.float64),
+            (*warnings, *changed),
+        )
+
+    def events(self, clips: Ints) -> EventArrays:
+        """Truth of some clips, numbered as in ``clips``."""
+        chosen, row = ragged(self.first[clips], self.first[clips + 1])
+        truth = self.truth
+        return EventArrays(row, truth.label[chosen], truth.onset[chosen], truth.offset[chosen])
+
+
+class PsdsAccumulator:
+    """Counts for one PSDS or several, from clips that come one by one.
+
+    Either `add` every clip once; or `survey` every clip and then add every clip, which
+    reads them twice and needs little memory. Workers with the same arguments may each take a part
+    of the clips, and `merge` joins them (surveys too, before the first clip is added).
+
+    Args:
+        labels: The classes.
+        truth: Ground-truth events by clip id; a clip without events may be absent.
+        durations: Seconds of each clip; names the clips that count.
+        parameters: What to measure with; one set of statistics is made for each.
+        weightable: Whether clips can be weighted afterwards, as intervals need it; costs memory.
+        drop_eventless: Whether to leave out clips without truth, as DCASE recipes since 2023 do.
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together, or no class has truth.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        truth: Events,
+        durations: Mapping[str, float],
+        parameters: Sequence[PsdsParameters],
+        *,
+        weightable: bool = False,
+        drop_eventless: bool = False,
+    ) -> None:
+        self.labels = tuple(labels)
+        self.parameters = tuple(parameters)
+        self.weightable = weightable
+        self._clips = _Clips.build(self.labels, truth, durations, drop_eventless)
+        size = len(self._clips.names), len(self.labels)
+        # Weighted clips need to know afterwards which clips the bound rests on; else it is enough
+        # to have the highest scores once.
+        self._highest = np.full(size, -np.inf) if weightable else None
+        self._quiet = RowShelf(size[1])
+        self._active = np.zeros(size[1], dtype=np.bool_)
+        self._surveyed = np.zeros(size[0], dtype=np.bool_)
+        self._added = np.zeros(size[0], dtype=np.bool_)
+        self._shortest = math.inf
+        self._floor: Floats | None = None
+        self._waiting: list[tuple[int, ScoreTable]] = []
+        self._longest = 0
+        self._shelves = [StepShelf(size[1]) for _ in self.parameters]
+        events = self._clips.truth
+        self._criteria = [
+            (
+                given.criteria,
+                None if weightable else cross_trigger_costs(events, size[1], given),
+            )
+            for given in self.parameters
+        ]
+        self._truthful = np.zeros(size, dtype=np.bool_)
+        self._truthful[events.clip, events.label] = True
+
+    def survey(self, clip: str, table: ScoreTable) -> None:
+        """Note how high the scores of a clip get.
+
+        Raises:
+            ScoreError: If the clip is unknown, its classes are others, or clips were added already.
+        """
+        number = self._number(clip, table)
+        if number is None:
+            return
+        if self._floor is not None:
+            raise ScoreError("all clips must be surveyed before the first is added", where=clip)
+        self._note(number, table)
+
+    def add(self, clip: str, table: ScoreTable) -> None:
+        """Count a clip.
+
+        Raises:
+            ScoreError: If the clip is unknown or comes twice, or its classes are others.
+        """
+        number = self._number(clip, table)
+        if number is None:
+            return
+        if self._added[number]:
+            raise ScoreError(f"the scores of {clip} came twice")
+        if self._floor is None:
+            self._floor = self._bound()
+        if not self._surveyed[number]:
+            self._note(number, table)
+        self._added[number] = True
+        sparse = bool(np.all(self._floor > -np.inf))
+        limit = (SPARSE_CELLS if sparse else CELLS) // len(self.labels)
+        if (len(self._waiting) + 1) * max(self._longest, len(table)) > limit:
+            self._count()
+        self._waiting.append((number, table))
+        self._longest = max(self._longest, len(table))
+
+    def merge(self, other: PsdsAccumulator) -> None:
+        """Take over what another one, made with the same arguments, has surveyed or counted.
+
+        Raises:
+            ScoreError: If it was made with other arguments, or both have counted the same clip.
+        """
+        if (other.labels, other.parameters, other.weightable, other._clips.names) != (
+            self.labels, self.parameters, self.weightable, self._clips.names,
+        ):  # fmt: skip
+            raise ScoreError("only accumulators made with the same arguments can be merged")
+        twice = np.flatnonzero(self._added & other._added)
+        if len(twice):
+            raise ScoreError(f"the scores of {self._clips.names[twice[0]]} came twice")
+        other._count()
+        if self._floor is None:
+            self._floor = other._floor
+        elif other._floor is not None and not np.array_equal(self._floor, other._floor):
+            raise ScoreError(
+                "accumulators that looked at different scores cannot be merged",
+                mend="Survey all clips with one, merge it into the others, and add then.",
+            )
+        if self._highest is not None and other._highest is not None:
+            self._highest = np.maximum(self._highest, other._highest)
+        self._quiet = self._joined_survey(other)
+        self._active |= other._active
+        self._surveyed |= other._surveyed
+        self._added |= other._added
+        self._shortest = min(self._shortest, other._shortest)
+        for mine, theirs in zip(self._shelves, other._shelves, strict=True):
+            mine.join(theirs)
+
+    def _joined_survey(self, other: PsdsAccumulator) -> RowShelf:
+        """The highest scores of both, those of each clip once."""
+        both = self._surveyed & other._surveyed
+        if np.array_equal(both, other._surveyed):
+            return self._quiet
+        if np.array_equal(both, self._surveyed):
+            return other._quiet.copy()
+        if both.any():
+            clip = self._clips.names[np.flatnonzero(both)[0]]
+            raise ScoreError(
+                f"two accumulators have surveyed {clip}, and each has surveyed others too",
+                mend="Survey every clip with one of them, or all clips with each.",
+            )
+        joined = self._quiet.copy()
+        joined.join(other._quiet)
+        return joined
+
+    def finish(self) -> list[PsdsStatistics]:
+        """What was counted, for each of ``parameters``.
+
+        Raises:
+            ScoreError: If clips are missing; they are named.
+        """
+        missing = [self._clips.names[number] for number in np.flatnonzero(~self._added)]
+        if missing:
+            raise ScoreError(
+                f"{len(missing)} clips have no scores: {some_of(missing)}",
+                mend="Every clip of the durations needs scores.",
+            )
+        self._count()
+        given = (
+            self.labels,
+            self._clips.truth,
+            self._clips.durations,
+            self._clips.names,
+            (*self._clips.warnings, *self._silent()),
+        )
+        found = []
+        guards = self._guards()
+        for parameters, shelf in zip(self.parameters, self._shelves, strict=True):
+            shelf.settle()
+            sweeps = (ClassSweep.of(shelf.take(label)) for label in range(len(self.labels)))
+            statistics = PsdsStatistics(*given, parameters, guards=guards)
+            found.append(
+                replace(statistics, sweeps=tuple(sweeps))
+                if self.weightable
+                else statistics.once(sweeps)
+            )
+        return found
+
+    def _number(self, clip: str, table: ScoreTable) -> int | None:
+        """The clip's number, or ``None`` if it was dropped."""
+        if clip in self._clips.dropped:
+            return None
+        if clip not in self._clips.number:
+            check_clips([clip], self._clips.number, "scores", "durations")
+        if table.labels != self.labels:
+            raise ScoreError(
+                f"the score columns of {clip} ({', '.join(table.labels)}) differ from "
+                f"the classes ({', '.join(self.labels)})",
+                mend="Every clip needs the same classes in the same order.",
+            )
+        return self._clips.number[clip]
+
+    def _note(self, number: int, table: ScoreTable) -> None:
+        highest = table.values.max(axis=0).astype(np.float64)
+        if self._highest is not None:
+            self._highest[number] = highest
+        self._quiet.put(np.where(self._truthful[number], -np.inf, highest))
+        self._active |= highest > -np.inf
+        self._surveyed[number] = True
+        self._shortest = min(self._shortest, float(np.diff(table.boundaries).min()))
+
+    def _bound(self) -> Floats:
+        """Scores of each class that nothing depends on: these and all lower ones, ``[C]``."""
+        floor = np.full(len(self.labels), -np.inf)
+        demanding = min(given.dtc for given in self.parameters) * self._shortest > NEVER_RELEVANT
+        if self._surveyed.all() and demanding:
+            wanted = self._alarms()
+            if wanted <= self._quiet.rows:
+                floor = self._quiet.highest(wanted)
+        floor[~self._truthful.any(axis=0)] = np.inf  # without truth there is no curve
+        return floor
+
+    def _alarms(self) -> int:
+        """So many false positives of a class are too many for any point of its curve."""
+        rate = max(given.max_efpr for given in self.parameters) / 3600.0
+        durations = self._clips.durations
+        found = math.floor(rate * float(durations.sum()) * (1 + 1e-9)) + 1
+        if self.weightable:
+            spread = found + rate**2 * float(np.sum((durations - durations.mean()) ** 2))
+            found += math.ceil(DEVIATIONS * math.sqrt(spread)) + math.ceil(DEVIATIONS)
+        return found
+
+    def _guards(self) -> NDArray[np.bool_] | None:
+        if self._highest is None or self._floor is None or not np.isfinite(self._floor).any():
+            return None
+        there = (self._highest >= self._floor) & ~self._truthful
+        return there & np.isfinite(self._floor)
+
+    def _silent(self) -> list[str]:
+        """A warning that names the classes with truth that no threshold makes active."""
+        silent = ~self._active & self._truthful.any(axis=0)
+        names = ", ".join(self.labels[label] for label in np.flatnonzero(silent))
+        return [f"classes that are never active have a true-positive rate of 0: {names}"] * bool(
+            names
+        )
+
+    def _count(self) -> None:
+        """Count the clips that wait."""
+        if not self._waiting or self._floor is None:
+            return
+        clips = np.array([number for number, _ in self._waiting])
+        truth = self._clips.events(clips)
+        runs = Runs.find([table for _, table in self._waiting], self._floor)
+        self._waiting, self._longest = [], 0
+        for shelf, steps in zip(
+            self._shelves, intersection_steps(runs, truth, clips, self._criteria), strict=True
+        ):
+            shelf.put(steps)
+
+
+def check_durations(durations: Mapping[str, float]) -> None:
+    """Raise a ScoreError for a clip that has no positive length."""
+    for clip, seconds in durations.items():
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ScoreError(f"the duration of {clip} is {seconds} s", mend="It must be positive.")
+
+
+def known_clips(
+    scores: Iterable[str], truth: Events, durations: Mapping[str, float], what: str
+) -> tuple[str, ...]:
+    """The clips that count, after all ids were compared."""
+    clips = tuple(scores)
+    check_clips(truth, set(clips), "truth", what)
+    check_clips(clips, durations, what, "durations")
+    check_clips(durations, set(clips), "durations", what)
+    check_durations(durations)
+    return clips

@@ -1,0 +1,1 @@
+"""What is measured of a system, or of several, and how they compare."""

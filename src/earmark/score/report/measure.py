@@ -1,0 +1,305 @@
+"""Counts for every metric of one system, from clips that come one by one.
+
+All scores of the 1,168 clips of DESED's validation set fit into memory, those of AudioSet's strong
+evaluation set do not. So each clip is shown twice, and what is kept of it is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from earmark.core.errors import ScoreError
+from earmark.core.tables.scores import ScoreTable, common_labels
+from earmark.score.bootstrap import Statistics
+from earmark.score.events import TIME_DECIMALS, Events, check_clips
+from earmark.score.f1.best import (
+    best_collar_statistics,
+    best_intersection_statistics,
+    best_segment_statistics,
+)
+from earmark.score.f1.f1 import (
+    F1Statistics,
+    collar_statistics,
+    intersection_statistics,
+    joined,
+    segment_statistics,
+)
+from earmark.score.f1.tagging import tag_statistics, tagging_statistics
+from earmark.score.psds.accumulator import PsdsAccumulator
+from earmark.score.psds.psds import detection_statistics
+from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
+
+TOGETHER = 256
+"""Clips whose detections are counted together, after which only the counts are kept."""
+Scores = Mapping[str, ScoreTable]
+Event = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What systems are measured on.
+
+    Args:
+        clips: Ids of the clips that count.
+        truth: Their events by clip id; a clip without events may be absent, those of other clips
+            are left aside.
+        durations: Their seconds by clip id; ``None`` if they are not known, and then there is no
+            PSDS.
+        labels: The classes.
+        settings: What is measured.
+        of: Number of clips in the evaluation list; those that count if not given.
+        missing: Clips of the list that could not be scored.
+        fingerprint: Identifies the data; that of the evaluation itself if not given.
+        notes: What a reader of the numbers must know about these, in words.
+    """
+
+    clips: tuple[str, ...]
+    truth: Events
+    durations: Mapping[str, float] | None
+    labels: tuple[str, ...]
+    settings: MetricSettings = field(default_factory=MetricSettings)
+    of: int | None = None
+    missing: tuple[str, ...] = ()
+    fingerprint: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def counted(self) -> Task:
+        """The same without clips that the settings drop.
+
+        Raises:
+            ScoreError: If a clip has no duration.
+        """
+        if self.durations is not None:
+            check_clips(self.clips, self.durations, "scores", "durations")
+        of = len(self.clips) if self.of is None else self.of
+        if not self.settings.drop_eventless:
+            return replace(self, of=of, truth=self._of(self.clips))
+        kept = tuple(c for c in self.clips if any(b > a for a, b, _ in self.truth.get(c, ())))
+        note = f"{len(self.clips) - len(kept)} clips without events dropped"
+        return replace(
+            self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
+        )  # fmt: skip
+
+    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[Event]]:
+        return {clip: self.truth.get(clip, ()) for clip in clips}
+
+    def seconds(self) -> dict[str, float]:
+        """Durations of the clips that count.
+
+        Raises:
+            ScoreError: If they are not known.
+        """
+        if self.durations is None:
+            raise ScoreError("PSDS needs the clips' durations")
+        return {clip: self.durations[clip] for clip in self.clips}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Counts of one system, by metric.
+
+    Args:
+        task: What it was measured on, dropped clips left out.
+        statistics: Counts by metric, all of the same clips in the same order.
+        notes: What a reader of the numbers must know, in words.
+        thresholds: How many thresholds PSDS is made of; ``None`` for all there are.
+    """
+
+    task: Task
+    statistics: dict[str, Statistics]
+    notes: tuple[str, ...]
+    thresholds: int | None = None
+
+
+class Measurer:
+    """Takes in the score tables and detections of a system, and gives its counts.
+
+    Every clip that counts is looked at once, and then counted once, in any order; `order` is the
+    fastest. With ``settings.best``, tables are kept until `finish`.
+
+    Args:
+        task: What it is measured on.
+        weightable: Whether clips can be weighted afterwards, as intervals need it.
+
+    Raises:
+        ScoreError: If durations are missing, or no class has truth.
+    """
+
+    def __init__(self, task: Task, *, weightable: bool = True) -> None:
+        self.task = task = task.counted()
+        self._wanted = frozenset(task.clips)
+        self._waiting: dict[str, Sequence[Event]] = {}
+        self._hard: list[dict[str, F1Statistics]] = []
+        self._highest: dict[str, NDArray[np.float64]] = {}
+        self._frames: dict[str, int] = {}
+        self._tables: dict[str, ScoreTable] = {}
+        self._first: tuple[str, ScoreTable] | None = None
+        scenarios = list(task.settings.scenarios.values())
+        self._psds = PsdsAccumulator(
+            task.labels, task.truth, task.seconds(), scenarios, weightable=weightable
+        )
+
+    def look(self, clip: str, table: ScoreTable, detections: Sequence[Event]) -> None:
+        """Take a first look at a clip.
+
+        Args:
+            clip: Its id; one that does not count is left aside.
+            table: Its scores, as PSDS is to be measured on.
+            detections: What was detected in it, for the F1 scores.
+
+        Raises:
+            ScoreError: If its classes are others.
+        """
+        if self._first is None:
+            self._first = clip, table
+            _check_labels(clip, table, self.task)
+        common_labels([self._first, (clip, table)])
+        if clip not in self._wanted:
+            return
+        self._psds.survey(clip, table)
+        self._waiting[clip] = detections
+        if len(self._waiting) == TOGETHER:
+            self._count_detections()
+        self._frames[clip] = len(table)
+        if self.task.settings.best:
+            self._highest[clip] = table.values.max(axis=0)
+
+    def order(self) -> list[str]:
+        """Clips that count, those of like length together, so that little is padded."""
+        return sorted(self.task.clips, key=lambda clip: self._frames.get(clip, 0))
+
+    def count(self, clip: str, table: ScoreTable) -> None:
+        """Count a clip, with the table it had before.
+
+        Raises:
+            ScoreError: If it came before, or its classes are others.
+        """
+        self._psds.add(clip, table)
+        if self.task.settings.best:
+            self._tables[clip] = table
+
+    def finish(self) -> Measurement:
+        """Counts of all metrics.
+
+        Raises:
+            ScoreError: If clips are missing; they are named.
+        """
+        task = self.task
+        scenarios = zip(task.settings.scenarios, self._psds.finish(), strict=True)
+        statistics: dict[str, Statistics] = dict(scenarios)
+        self._count_detections()
+        for name in self._hard[0]:
+            statistics[name] = joined([part[name] for part in self._hard], task.clips)
+        if task.settings.best:
+            statistics |= self._best()
+        return Measurement(task, statistics, task.notes)
+
+    def _count_detections(self) -> None:
+        """Count those that wait, so that they need not be kept."""
+        if self._waiting or not self._hard:
+            part = replace(
+                self.task, clips=tuple(self._waiting), truth=_only(self.task.truth, self._waiting)
+            )
+            self._hard.append(_of_detections(self._waiting, part))
+            self._waiting = {}
+
+    def _best(self) -> dict[str, Statistics]:
+        task = self.task
+        given = {clip: self._tables[clip] for clip in task.clips}, task.truth, task.seconds()
+        highest = {clip: self._highest[clip] for clip in task.clips}
+        tags = tagging_statistics(highest, task.truth, task.labels)
+        return {
+            "collar_f1_best": best_collar_statistics(*given, **COLLAR),
+            "intersection_f1_best": best_intersection_statistics(*given, **INTERSECTION),
+            "segment_f1_best": best_segment_statistics(*given, **SEGMENT),
+            "tagging_f1_best": tags.best,
+            "tagging_map": tags.average_precision,
+        }
+
+
+def measure_tables(
+    scores: Scores, detections: Events, task: Task, *, weightable: bool = True
+) -> Measurement:
+    """Counts of a system with score tables.
+
+    Args:
+        scores: By clip id; each is looked up twice and not kept (but for ``settings.best``), so
+            the mapping may read them from a disk.
+        detections: By clip id.
+        task: What it is measured on; its clips must be those of the scores.
+        weightable: Whether clips can be weighted afterwards.
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together, or no class has truth.
+    """
+    check_clips(detections, set(task.clips), "detections", "clips that count")
+    for clip in task.clips[:1]:
+        _check_labels(clip, scores[clip], task)
+    measurer = Measurer(task, weightable=weightable)
+    for clip in task.clips:
+        measurer.look(clip, scores[clip], detections.get(clip, ()))
+    for clip in measurer.order():
+        measurer.count(clip, scores[clip])
+    return measurer.finish()
+
+
+def measure_detections(
+    detections: Events, task: Task, points: Mapping[float, Events] | None = None
+) -> Measurement:
+    """Counts of a system with nothing but detections.
+
+    Args:
+        detections: By clip id, for the F1 scores.
+        task: What it is measured on.
+        points: Detections by threshold, for PSDS; without, or without durations, there is none.
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together, or no class has truth.
+    """
+    check_clips(detections, set(task.clips), "detections", "clips that count")
+    task = task.counted()
+    statistics: dict[str, Statistics] = {}
+    if points and task.durations is not None:
+        chosen = [_only(found, task.clips) for found in points.values()]
+        for name, parameters in task.settings.scenarios.items():
+            statistics[name] = detection_statistics(
+                chosen, task.truth, task.seconds(), task.labels, parameters,
+                like=task.settings.like,
+            )  # fmt: skip
+    statistics |= _of_detections(detections, task)
+    return Measurement(task, statistics, task.notes, len(points or ()))
+
+
+def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
+    if table.labels != task.labels:
+        raise ScoreError(
+            f"the score table of {clip} has the classes {', '.join(table.labels)}, "
+            f"not {', '.join(task.labels)}",
+            mend="Every clip needs the same classes in the same order.",
+        )
+
+
+class _Rest(TypedDict):
+    clips: tuple[str, ...]
+    decimals: int | None
+
+
+def _of_detections(detections: Events, task: Task) -> dict[str, F1Statistics]:
+    given = _only(detections, task.clips), task.truth, task.labels
+    decimals = None if task.settings.like == "psds_eval" else TIME_DECIMALS
+    rest: _Rest = {"clips": task.clips, "decimals": decimals}
+    return {
+        "collar_f1": collar_statistics(*given, **rest, **COLLAR),
+        "intersection_f1": intersection_statistics(*given, **rest, **INTERSECTION),
+        "segment_f1": segment_statistics(*given, clips=task.clips, **SEGMENT),
+        "tagging_f1": tag_statistics(*given, task.clips),
+    }
+
+
+def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[Event]]:
+    return {clip: detections.get(clip, ()) for clip in clips}

@@ -1,0 +1,321 @@
+"""The metrics of one evaluation, under the keys that every report of the project uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
+from earmark.score.events import Events
+from earmark.score.f1.best import BestF1, SweepStatistics
+from earmark.score.f1.f1 import F1Statistics
+from earmark.score.f1.tagging import PrecisionStatistics
+from earmark.score.psds.psds import PsdsStatistics
+from earmark.score.report.aligned import averaged
+from earmark.score.report.compare import aligned_systems, compare_resampled
+from earmark.score.report.fingerprint import evaluation_fingerprint
+from earmark.score.report.measure import (
+    Measurement,
+    Scores,
+    Task,
+    measure_detections,
+    measure_tables,
+)
+from earmark.score.report.seeds import across_seeds
+from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
+
+__all__ = [
+    "COLLAR",
+    "INTERSECTION",
+    "LEVEL",
+    "Measured",
+    "SEGMENT",
+    "compared_reports",
+    "measure",
+    "metric_statistics",
+    "metrics_dict",
+    "report",
+]
+
+LEVEL = 0.95
+Progress = Callable[[int, int], None]
+
+
+def metrics_dict(
+    scores: Scores | None,
+    detections: Events,
+    truth: Events,
+    durations: Mapping[str, float],
+    labels: Sequence[str],
+    *,
+    of: int,
+    missing: Sequence[str] = (),
+    fingerprint: str | None = None,
+    settings: MetricSettings | None = None,
+    resamples: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure score tables and detections of the same clips.
+
+    The clips that count are the keys of ``scores`` (of ``durations`` if there are only
+    detections); truth and durations of other clips are left aside, and so are clips that were
+    listed but could not be scored (``of`` says how many there should have been).
+
+    Args:
+        scores: Score table of each clip, for PSDS and best-threshold scores; ``None`` leaves out
+            what cannot be had without.
+        detections: Detections of the same clips, for the F1 scores.
+        truth: Ground truth by clip id.
+        durations: Seconds by clip id.
+        labels: The classes, as in the score tables.
+        of: Number of clips in the evaluation list.
+        missing: Those of the list that could not be scored.
+        fingerprint: Identifies the data; that of the evaluation itself if not given.
+        settings: What is measured; PSDS1, PSDS2 and all of the rest if not given.
+        resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
+        seed: Seed of the draws.
+        progress: Called with draws done and draws in all.
+
+    Returns:
+        As `report`.
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together, or no class has truth.
+    """
+    task = Task(
+        clips=tuple(durations if scores is None else scores),
+        truth=truth,
+        durations=durations,
+        labels=tuple(labels),
+        settings=settings or MetricSettings(),
+        of=of,
+        missing=tuple(missing),
+        fingerprint=fingerprint,
+    )
+    found = _measurement(scores, detections, task)
+    return report([found], resamples=resamples, seed=seed, progress=progress)
+
+
+def metric_statistics(
+    scores: Scores | None,
+    detections: Events,
+    truth: Events,
+    durations: Mapping[str, float],
+    labels: Sequence[str],
+    *,
+    settings: MetricSettings | None = None,
+) -> dict[str, Statistics]:
+    """What `metrics_dict` computes its numbers from, by metric: to compare systems with.
+
+    Arguments and errors as there.
+    """
+    clips = tuple(durations if scores is None else scores)
+    task = Task(clips, truth, durations, tuple(labels), settings or MetricSettings())
+    return _measurement(scores, detections, task).statistics
+
+
+def _measurement(scores: Scores | None, detections: Events, task: Task) -> Measurement:
+    if scores is None:
+        return measure_detections(detections, task)
+    return measure_tables(scores, detections, task)
+
+
+def report(
+    runs: Sequence[Measurement],
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The numbers of a system, or the means over several runs of it.
+
+    Args:
+        runs: Counts of each run, on the same task.
+        resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
+        seed: Seed of the draws.
+        progress: Called with draws done and draws in all.
+
+    Returns:
+        Macro scores ``psds1``, ``psds2`` (and other scenarios), ``collar_f1``,
+        ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``; of the F1 scores
+        ``…_micro``, ``…_best`` (each class at its best threshold) and ``…_best_micro``;
+        ``per_class`` (metric → class → number; classes without truth are missing),
+        ``thresholds`` (metric → class → best threshold, ``None`` if not finite), ``intervals``
+        (metric → [low, high]), ``clips``, ``of``, ``missing``, ``fingerprint``, ``evaluation``
+        (fingerprint of clips, truth, durations, classes and parameters), ``parameters``,
+        ``warnings``; fit for JSON. Of several runs also ``seeds`` (their number), ``sd`` (metric →
+        standard deviation over runs), ``per_class_sd`` and ``runs`` (the numbers of each); all
+        other numbers are means.
+
+    Raises:
+        ScoreError: If the runs are not of the same task, or no class has truth.
+    """
+    statistics, ends = averaged([run.statistics for run in runs]), {}
+    if resamples:
+        rng = np.random.default_rng(seed)
+        ends = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
+    return _told(runs, ends, resamples, seed)
+
+
+def _told(
+    runs: Sequence[Measurement], ends: Mapping[str, tuple[float, float]], resamples: int, seed: int
+) -> dict[str, Any]:
+    """A report with given intervals."""
+    task = runs[0].task
+    notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
+    measured = [measure(run.statistics) for run in runs]
+    notes += _astray(measured, ends)
+    warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
+    told = _identity(task)
+    drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
+    stated = task.settings.to_dict() | {"intervals": drawn, "warnings": warnings}
+    if runs[0].thresholds is not None and "psds1" in runs[0].statistics:
+        stated["thresholds"] = runs[0].thresholds
+    intervals = {name: list(interval) for name, interval in ends.items()}
+    rest = {"intervals": intervals, **told, "parameters": stated, "warnings": warnings}
+    return {**_numbers(measured, told), **rest}
+
+
+def _coarse(run: Measurement) -> list[str]:
+    """A warning where PSDS is of some thresholds only."""
+    if run.thresholds is None or not any(name.startswith("psds") for name in run.statistics):
+        return []
+    many = "1 threshold" if run.thresholds == 1 else f"{run.thresholds} thresholds"
+    return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
+
+
+def _astray(measured: Sequence[Measured], ends: Mapping[str, tuple[float, float]]) -> list[str]:
+    """A warning where scores are outside of their intervals."""
+    found = []
+    for name, (low, high) in ends.items():
+        score = float(np.mean([one.values[name] for one in measured]))
+        if not low <= score <= high:
+            found.append(name)
+    return [
+        f"outside of their intervals: {', '.join(found)}. Classes with few events make resampled "
+        "clips unlike these; take the width, not the place"
+    ] * bool(found)
+
+
+def _identity(task: Task) -> dict[str, Any]:
+    """What was measured on which clips."""
+    durations = task.durations or dict.fromkeys(task.clips, 0.0)
+    evaluation = evaluation_fingerprint(
+        task.clips, task.truth, durations, task.labels, task.settings.to_dict()
+    )
+    return {
+        "clips": len(task.clips),
+        "of": len(task.clips) if task.of is None else task.of,
+        "missing": list(task.missing),
+        "fingerprint": evaluation if task.fingerprint is None else task.fingerprint,
+        "evaluation": evaluation,
+    }
+
+
+def _numbers(measured: Sequence[Measured], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers of one run; of several the means, what they spread, and each."""
+    several = [
+        {**one.values, "per_class": one.per_class, "thresholds": one.thresholds} for one in measured
+    ]
+    if len(several) == 1:
+        return several[0]
+    found = across_seeds([one | dict(told) for one in several])
+    metrics, classes = found["metrics"], found["per_class"]
+    return {
+        **{name: metrics[name]["mean"] for name in metrics},
+        "per_class": {
+            name: {label: of["mean"] for label, of in by_class.items()}
+            for name, by_class in classes.items()
+        },
+        "seeds": len(several),
+        "sd": {name: metrics[name]["sd"] for name in metrics},
+        "per_class_sd": {
+            name: {label: of["sd"] for label, of in by_class.items()}
+            for name, by_class in classes.items()
+        },
+        "runs": several,
+    }
+
+
+def compared_reports(
+    first: Sequence[Measurement],
+    second: Sequence[Measurement],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, dict[str, float]]]:
+    """Two systems, each of one run or several, on the same draws of clips: paired bootstrap.
+
+    Args:
+        first: Runs of system A.
+        second: Runs of system B.
+        resamples: Draws of clips.
+        seed: Seed of the draws.
+        progress: Called with draws done and draws in all.
+
+    Returns:
+        The reports of A and of B, as `report` makes them, with intervals for what both have;
+        and by metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and
+        ``better``, as of `earmark.score.report.compare.Comparison`.
+
+    Raises:
+        ScoreError: If clips (they are named), truth, classes or parameters differ.
+    """
+    systems = aligned_systems(
+        averaged([run.statistics for run in first]), averaged([run.statistics for run in second])
+    )
+    values = resampled_values(
+        systems,
+        resamples=resamples,
+        rng=np.random.default_rng(seed),
+        level=LEVEL,
+        progress=progress,
+    )
+    ends = [{name: interval(found, LEVEL) for name, found in one.items()} for one in values]
+    compared = compare_resampled(systems, values, LEVEL)
+    return (
+        _told(first, ends[0], resamples, seed),
+        _told(second, ends[1], resamples, seed),
+        {name: vars(one) for name, one in compared.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Numbers of several metrics: macro and micro, by class, best thresholds, and warnings."""
+
+    values: dict[str, float]
+    per_class: dict[str, dict[str, float]]
+    thresholds: dict[str, dict[str, float | None]]
+    warnings: list[str]
+
+
+def measure(statistics: Mapping[str, Statistics]) -> Measured:
+    """The numbers of each metric, every clip counted once."""
+    found = Measured({}, {}, {}, [])
+    for name, given in statistics.items():
+        warnings: tuple[str, ...] = ()
+        if isinstance(given, F1Statistics | SweepStatistics):
+            f1 = given.result()
+            found.values[name], found.values[f"{name}_micro"] = f1.macro, f1.micro
+            found.per_class[name], warnings = f1.per_class, f1.warnings
+            if isinstance(f1, BestF1):
+                found.thresholds[name] = {
+                    label: value if math.isfinite(value) else None
+                    for label, value in f1.thresholds.items()
+                }
+        if isinstance(given, PsdsStatistics):
+            psds = given.result()
+            found.values[name], found.per_class[name] = psds.value, psds.per_class
+            warnings = psds.warnings
+        if isinstance(given, PrecisionStatistics):
+            precision = given.result()
+            found.values[name], found.per_class[name] = precision.mean, precision.per_class
+        found.warnings.extend(line for line in warnings if line not in found.warnings)
+    return found

@@ -1,0 +1,94 @@
+"""What a system is measured on, from files whose clips and classes may not agree."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from earmark.core.errors import ScoreError
+from earmark.core.tables.scores import ScoreTable
+from earmark.score.classes import Classes
+from earmark.score.events import check_clips, some_of
+from earmark.score.files import Truth
+from earmark.score.report.measure import Task
+from earmark.score.settings import MetricSettings
+
+
+def make_task(
+    truth: Truth,
+    durations: Mapping[str, float] | None,
+    labels: Iterable[str],
+    *,
+    scored: Collection[str] | None = None,
+    derived: bool = False,
+    classes: Classes | None = None,
+    settings: MetricSettings | None = None,
+    allow_missing: bool = False,
+    notes: Iterable[str] = (),
+) -> Task:
+    """The clips that count, with their truth, and those that are missing.
+
+    The list of clips is that of the durations; without, or if they are derived, of the truth.
+
+    Args:
+        truth: Ground truth.
+        durations: Seconds by clip id, or ``None`` if they are not known.
+        labels: The classes of the predictions, under their new names.
+        scored: Clips that have score tables; all that are listed, if a system only gives events.
+        derived: Whether the durations are those of the scores.
+        classes: Which classes of the truth are measured.
+        settings: What is measured.
+        allow_missing: Whether listed clips may lack scores; they are then left aside, counted
+            and named.
+        notes: What a reader must know, in words.
+
+    Raises:
+        ScoreError: If the truth has clips without durations, scores are of clips that are not
+            listed, or clips are missing and may not be (they are named); or if the truth has
+            classes that the predictions do not have.
+    """
+    labels, classes = tuple(labels), classes or Classes()
+    if durations is None or derived:
+        listed, what = truth.clips, "truth"
+    else:
+        listed, what = tuple(durations), "durations"
+        check_clips(truth.clips, durations, "truth", "durations")
+    if scored is not None:
+        check_clips(scored, set(listed), "scores", what)
+    missing = () if scored is None else tuple(clip for clip in listed if clip not in scored)
+    if missing and not allow_missing:
+        raise ScoreError(
+            f"{len(missing)} of {len(listed)} clips have no scores: {some_of(missing)}",
+            mend=f"Add --allow-missing to measure the {len(listed) - len(missing)} there are, "
+            "and say so with the figures.",
+        )
+    events = classes.truth(truth.events)
+    _check_classes(events, labels)
+    gone = set(missing)
+    return Task(
+        clips=tuple(clip for clip in listed if clip not in gone),
+        truth=events,
+        durations=durations,
+        labels=labels,
+        settings=settings or MetricSettings(),
+        of=len(listed),
+        missing=missing,
+        notes=tuple(notes),
+    )
+
+
+def _check_classes(
+    events: Mapping[str, Iterable[tuple[float, float, str]]], labels: tuple[str, ...]
+) -> None:
+    true = {event[2] for own in events.values() for event in own}
+    lacking = sorted(true - set(labels))
+    if lacking:
+        raise ScoreError(
+            f"the truth has classes that the scores do not have: {', '.join(lacking)}",
+            mend=f"The scores have {', '.join(labels)}. Rename classes with --class-map, or "
+            "measure some of them with --classes.",
+        )
+
+
+def ends_of(tables: Mapping[str, ScoreTable]) -> dict[str, float]:
+    """Durations as score tables have them: each ends with its clip."""
+    return {clip: float(tables[clip].boundaries[-1]) for clip in tables}

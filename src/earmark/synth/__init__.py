@@ -1,0 +1,1 @@
+"""Soundscapes with exact labels, from recordings or from synthesised sounds."""

@@ -1,0 +1,305 @@
+"""Datasets of seeded soundscapes with exact labels, in DESED's layout.
+
+A clip is a function of (seed, subset, index) and the settings alone: the bytes are the same
+whatever the number of processes, and a run that was cut off goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from earmark import __version__
+from earmark.core.audio.audio import write_audio
+from earmark.core.config import dump_yaml
+from earmark.core.errors import ConfigError, DataError
+from earmark.core.parallel import run_jobs
+from earmark.synth.code import code_fingerprint
+from earmark.synth.jams import jams_document
+from earmark.synth.scene import make_soundscape
+from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, Subset, SynthSettings
+from earmark.synth.supplier import Supplier
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The file in a dataset that says how it was made.
+RECORD = "synth.yaml"
+
+_JOURNAL = ".synth"  # holds the labels of finished blocks until the dataset is complete
+_BLOCK = 20  # clips of one job
+_STRONG = ("strong", "validation", "test")
+_CODE = [
+    f"earmark.{name}"
+    for name in (
+        "core.audio", "core.resampling", "core.timeline", "data.activity", "data.distributions",
+        "data.domain", "data.loudness", "data.placing", "data.scene", "data.soundbank",
+        "data.stretching",
+    )
+]  # fmt: skip
+
+ClipEvents = list[tuple[float, float, str]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Clips [start, stop) of one subset, for any process."""
+
+    subset: Subset
+    start: int
+    stop: int
+
+    def journal(self, out: Path) -> Path:
+        return out / _JOURNAL / f"{self.subset}-{self.start:06d}.json"
+
+
+@dataclass(frozen=True)
+class _Dataset:
+    """What all jobs share."""
+
+    out: Path
+    supplier: Supplier
+    settings: SynthSettings
+    seed: int
+
+    def clips(self, job: _Job) -> list[Path]:
+        """The audio files of a job."""
+        folder = self.out / LAYOUT[job.subset][0]
+        suffix = self.settings.format
+        return [folder / clip_name(job.subset, i, suffix) for i in range(job.start, job.stop)]
+
+    def has_jams(self, job: _Job) -> bool:
+        return self.settings.jams and job.subset in _STRONG
+
+
+def write_dataset(
+    out: str | Path,
+    supplier: Supplier,
+    settings: SynthSettings,
+    seed: int,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a dataset of soundscapes in DESED's layout.
+
+    Calling it again on a folder it did not finish, with the same settings, seed and supplier,
+    goes on there; on a finished one it restores clips that are gone. ``synth.yaml`` records the
+    settings, the seed, the supplier, and a fingerprint of the code that makes the sounds.
+
+    Args:
+        out: Folder of the dataset; made if it does not exist.
+        supplier: Where sounds come from; must be picklable where ``workers`` > 1.
+        settings: What the dataset is like.
+        seed: Non-negative. Clip ``i`` of subset number ``n`` draws from
+            ``numpy.random.default_rng([seed, n, i])``.
+        workers: Processes that make clips. They are spawned: a script that asks for several must
+            guard its entry with ``if __name__ == "__main__"``.
+        progress: Called with (clips done, clips in all).
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: The folder holds something else or a dataset made otherwise, or the supplier
+            lacks a sound.
+        ConfigError: There are no clips to write, the seed is negative, or the settings name an
+            unknown class.
+    """
+    out = Path(out)
+    _check_request(supplier, settings, seed)
+    _claim(out, _record(supplier, settings, seed))
+    dataset = _Dataset(out, supplier, settings, seed)
+    jobs = [
+        _Job(subset, start, min(start + _BLOCK, settings.subset(subset).clips))
+        for subset in SUBSETS
+        for start in range(0, settings.subset(subset).clips, _BLOCK)
+    ]
+    total = sum(job.stop - job.start for job in jobs)
+    pending = [job for job in jobs if not _finished(job, dataset)]
+    done = total - sum(job.stop - job.start for job in pending)
+    if progress is not None:
+        progress(done, total)
+    for job, _ in run_jobs(_write_block, pending, dataset, min(workers, len(pending))):
+        done += job.stop - job.start
+        if progress is not None:
+            progress(done, total)
+    if (out / _JOURNAL).is_dir():
+        _write_metadata(jobs, dataset)
+        shutil.rmtree(out / _JOURNAL)
+    return out
+
+
+def clip_name(subset: Subset, index: int, suffix: str) -> str:
+    """File name of a clip; names are unique in the whole dataset."""
+    return f"{subset}_{index:05d}.{suffix}"
+
+
+def _write_block(job: _Job, dataset: _Dataset) -> None:
+    """Make a job's clips and journal their labels; every file appears whole or not at all."""
+    settings = dataset.settings
+    labels: dict[str, ClipEvents] = {}
+    for index, path in zip(range(job.start, job.stop), dataset.clips(job), strict=True):
+        rng = np.random.default_rng([dataset.seed, SUBSETS.index(job.subset), index])
+        split = SPLIT_OF[job.subset]
+        soundscape = make_soundscape(dataset.supplier, split, settings, rng, subset=job.subset)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if dataset.has_jams(job):
+            document = jams_document(soundscape, path.name, settings.seconds)
+            text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+            _replace(path.with_suffix(".jams"), text)
+        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        write_audio(partial, soundscape.audio)
+        partial.replace(path)  # last: where the clip is, its JAMS file is
+        labels[path.name] = soundscape.events
+    journal = job.journal(dataset.out)
+    if journal.parent.is_dir():  # else the labels are written already: clips were restored
+        _replace(journal, json.dumps(labels))
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _finished(job: _Job, dataset: _Dataset) -> bool:
+    """Whether a job's files are there, and their labels unless all labels are written."""
+    journal = job.journal(dataset.out)
+    if journal.parent.is_dir() and not journal.is_file():
+        return False
+    wanted = dataset.clips(job)
+    if dataset.has_jams(job):
+        wanted += [path.with_suffix(".jams") for path in wanted]
+    return all(path.is_file() for path in wanted)
+
+
+def _check_request(supplier: Supplier, settings: SynthSettings, seed: int) -> None:
+    """Refuse what would fail, or silently do nothing, later."""
+    if seed < 0:
+        raise ConfigError(f"the seed must not be negative, it is {seed}")
+    if not any(settings.subset(subset).clips for subset in SUBSETS):
+        raise ConfigError("there are no clips to write: every subset has clips = 0")
+    _check_classes(supplier, settings)
+
+
+def _check_classes(supplier: Supplier, settings: SynthSettings) -> None:
+    """Refuse settings for classes the supplier does not have."""
+    tables: dict[str, Iterable[str]] = {
+        "classes": settings.classes,
+        "probabilities": settings.probabilities,
+        "co_occurrence": settings.co_occurrence,
+    }
+    tables |= {f"co_occurrence.{name}": row for name, row in settings.co_occurrence.items()}
+    tables |= {f"{subset}.counts": settings.subset(subset).counts for subset in SUBSETS}
+    for where, table in tables.items():
+        if unknown := sorted(set(table) - set(supplier.labels)):
+            raise ConfigError(
+                f"{where}: unknown class {unknown[0]!r}",
+                mend=f"The supplier has {', '.join(supplier.labels)}.",
+            )
+
+
+def _record(supplier: Supplier, settings: SynthSettings, seed: int) -> dict[str, Any]:
+    """What decides the bytes of a dataset."""
+    content: dict[str, Any] = {
+        "earmark": __version__,
+        "code": code_fingerprint(_CODE),
+        "seed": seed,
+        "supplier": {"kind": type(supplier).__name__, "labels": list(supplier.labels)},
+        "settings": settings.model_dump(mode="json"),
+    }
+    fingerprint = getattr(supplier, "fingerprint", None)
+    if fingerprint is not None:
+        content["supplier"]["fingerprint"] = str(fingerprint)
+    return content
+
+
+def _claim(out: Path, record: dict[str, Any]) -> None:
+    """Make the folder ours, or make sure that what is in it was begun the same way."""
+    file = out / RECORD
+    if file.is_file():
+        _refuse_other_dataset(file, record)
+        return
+    # A journal alone is a run that was cut off in this very function.
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {_JOURNAL}):
+        raise DataError(
+            "not an empty folder, and not a dataset this command made",
+            where=out,
+            mend="Name a folder that is new or empty.",
+        )
+    (out / _JOURNAL).mkdir(parents=True, exist_ok=True)
+    partial = out / _JOURNAL / RECORD
+    partial.write_text(dump_yaml(record), encoding="utf-8")
+    partial.replace(file)
+
+
+def _refuse_other_dataset(file: Path, record: Mapping[str, Any]) -> None:
+    """Clips of two kinds must not meet in one folder, were it only another version's clips."""
+    try:
+        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        before = None
+    if before == yaml.safe_load(dump_yaml(record)):
+        return
+    differing = _differences(before if isinstance(before, dict) else {}, record)
+    shown = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
+    raise DataError(
+        f"this folder holds a dataset made otherwise, it differs in {shown}",
+        where=file,
+        mend="Name another folder, or delete this one first.",
+    )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the entries that are not alike, as ``settings.snr_db``."""
+    names: list[str] = []
+    for key in dict.fromkeys([*now, *before]):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            names += _differences(old, new, f"{prefix}{key}.")
+        elif yaml.safe_dump(old) != yaml.safe_dump(new):
+            names.append(f"{prefix}{key}")
+    return names
+
+
+def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
+    """Write the label and duration tables from the journal."""
+    from earmark.core.events import write_durations, write_strong, write_weak
+
+    seconds = dataset.settings.seconds
+    for subset in SUBSETS:
+        labels: dict[str, ClipEvents] = {}
+        for job in jobs:
+            if job.subset == subset:
+                labels |= json.loads(job.journal(dataset.out).read_text(encoding="utf-8"))
+        _, label_file, duration_file = LAYOUT[subset]
+        if not labels or label_file is None:
+            continue
+        path = dataset.out / label_file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if subset == "weak":
+            write_weak(
+                path, {name: tuple(sorted({e[2] for e in rows})) for name, rows in labels.items()}
+            )
+        else:
+            write_strong(path, _event_table(labels), list(labels))
+        if duration_file is not None:
+            write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
+
+
+def _event_table(labels: Mapping[str, ClipEvents]) -> pd.DataFrame:
+    """Events of many clips as a table (columns ``EVENT_COLUMNS``)."""
+    from pandas import DataFrame
+
+    from earmark.core.events import EVENT_COLUMNS
+
+    rows = [(name, *event) for name, events in labels.items() for event in events]
+    return DataFrame(rows, columns=list(EVENT_COLUMNS))
