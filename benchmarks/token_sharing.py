@@ -29,7 +29,7 @@ import torch
 
 from earmark.core.config import Recipe
 from earmark.data.dataset import KINDS, Batch
-from earmark.method.frozen import hears_clean_clips
+from earmark.method.frozen import encodes_clean_clips
 from earmark.method.mixup import Mix, draw_mix
 from earmark.method.step import Student, Teacher, training_step
 from earmark.model.encoders.atst import ENCODER_SIZES
@@ -89,7 +89,7 @@ class Stage:
         generator, method = torch.Generator().manual_seed(1), self.recipe.method
         began = time.perf_counter()
         tokens = None
-        if self.cache is not None and hears_clean_clips(mix, method):
+        if self.cache is not None and encodes_clean_clips(mix, method):
             tokens = self.cache.tokens_of(batch, torch.device("cpu"))
         self.optimizer.zero_grad()
         result = training_step(

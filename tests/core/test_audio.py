@@ -209,7 +209,7 @@ def test_truncated_files_are_refused(
         with pytest.raises(AudioError, match="truncated") as caught:
             read(path)
         assert str(path) in str(caught.value)
-        assert caught.value.mend
+        assert caught.value.hint
 
 
 def test_ogg_cut_between_two_pages_is_refused() -> None:
@@ -280,7 +280,7 @@ def test_what_is_no_recording_gives_one_clear_error(kind: str, tmp_path: Path) -
     with pytest.raises(AudioError) as caught:
         load_audio(path)
     assert str(caught.value).startswith(f"{path}: ")
-    assert caught.value.mend
+    assert caught.value.hint
     assert "\n" not in str(caught.value)
     with pytest.raises(AudioError):
         list(read_blocks(path, 16_000, 0.01))

@@ -176,7 +176,7 @@ def test_without_pyav_the_rest_is_heard_and_the_mend_is_told(
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(AudioError, match="MP4, M4A or MOV is read with FFmpeg") as caught:
         load_audio(folder / "sound.m4a")
-    assert "earmark[media]" in caught.value.mend
+    assert "earmark[media]" in caught.value.hint
     with pytest.raises(AudioError, match="CAF is read with FFmpeg"):
         load_audio(folder / "sound.caf")
     out = tmp_path / "out"
@@ -200,7 +200,7 @@ def test_a_file_that_breaks_off_is_no_shorter_recording(
     with pytest.raises(AudioError) as caught:
         load_audio(broken)
     assert str(broken) in str(caught.value)
-    assert "again" in caught.value.mend
+    assert "again" in caught.value.hint
 
 
 @pytest.mark.parametrize("seconds", [1.0, 3.0])

@@ -24,8 +24,8 @@ from earmark.data.dataset import (
     Share,
     StepSampler,
     compose,
-    deal,
     frame_targets,
+    split_evenly,
     step_loader,
 )
 from earmark.data.manifest import load_manifest
@@ -155,7 +155,7 @@ def test_every_clip_of_a_step_goes_to_one_part(
 
 @pytest.mark.parametrize("parts", [2, 3, 4, 6, 8, 9, 12])
 def test_the_papers_batch_is_dealt_in_proportion(parts: int) -> None:
-    sizes = deal([24, 24, 48, 48], parts)
+    sizes = split_evenly([24, 24, 48, 48], parts)
     assert {sum(size) for size in sizes} == {144 // parts}
     for real, synthetic, weak, unlabelled in sizes:
         kinds = (real + synthetic, weak, unlabelled)

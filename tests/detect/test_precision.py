@@ -94,7 +94,7 @@ def test_what_was_done_in_another_precision_is_not_taken_for_done(bundle: Path) 
 def test_a_network_without_an_encoder_has_nothing_to_round() -> None:
     with pytest.raises(ConfigError, match="networks with an encoder") as caught:
         Detector.from_pretrained("mini", precision="bf16-mixed")
-    assert "Leave the precision out" in caught.value.mend
+    assert "Leave the precision out" in caught.value.hint
 
 
 @pytest.mark.parametrize("precision", ["bf16", "16-mixed", ""])

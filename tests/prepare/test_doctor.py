@@ -51,13 +51,13 @@ def test_a_healthy_tree(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", damage.DAMAGE)
-def test_every_damage_is_named_with_its_file_and_mend(tree: Path, kind: str) -> None:
+def test_every_damage_is_named_with_its_file_and_hint(tree: Path, kind: str) -> None:
     where = damage.DAMAGE[kind](tree)
     before = digests(tree)
     diagnosis = examine(tree)
     found = places(diagnosis, kind)
     assert any(where in place for place in found), (where, found, diagnosis.findings)
-    assert KINDS[kind].mend
+    assert KINDS[kind].hint
     assert digests(tree) == before  # it changes nothing
     load_manifest(tree)  # and what is left can be used
 
@@ -133,7 +133,7 @@ def test_excluding_what_leaks(tree: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, "--workers", "1"])
     assert result.exit_code == 1, result.output
     assert "leak-by-content" in result.output
-    assert "mend:" in result.output
+    assert "hint:" in result.output
     report = json.loads(out.read_text(encoding="utf-8"))
     assert report["healthy"] is False
     (leak,) = (one for one in report["findings"] if one["kind"] == "leak-by-content")

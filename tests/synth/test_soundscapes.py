@@ -441,4 +441,4 @@ def test_what_the_supplier_lacks_is_told(workers: int, tmp_path: Path) -> None:
     missing = r"no recording of 'background' .* '(validation|test)'"
     with pytest.raises(DataError, match=missing) as caught:
         write_dataset(tmp_path / "out", Soundbank(tmp_path / "bank"), small(), 0, workers=workers)
-    assert caught.value.mend is not None
+    assert caught.value.hint is not None

@@ -65,14 +65,14 @@ def cache(
     _tell(report.failed, f"All are in {table}; mend or remove them and run this again.")
 
 
-def _tell(faults: dict[str, str], mend: str) -> None:
+def _tell(faults: dict[str, str], hint: str) -> None:
     """Name what failed, some of it, and exit with 1; nothing where nothing did."""
     if not faults:
         return
     for name, reason in sorted(faults.items())[:_SHOWN]:
         typer.secho(f"{name}: {reason}", fg="red", err=True)
     more = f"and {len(faults) - _SHOWN:,} more. " if len(faults) > _SHOWN else ""
-    typer.secho(f"{more}{len(faults):,} failed. {mend}", fg="red", err=True)
+    typer.secho(f"{more}{len(faults):,} failed. {hint}", fg="red", err=True)
     raise typer.Exit(1)
 
 

@@ -67,9 +67,9 @@ def import_checkpoint(
         show(console, export_checkpoint(checkpoint, out))
         return
     if to != "bundle":
-        raise ConfigError(f"--to {to}", mend="Say bundle or official")
+        raise ConfigError(f"--to {to}", hint="Say bundle or official")
     if which not in (None, "student", "teacher"):
-        raise ConfigError(f"--which {which}", mend="Say student or teacher")
+        raise ConfigError(f"--which {which}", hint="Say student or teacher")
     report = import_checkpoint(
         checkpoint,
         out,
@@ -98,7 +98,7 @@ def parse_clamp(text: str) -> Clamp | str:
     except ValueError:
         low, high = 0.0, 0.0
     if not low < high:
-        raise ConfigError(f"--db-clamp {text}", mend="Say layout, none or LOW,HIGH, as -50,80")
+        raise ConfigError(f"--db-clamp {text}", hint="Say layout, none or LOW,HIGH, as -50,80")
     return low, high
 
 

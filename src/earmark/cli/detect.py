@@ -157,10 +157,10 @@ def _detect_fleet(
     from earmark.deliver.fleets.fleet import FleetJob
 
     if engine != "ray":
-        raise ConfigError(f"no engine is called {engine!r}", mend="Choose local or ray")
+        raise ConfigError(f"no engine is called {engine!r}", hint="Choose local or ray")
     if more:
         raise ConfigError(
-            "a fleet writes tables of events alone", mend="Leave out --scores, --plot"
+            "a fleet writes tables of events alone", hint="Leave out --scores, --plot"
         )
     job = FleetJob(settings, out, formats or "parquet", workers, shard_size)
     if detect_fleet(audio, job):

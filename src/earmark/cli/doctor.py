@@ -115,7 +115,7 @@ def _print(console: Any, diagnosis: Any) -> None:
             console.print(f"    {escape(where + detail)}", soft_wrap=True)
         if len(finding.places) > _SHOWN:
             console.print(f"    … and {len(finding.places) - _SHOWN:,} more (--json names all)")
-        console.print(f"    [green]mend:[/] {escape(kind.mend)}")
+        console.print(f"    [green]hint:[/] {escape(kind.hint)}")
     state = "[green]no errors[/]" if diagnosis.healthy else "[red]errors found[/]"
     depth = "" if diagnosis.content else ", headers only"
     console.print(

@@ -56,7 +56,7 @@ def export(
         manifest = load_manifest(data)
         if split not in manifest.splits:
             known = ", ".join(manifest.splits) or "none"
-            raise DataError(f"has no split {split!r}", where=data, mend=f"It has: {known}")
+            raise DataError(f"has no split {split!r}", where=data, hint=f"It has: {known}")
         evaluation = manifest.splits[split]
     trained = load_trained(bundle)
     if not isinstance(trained.network, SedNetwork):

@@ -204,7 +204,7 @@ def _pairs(text: str | None) -> dict[str, str]:
         if name not in _COLUMNS or not column:
             raise ConfigError(
                 f"--columns: {item.strip()!r} is not NAME=COLUMN",
-                mend=f"Names are {', '.join(_COLUMNS)}",
+                hint=f"Names are {', '.join(_COLUMNS)}",
             )
         found[name] = column
     return found
@@ -222,7 +222,7 @@ def _shares(text: str) -> dict[str, float]:
     if len(shares) != len(SPLITS):
         raise ConfigError(
             f"--split: {text!r} is not three numbers",
-            mend=f"Give the shares of {', '.join(SPLITS)}, as 0.7,0.15,0.15",
+            hint=f"Give the shares of {', '.join(SPLITS)}, as 0.7,0.15,0.15",
         )
     return dict(zip(SPLITS, shares, strict=True))
 

@@ -82,7 +82,7 @@ def listen(
     if printer is None:
         raise ConfigError(f"--lines: {lines!r} is none of tsv, jsonl")
     if stdin and audio is not None:
-        raise ConfigError("both --stdin and a file are given", mend="Choose one")
+        raise ConfigError("both --stdin and a file are given", hint="Choose one")
     stream, blocks = _open(
         bundle,
         _source(audio, stdin, rate, format, pipe_channels, microphone),

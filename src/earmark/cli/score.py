@@ -255,7 +255,7 @@ def _postprocess(spec: str | None, median: float | None, csebb: bool) -> PostPro
     if len(given) > 1:
         raise ConfigError(
             f"post-processing given more than once: {' and '.join(given)}",
-            mend="Give one of --postprocess, --median and --csebb",
+            hint="Give one of --postprocess, --median and --csebb",
         )
     return read_postprocess(given[0]) if given else None
 
@@ -292,7 +292,7 @@ def _settings(
         name, parameters = read_scenario(text)
         if name in (*extra, "psds1", "psds2"):
             raise ScoreError(
-                f"two PSDS are called {name}", mend="Give this one another: --psds name=psds_b,…"
+                f"two PSDS are called {name}", hint="Give this one another: --psds name=psds_b,…"
             )
         extra[name] = parameters
     scenarios = MetricSettings.with_scenarios(extra, ct_mean=ct_mean).scenarios  # type: ignore[arg-type]
@@ -310,7 +310,7 @@ def _thresholds(given: list[str]) -> dict[str, float]:
             found[label] = float(number)
         except ValueError:
             raise ConfigError(
-                f"the threshold {text!r} is not a number", mend="Write 0.5, or CLASS=0.5"
+                f"the threshold {text!r} is not a number", hint="Write 0.5, or CLASS=0.5"
             ) from None
     return found
 

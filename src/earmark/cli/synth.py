@@ -106,7 +106,7 @@ def _clip_overrides(clips: str | None) -> list[str]:
         if subset not in SUBSETS or not count.isdecimal():
             raise ConfigError(
                 f"--clips: {item.strip()!r} is not SUBSET=NUMBER",
-                mend=f"Subsets are {', '.join(SUBSETS)}.",
+                hint=f"Subsets are {', '.join(SUBSETS)}.",
             )
         overrides.append(f"{subset}.clips={count}")
     return overrides

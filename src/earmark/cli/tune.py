@@ -275,16 +275,16 @@ def _check(
 
     if bundle is None and scores is None:
         raise ConfigError(
-            "nothing to tune", mend="Give a bundle and --data, or --scores with --truth"
+            "nothing to tune", hint="Give a bundle and --data, or --scores with --truth"
         )
     if (data is None) == (truth is None):
         both = "both a dataset and a table of true events" if data else "no true events"
-        raise ConfigError(f"there are {both}", mend="Give --data, or --truth with --scores")
+        raise ConfigError(f"there are {both}", hint="Give --data, or --truth with --scores")
     if scores is None and truth is not None:
-        raise ConfigError("--truth has no recordings to listen to", mend="Give --scores, or --data")
+        raise ConfigError("--truth has no recordings to listen to", hint="Give --scores, or --data")
     if bundle is None and out is None and not dry_run:
         raise ConfigError(
-            "nowhere to write to", mend="Give --out FILE.yaml, or --dry-run to see the figures"
+            "nowhere to write to", hint="Give --out FILE.yaml, or --dry-run to see the figures"
         )
 
 
@@ -293,12 +293,12 @@ def _check_method(method: str, folds: int) -> None:
 
     if method not in METHODS:
         raise ConfigError(
-            f"unknown method of tuning: {method!r}", mend=f"Known are {', '.join(METHODS)}"
+            f"unknown method of tuning: {method!r}", hint=f"Known are {', '.join(METHODS)}"
         )
     if method == "auto" and not folds:
         raise ConfigError(
             "only cross-validated figures can tell which method is better",
-            mend="Give 2 folds or more",
+            hint="Give 2 folds or more",
         )
 
 

@@ -370,7 +370,7 @@ class TrainSettings(Settings):
         if missing:
             raise ConfigError(
                 f"train.median_seconds has nothing for {', '.join(missing)}",
-                mend="Add these classes, or a length for 'default'",
+                hint="Add these classes, or a length for 'default'",
             )
         return {label: seconds for label, seconds in by_class.items() if seconds is not None}
 

@@ -11,17 +11,17 @@ class EarmarkError(Exception):
     Args:
         what: What is wrong, as a plain sentence without a final stop.
         where: The file (and line, as ``path:line``) it was found in, if any.
-        mend: What the user can do about it.
+        hint: What the user can do about it.
     """
 
     def __init__(
-        self, what: str, *, where: str | Path | None = None, mend: str | None = None
+        self, what: str, *, where: str | Path | None = None, hint: str | None = None
     ) -> None:
         self.what = what
         self.where = str(where) if where is not None else None
-        self.mend = mend
+        self.hint = hint
         text = f"{self.where}: {what}" if self.where else what
-        super().__init__(f"{text}. {mend}" if mend else text)
+        super().__init__(f"{text}. {hint}" if hint else text)
 
 
 class AudioError(EarmarkError):

@@ -39,7 +39,7 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise LabelError("no such file", where=path, mend="Check the path") from None
+        raise LabelError("no such file", where=path, hint="Check the path") from None
     except OSError as error:
         raise LabelError(f"cannot be read ({error.strerror})", where=path) from None
     if path.suffix.lower() == ".gz":
@@ -53,11 +53,11 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
         raise LabelError(
             f"cannot be read as text ({error})",
             where=f"{path}:{line}",
-            mend="Save it as UTF-8 text, or name its encoding (often latin-1 or cp1252)",
+            hint="Save it as UTF-8 text, or name its encoding (often latin-1 or cp1252)",
         ) from None
     except LookupError:
         raise LabelError(
-            f"no encoding is called {name!r}", where=path, mend="Use utf-8, latin-1 or cp1252"
+            f"no encoding is called {name!r}", where=path, hint="Use utf-8, latin-1 or cp1252"
         ) from None
 
 
@@ -66,7 +66,7 @@ def _unpacked(path: Path, content: bytes) -> bytes:
         return gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
         raise LabelError(
-            f"cannot be unpacked ({error})", where=path, mend="Copy or download the file again"
+            f"cannot be unpacked ({error})", where=path, hint="Copy or download the file again"
         ) from None
 
 

@@ -62,7 +62,7 @@ def run_jobs(
         except BrokenProcessPool:
             raise DataError(
                 "a process was killed, perhaps for want of memory",
-                mend="Run again with fewer workers; what is finished is kept.",
+                hint="Run again with fewer workers; what is finished is kept.",
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

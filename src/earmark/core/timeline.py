@@ -72,7 +72,7 @@ class FrameGrid:
         if self.hop < 1 or self.sample_rate < 1:
             raise ConfigError(
                 f"frames of {self.hop} samples at {self.sample_rate} samples per second",
-                mend="Both must be 1 or more",
+                hint="Both must be 1 or more",
             )
 
     @property
@@ -142,7 +142,7 @@ class FrameGrid:
             raise ScoreError(
                 f"a recording of {duration:g} s has no frame {frames - 1}, "
                 f"which would start at {edges[-2]:g} s",
-                mend="The duration and the scores must be of one recording",
+                hint="The duration and the scores must be of one recording",
             )
         edges[-1] = min(edges[-1], duration)
         return edges
@@ -173,12 +173,12 @@ class WindowPlan:
             raise ConfigError(
                 f"windows of {self.window_frames} frames cannot start every "
                 f"{self.hop_frames} frames",
-                mend="The hop must be at least one frame and at most one window",
+                hint="The hop must be at least one frame and at most one window",
             )
         if not self.hop_frames <= self.tail_frames <= self.window_frames:
             raise ConfigError(
                 f"windows every {self.hop_frames} frames of which {self.tail_frames} count",
-                mend="The look-ahead must be at least one hop and at most one window",
+                hint="The look-ahead must be at least one hop and at most one window",
             )
 
     @property
@@ -231,5 +231,5 @@ class WindowPlan:
         if kind == "flat":
             return np.ones(self.tail_frames)
         raise ConfigError(
-            f"no window weights are called {kind!r}", mend="Use hann, triangle or flat"
+            f"no window weights are called {kind!r}", hint="Use hann, triangle or flat"
         )

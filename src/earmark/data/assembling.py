@@ -28,7 +28,7 @@ class Parts:
     Attributes:
         root: Its folder.
         reader: What it was read with.
-        mend: What to do if there is too little.
+        hint: What to do if there is too little.
         by_name: Unlabelled clips are labelled ones if their names agree.
         train: To learn from.
         splits: To be scored on.
@@ -39,7 +39,7 @@ class Parts:
 
     root: Path
     reader: PartReader
-    mend: str
+    hint: str
     by_name: bool = False
     train: list[Source] = field(default_factory=list)
     splits: dict[str, Evaluation] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def assemble(parts: Parts, settings: DataSettings) -> Manifest:
         raise DataError(
             f"no labelled clip to learn from or to be scored on ({found})",
             where=parts.root,
-            mend=parts.mend,
+            hint=parts.hint,
         )
     names = reader.classes.names
     labels = LabelSet.from_names(reader.labels) if names is None else LabelSet(names)

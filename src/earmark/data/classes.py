@@ -43,7 +43,7 @@ class Classes:
         raise LabelError(
             f"{label!r} is none of the classes {', '.join(self.names)}",
             where=where,
-            mend=f"{hint}Correct it, add it to `classes`, or say under `class_map` what it is "
+            hint=f"{hint}Correct it, add it to `classes`, or say under `class_map` what it is "
             f"({label}: a class, or null to drop it)",
         )
 

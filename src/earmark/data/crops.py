@@ -96,13 +96,13 @@ def _measure(path: Path) -> tuple[int, int] | str:
 
 
 def _reason(error: EarmarkError) -> str:
-    return error.what if error.mend is None else f"{error.what}. {error.mend}"
+    return error.what if error.hint is None else f"{error.what}. {error.hint}"
 
 
 def _nothing_usable(folders: Sequence[str | Path], faults: dict[Path, str]) -> None:
     where = ", ".join(str(folder) for folder in folders)
     if not faults:
-        raise DataError("no recording in it", where=where, mend="Give a folder with audio files")
+        raise DataError("no recording in it", where=where, hint="Give a folder with audio files")
     path, reason = next(iter(faults.items()))
     raise DataError(
         f"none of its {len(faults)} recordings can be used: {path}: {reason}", where=where
@@ -172,7 +172,7 @@ class CropStream:
         raise DataError(
             f"{MOST_IN_A_ROW} recordings in a row could not be read; the last one: {reason}",
             where=path,
-            mend="Check that the disk is there",
+            hint="Check that the disk is there",
         )
 
     def _recording(self, number: int, attempt: int, rng: np.random.Generator) -> int:

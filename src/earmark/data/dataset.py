@@ -178,7 +178,7 @@ class ClipDataset(Dataset[Item]):
             passed.append(row)
         raise DataError(
             f"none of {size} clips can be read, the first because: {self.unreadable[index]}",
-            mend="`earmark doctor` tells what is wrong with each of them",
+            hint="`earmark doctor` tells what is wrong with each of them",
         )
 
     def __getitem__(self, index: int) -> Item:
@@ -238,7 +238,7 @@ class Share:
     take: int
 
 
-def deal(takes: Sequence[int], parts: int) -> list[list[int]]:
+def split_evenly(takes: Sequence[int], parts: int) -> list[list[int]]:
     """How many clips of each share every part of a step takes: ``result[part][share]``.
 
     Every share is spread as evenly as it goes; what is left over goes around, so that neither the
@@ -288,9 +288,9 @@ class StepSampler:
             raise ConfigError(
                 f"a step of {clips} clips cannot be dealt into {parts} parts "
                 f"({world} processes, {accumulate} turns each)",
-                mend="Give fewer devices, a smaller train.accumulate or a larger train.batch",
+                hint="Give fewer devices, a smaller train.accumulate or a larger train.batch",
             )
-        sizes = deal([share.take for share in self.shares], parts)
+        sizes = split_evenly([share.take for share in self.shares], parts)
         self._sizes = sizes[rank::world]  # [turn][share]
         self._skips = [
             [sum(size[number] for size in sizes[:part]) for number in range(len(self.shares))]
@@ -351,7 +351,7 @@ def compose(
         raise DataError(
             "no labelled clip to train on",
             where=manifest.root,
-            mend="Give strong or weak labels, and a batch size for their kind (train.batch)",
+            hint="Give strong or weak labels, and a batch size for their kind (train.batch)",
         )
     sizes = [share.size for share in shares]
     return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), shares

@@ -214,7 +214,7 @@ class Described:
         try:
             return self.classes.many(names)
         except LabelError as error:
-            raise self.file.mistake([*keys, "labelled"], error.what, error.mend) from None
+            raise self.file.mistake([*keys, "labelled"], error.what, error.hint) from None
 
     def check_labelled(self, known: Iterable[str]) -> None:
         """Refuse a part labelled for a class that no label and no list of classes has.
@@ -245,7 +245,7 @@ class Described:
             for name in names or ():
                 check_label(name)
         except LabelError as error:
-            raise self.file.mistake(["classes"], error.what, error.mend) from None
+            raise self.file.mistake(["classes"], error.what, error.hint) from None
         if names is not None and (not names or len(set(names)) < len(names)):
             raise self.file.mistake(["classes"], "each class once, and at least one")
         for old, new in settings.class_map.items():
@@ -259,7 +259,7 @@ class Described:
             try:
                 check_label(new)
             except LabelError as error:
-                raise self.file.mistake(keys, error.what, error.mend) from None
+                raise self.file.mistake(keys, error.what, error.hint) from None
             if settings.class_map.get(new, new) != new:
                 raise self.file.mistake(
                     keys, f"leads to {new!r}, which is mapped itself", "Map it to where that leads"
@@ -349,6 +349,6 @@ def description_of(path: Path) -> Path:
         raise ConfigError(
             "not a dataset",
             where=path,
-            mend="Give a folder in DESED's layout, or a .yaml file that describes one",
+            hint="Give a folder in DESED's layout, or a .yaml file that describes one",
         )
     return path

@@ -135,7 +135,7 @@ def find_root(folder: Path) -> Path:
         DataError: There is no such folder, or it is one of the two itself.
     """
     if not folder.is_dir():
-        raise DataError("no such folder", where=folder, mend="Check the path of the dataset")
+        raise DataError("no such folder", where=folder, hint="Check the path of the dataset")
     for candidate in (folder, *(folder / name for name in _INNER)):
         if (candidate / "audio").is_dir() or (candidate / "metadata").is_dir():
             return candidate
@@ -143,7 +143,7 @@ def find_root(folder: Path) -> Path:
         raise DataError(
             f"only the {folder.name} part of a dataset",
             where=folder,
-            mend=f"Give the folder above, which holds audio and metadata: {folder.parent}",
+            hint=f"Give the folder above, which holds audio and metadata: {folder.parent}",
         )
     return folder
 

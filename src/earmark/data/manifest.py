@@ -58,5 +58,5 @@ def refuse_damage(manifest: Manifest) -> None:
         raise DataError(
             manifest.damage[0] + (f"; and {more} more of this kind" if more else ""),
             where=manifest.root,
-            mend="`earmark doctor` tells it all; without --strict the rest is used",
+            hint="`earmark doctor` tells it all; without --strict the rest is used",
         )

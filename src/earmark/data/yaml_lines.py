@@ -33,14 +33,14 @@ class YamlFile:
             self.node = yaml.compose(text, Loader=yaml.SafeLoader)
             content = yaml.safe_load(text)
         except FileNotFoundError:
-            raise ConfigError("no such file", where=path, mend="Check the path") from None
+            raise ConfigError("no such file", where=path, hint="Check the path") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark
             line = f":{mark.line + 1}" if mark is not None else ""
             raise ConfigError(
                 f"not readable as YAML ({error.problem})",
                 where=f"{path}{line}",
-                mend="A colon wants a space after it, and indentation spaces, not tabs",
+                hint="A colon wants a space after it, and indentation spaces, not tabs",
             ) from None
         except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             reason = " ".join(str(error).split())
@@ -72,12 +72,12 @@ class YamlFile:
             # A misspelt key is also a missing one; the misspelling is the better news.
             fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
             keys = [key for key in fault["loc"] if isinstance(key, int) or "function-" not in key]
-            raise self.mistake(keys, _told(fault), _mend(fault, kind)) from None
+            raise self.mistake(keys, _told(fault), _hint(fault, kind)) from None
 
-    def mistake(self, keys: Keys, what: str, mend: str | None = None) -> ConfigError:
+    def mistake(self, keys: Keys, what: str, hint: str | None = None) -> ConfigError:
         """An error about a setting, with its line."""
         name = ".".join(str(key) for key in keys)
-        return ConfigError(f"{name}: {what}" if name else what, where=self.where(keys), mend=mend)
+        return ConfigError(f"{name}: {what}" if name else what, where=self.where(keys), hint=hint)
 
     def _refuse_doubles(self, node: Any) -> None:
         """PyYAML silently takes the last of two equal keys."""
@@ -91,7 +91,7 @@ class YamlFile:
                     raise ConfigError(
                         f"{key.value} stands here a second time",
                         where=f"{self.path}:{key.start_mark.line + 1}",
-                        mend="Give each key once",
+                        hint="Give each key once",
                     )
                 seen.add(key.value)
                 self._refuse_doubles(child)
@@ -119,7 +119,7 @@ def _told(fault: Mapping[str, Any]) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _mend(fault: Mapping[str, Any], kind: type[BaseModel]) -> str | None:
+def _hint(fault: Mapping[str, Any], kind: type[BaseModel]) -> str | None:
     if fault["type"] == "string_type":
         return "Put it in quotation marks"
     if fault["type"] == "extra_forbidden":

@@ -204,7 +204,7 @@ def run_batch(
         with closing(_outcomes(waiting, job, detector, workers, watcher)) as outcomes:
             for task, outcome in outcomes:
                 if outcome.fatal:
-                    raise EarmarkError(outcome.reason, mend="What is done is kept; run it again")
+                    raise EarmarkError(outcome.reason, hint="What is done is kept; run it again")
                 if outcome.record is None:
                     failures[task.path] = outcome.reason
                 else:
@@ -218,7 +218,7 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EarmarkError(
-            f"cannot be made a folder ({error.strerror})", where=folder, mend="Choose another --out"
+            f"cannot be made a folder ({error.strerror})", where=folder, hint="Choose another --out"
         ) from None
 
 
@@ -341,7 +341,7 @@ class Work:
         after = task.path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise EarmarkError(
-                "the file changed while it was read", where=task.path, mend="Wait for its end"
+                "the file changed while it was read", where=task.path, hint="Wait for its end"
             )
         outputs = self.job.outputs
         tracks = []

@@ -64,7 +64,7 @@ class Outputs:
         if unknown or not kinds:
             raise ConfigError(
                 f"no event format is called {', '.join(map(repr, unknown)) or 'nothing'}",
-                mend=f"Known formats: {', '.join(FORMATS)}",
+                hint=f"Known formats: {', '.join(FORMATS)}",
             )
         for name in tables:
             score_format(name)

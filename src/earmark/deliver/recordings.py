@@ -39,7 +39,7 @@ def find_recordings(audio: Iterable[str | Path]) -> list[Path]:
         elif glob.has_magic(str(given)):
             found.update(dict.fromkeys(_matching(str(given))))
         else:
-            raise AudioError("no such file or folder", where=path, mend="Check the path")
+            raise AudioError("no such file or folder", where=path, hint="Check the path")
     return list(found)
 
 
@@ -60,7 +60,7 @@ def _matching(pattern: str) -> list[Path]:
         elif path.is_file() and match.lower().endswith(SUFFIXES):
             found.append(path)
     if not found:
-        raise AudioError("no recordings match", where=pattern, mend="Check the pattern")
+        raise AudioError("no recordings match", where=pattern, hint="Check the pattern")
     return [_full(path) for path in found]
 
 

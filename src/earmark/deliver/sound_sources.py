@@ -42,7 +42,7 @@ def pipe_source(pipe: BinaryIO, rate: int, format: str, channels: int, seconds: 
     """
     if format not in SAMPLES:
         raise ConfigError(
-            f"no samples are called {format!r}", mend=f"Known are {', '.join(SAMPLES)}"
+            f"no samples are called {format!r}", hint=f"Known are {', '.join(SAMPLES)}"
         )
     kind = np.dtype(SAMPLES[format])
     frame = kind.itemsize * channels
@@ -84,7 +84,7 @@ def microphone_source(device: str | None, rate: int, seconds: float) -> Source:
     except (sounddevice.PortAudioError, ValueError) as error:
         raise AudioError(
             f"no microphone ({error})",
-            mend="Plug one in, name it with --microphone, or use --stdin or a file",
+            hint="Plug one in, name it with --microphone, or use --stdin or a file",
         ) from None
 
     def blocks() -> Iterator[NDArray[Any]]:
@@ -116,6 +116,6 @@ def _sounddevice() -> Any:
         what = "the package sounddevice" if isinstance(error, ModuleNotFoundError) else "PortAudio"
         raise EarmarkError(
             f"a microphone needs {what}, which is not installed",
-            mend="pip install 'earmark[microphone]' (and libportaudio2 on Debian), or use --stdin",
+            hint="pip install 'earmark[microphone]' (and libportaudio2 on Debian), or use --stdin",
         ) from None
     return sounddevice

@@ -51,14 +51,14 @@ def check_destination(name: str | Path, out: Path | None) -> None:
     """
     if Path(name).is_file():
         raise BundleError(
-            "is no bundle", where=name, mend="Tune the bundle, and export it again afterwards"
+            "is no bundle", where=name, hint="Tune the bundle, and export it again afterwards"
         )
     if out is None and not Path(name).is_dir():
         raise BundleError(
-            "is no folder of yours and is not changed", where=name, mend="Copy it: --out FOLDER"
+            "is no folder of yours and is not changed", where=name, hint="Copy it: --out FOLDER"
         )
     if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise BundleError("is there already", where=out, mend="Give the copy a new folder")
+        raise BundleError("is there already", where=out, hint="Give the copy a new folder")
 
 
 def writable_bundle(name: str | Path, out: Path | None) -> Path:

@@ -49,7 +49,7 @@ def _positive(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise ConfigError(f"{name} of cSEBB is {value!r}, not a number")
     if not float(value) > 0:
-        raise ConfigError(f"{name} of cSEBB is {float(value):g}", mend="It must be more than 0")
+        raise ConfigError(f"{name} of cSEBB is {float(value):g}", hint="It must be more than 0")
     return float(value)
 
 
@@ -77,7 +77,7 @@ class CsebbSettings:
         for name in ("step_seconds", "absolute", "relative"):
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
         if math.isinf(self.step_seconds):
-            raise ConfigError("step_seconds of cSEBB is infinite", mend="0.3 to 0.7 s is usual")
+            raise ConfigError("step_seconds of cSEBB is infinite", hint="0.3 to 0.7 s is usual")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> CsebbSettings:
@@ -90,7 +90,7 @@ class CsebbSettings:
         unknown = sorted(set(map(str, settings)) - set(known))
         if unknown:
             raise ConfigError(
-                f"unknown cSEBB setting: {', '.join(unknown)}", mend=f"Known are {', '.join(known)}"
+                f"unknown cSEBB setting: {', '.join(unknown)}", hint=f"Known are {', '.join(known)}"
             )
         # In a file, null stands for infinity: YAML and JSON have no common word for it.
         return cls(**{key: math.inf if value is None else value for key, value in settings.items()})
@@ -132,7 +132,7 @@ def settings_of(label: str, settings: ByLabel) -> CsebbSettings:
         return settings[label]
     raise ConfigError(
         f"post-processing has no csebb for class {label!r}",
-        mend=f"It has {', '.join(map(repr, settings)) or 'none'}; add the class, or give one "
+        hint=f"It has {', '.join(map(repr, settings)) or 'none'}; add the class, or give one "
         "setting for all",
     )
 
@@ -384,7 +384,7 @@ def score_rows(table: ScoreTable, where: str | None = None) -> tuple[Floats, Boo
                 f"the score of {table.labels[row]} is {rows[row, frame]:g} in frame {frame + 1}; "
                 "cSEBB needs finite scores of 0 or more",
                 where=where,
-                mend="Give probabilities, without other post-processing",
+                hint="Give probabilities, without other post-processing",
             )
     return rows, there
 

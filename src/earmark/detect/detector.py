@@ -293,7 +293,7 @@ class Detector:
         if not np.isfinite(stream.latency):
             raise ConfigError(
                 "with cSEBB there is no bound for the latency",
-                mend="Leave --latency out, or use median post-processing",
+                hint="Leave --latency out, or use median post-processing",
             )
         plan = plan_windows(spec_of(self.network))
         frame, taken = plan.grid.seconds, stream.latency - stream.lookahead
@@ -302,7 +302,7 @@ class Detector:
         if frames < least:
             raise ConfigError(
                 f"a latency of {latency:g} s is too short",
-                mend=f"{taken + least * frame:.2f} s is the least with these settings",
+                hint=f"{taken + least * frame:.2f} s is the least with these settings",
             )
         return min(frames, plan.window_frames) * frame
 
@@ -352,7 +352,7 @@ def channel_number(channels: str | int) -> int | None:
     number = int(channels) if str(channels).isdecimal() else 0
     if number < 1:
         raise ConfigError(
-            f"channels is {channels!r}", mend="Choose mean, first, or a number, the first being 1"
+            f"channels is {channels!r}", hint="Choose mean, first, or a number, the first being 1"
         )
     return number
 

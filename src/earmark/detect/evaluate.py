@@ -138,7 +138,7 @@ def evaluate_scores(
     if not tables:
         raise DataError(
             f"none of the clips of {evaluation.name} can be read",
-            mend="`earmark doctor` tells what is wrong with each of them",
+            hint="`earmark doctor` tells what is wrong with each of them",
         )
     preparation = Preparation(classes_of(evaluation), postprocess)
     measured = preparation.named(next(iter(tables.values()))).labels

@@ -57,14 +57,14 @@ def load_trained(name: str | Path, device: str = "auto", precision: str = PRECIS
     """
     if precision not in PRECISIONS:
         raise ConfigError(
-            f"no precision {precision!r} to detect with", mend=f"Choose {' or '.join(PRECISIONS)}"
+            f"no precision {precision!r} to detect with", hint=f"Choose {' or '.join(PRECISIONS)}"
         )
     if str(name).endswith(SUFFIX):
         if precision != PRECISIONS[0]:
             raise ConfigError(
                 "an exported network computes as it was exported",
                 where=name,
-                mend=f"Leave out precision {precision}, or detect with the bundle itself",
+                hint=f"Leave out precision {precision}, or detect with the bundle itself",
             )
         exported = OnnxNetwork(name, device=device)
         postprocess = _read(exported.postprocess, exported.path)
@@ -78,7 +78,7 @@ def load_trained(name: str | Path, device: str = "auto", precision: str = PRECIS
         raise BundleError(
             f"a bundle needs PyTorch, and {error.name} is not installed",
             where=name,
-            mend="Install it with: pip install torch safetensors, or export the bundle where "
+            hint="Install it with: pip install torch safetensors, or export the bundle where "
             "PyTorch is: earmark export BUNDLE --out model.onnx",
         ) from None
     place = find_device(device)
@@ -93,4 +93,4 @@ def _read(settings: Mapping[str, Any], where: Path) -> PostProcess:
     try:
         return PostProcess.from_dict(settings)
     except ConfigError as error:
-        raise ConfigError(error.what, where=where, mend=error.mend) from None
+        raise ConfigError(error.what, where=where, hint=error.hint) from None

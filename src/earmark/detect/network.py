@@ -64,7 +64,7 @@ def spec_of(network: Network) -> NetworkSpec:
     if spec is None:
         raise ConfigError(
             "the network does not say what it listens for",
-            mend="Give it a `spec` with labels, sample_rate, window and frame_hop",
+            hint="Give it a `spec` with labels, sample_rate, window and frame_hop",
         )
     return cast(NetworkSpec, spec)
 

@@ -68,7 +68,7 @@ class PostProcess:
         if self.method not in METHODS:
             raise ConfigError(
                 f"unknown post-processing method {self.method!r}",
-                mend=f"Known are {', '.join(METHODS)}",
+                hint=f"Known are {', '.join(METHODS)}",
             )
         for name in _NUMBERS:
             object.__setattr__(self, name, _checked(name, getattr(self, name)))
@@ -89,7 +89,7 @@ class PostProcess:
         if unknown:
             raise ConfigError(
                 f"unknown post-processing setting: {', '.join(unknown)}",
-                mend=f"Known are {', '.join(known)}",
+                hint=f"Known are {', '.join(known)}",
             )
         return cls(**settings)
 
@@ -132,7 +132,7 @@ class PostProcess:
             else:
                 raise ConfigError(
                     f"post-processing has no {name} for class {label!r}",
-                    mend=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
+                    hint=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
                     "give one number for all",
                 )
         return LabelSettings(**values, csebb=boxes.settings_of(label, self.csebb))
@@ -146,13 +146,13 @@ def _checked_csebb(setting: Any) -> ByLabel:
     if isinstance(setting, CsebbSettings):
         return setting
     if not isinstance(setting, Mapping):
-        raise ConfigError(f"csebb is {setting!r}", mend="Give its settings, or those of each class")
+        raise ConfigError(f"csebb is {setting!r}", hint="Give its settings, or those of each class")
     by_label = [isinstance(value, CsebbSettings | Mapping) for value in setting.values()]
     if not any(by_label):
         return CsebbSettings.from_dict(setting)
     if not all(by_label):
         raise ConfigError(
-            "csebb mixes settings and classes", mend="Give its settings, or those of each class"
+            "csebb mixes settings and classes", hint="Give its settings, or those of each class"
         )
     return {
         str(label): value if isinstance(value, CsebbSettings) else CsebbSettings.from_dict(value)
@@ -174,7 +174,7 @@ def _number(name: str, value: Any) -> float:
     top = 1.0 if name.startswith("threshold") else math.inf
     if not 0.0 <= number < top:
         bound = "from 0 to below 1" if top == 1.0 else "0 or more seconds"
-        raise ConfigError(f"{name} is {number:g}", mend=f"It must be {bound}")
+        raise ConfigError(f"{name} is {number:g}", hint=f"It must be {bound}")
     return number
 
 
@@ -248,7 +248,7 @@ def _frame_seconds(table: ScoreTable) -> float:
     if np.abs(lengths[:-1] - frame).max() > 0.01 * frame or lengths[-1] > 1.01 * frame:
         raise ScoreError(
             "a median filter needs frames of equal length",
-            mend="Resample the score table, or set median_seconds to 0",
+            hint="Resample the score table, or set median_seconds to 0",
         )
     return frame
 

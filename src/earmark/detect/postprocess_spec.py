@@ -42,11 +42,11 @@ def read_postprocess(spec: str) -> PostProcess | None:
         return PostProcess(method="csebb", csebb=_boxes(value, spec) if equals else DEFAULT)
     path = _file(spec)
     if path is None:
-        raise ConfigError(f"no post-processing is called {spec!r}", mend=f"Give {FORMS}")
+        raise ConfigError(f"no post-processing is called {spec!r}", hint=f"Give {FORMS}")
     try:
         return PostProcess.from_dict(load_yaml(path))
     except ConfigError as error:
-        raise ConfigError(error.what, where=error.where or path, mend=error.mend) from None
+        raise ConfigError(error.what, where=error.where or path, hint=error.hint) from None
 
 
 def _boxes(value: str, spec: str) -> CsebbSettings:
@@ -57,7 +57,7 @@ def _boxes(value: str, spec: str) -> CsebbSettings:
         if name not in ("absolute", "relative") or not equals or name in given:
             raise ConfigError(
                 f"{part!r} in {spec!r} is no setting of cSEBB",
-                mend="Write csebb=STEP,absolute=A,relative=R",
+                hint="Write csebb=STEP,absolute=A,relative=R",
             )
         given[name] = _number(number, spec)
     chosen = replace(DEFAULT, step_seconds=_number(step, spec))
@@ -69,7 +69,7 @@ def _number(text: str, spec: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"{text!r} in {spec!r} is not a number", mend=f"Give {FORMS}") from None
+        raise ConfigError(f"{text!r} in {spec!r} is not a number", hint=f"Give {FORMS}") from None
 
 
 def _file(spec: str) -> Path | None:

@@ -55,11 +55,11 @@ class System:
             both = "both score tables and events" if self.scores else "neither scores nor events"
             raise ScoreError(
                 f"a system with {both} cannot be scored",
-                mend="Give --scores FOLDER, or --events TABLE.",
+                hint="Give --scores FOLDER, or --events TABLE.",
             )
         if self.events and self.postprocess is not None:
             raise ScoreError(
-                "events cannot be post-processed", mend="Give the score tables they were made of."
+                "events cannot be post-processed", hint="Give the score tables they were made of."
             )
 
     @classmethod
@@ -173,7 +173,7 @@ class Scoring:
         if unknown:
             raise ScoreError(
                 f"a threshold for {', '.join(unknown)}, which is no class",
-                mend=f"There are {', '.join(labels)}.",
+                hint=f"There are {', '.join(labels)}.",
             )
         if set(self.thresholds) <= {""}:
             return self.thresholds.get("")
@@ -188,7 +188,7 @@ class Scoring:
 
     def _measure_events(self, found: Detections) -> Measurement:
         if set(self.thresholds) - {""}:
-            raise ScoreError("events have no thresholds by class", mend="Give one number.")
+            raise ScoreError("events have no thresholds by class", hint="Give one number.")
         predicted = {name for label in found.labels if (name := self.classes.of(label)) is not None}
         truth = self.classes.truth(self.truth.events)
         true = {event[2] for own in truth.values() for event in own}

@@ -211,7 +211,7 @@ def sliding_scores(
 
 def _check_batch(batch_size: int) -> None:
     if batch_size < 1:
-        raise ConfigError(f"a batch of {batch_size} windows is empty", mend="Use 1 or more")
+        raise ConfigError(f"a batch of {batch_size} windows is empty", hint="Use 1 or more")
 
 
 def _batches(

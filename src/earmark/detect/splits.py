@@ -25,7 +25,7 @@ def load_split(data: str | Path, split: str) -> tuple[Evaluation, list[str]]:
     manifest = load_manifest(data)
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
-        raise DataError(f"has no split {split!r}", where=data, mend=f"It has: {known}")
+        raise DataError(f"has no split {split!r}", where=data, hint=f"It has: {known}")
     notes = [note for note in manifest.notes if note.startswith(f"{split}:")]
     return manifest.splits[split], notes
 
@@ -58,7 +58,7 @@ def split_task(
     if not scored:
         raise DataError(
             f"no clip of {evaluation.name} has scores",
-            mend="`earmark doctor` tells what is wrong with the clips",
+            hint="`earmark doctor` tells what is wrong with the clips",
         )
     evaluation = evaluation.only(scored)
     seconds = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
@@ -87,5 +87,5 @@ def refuse_gaps(evaluation: Evaluation, tables: Mapping[str, ScoreTable]) -> Non
     if lacking:
         raise DataError(
             f"{len(lacking)} clips of {evaluation.name} have no scores: {some_of(lacking)}",
-            mend="Add --allow-missing to use the others",
+            hint="Add --allow-missing to use the others",
         )

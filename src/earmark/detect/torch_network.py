@@ -54,7 +54,7 @@ def find_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ConfigError(
             f"no device {name!r} here ({str(error).splitlines()[0]})",
-            mend="Choose auto, cpu, cuda, cuda:N or mps",
+            hint="Choose auto, cpu, cuda, cuda:N or mps",
         ) from None
     return device
 
@@ -80,7 +80,7 @@ def prepare(network: nn.Module, device: torch.device, precision: str, where: Pat
         raise ConfigError(
             "bf16-mixed is for networks with an encoder, and this one has none",
             where=where,
-            mend="Leave the precision out",
+            hint="Leave the precision out",
         )
     if not multiplies_bfloat16(device):
         _log.warning("%s has no instructions for bfloat16: 32-true is faster here", device)

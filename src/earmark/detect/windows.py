@@ -53,7 +53,7 @@ def _frames(what: str, seconds: float, grid: FrameGrid, most: int) -> int:
     if not 1 <= frames <= most:
         raise ConfigError(
             f"a {what} of {seconds:g} s is not between one frame and {most * grid.seconds:g} s",
-            mend=f"Choose {grid.seconds:g} to {most * grid.seconds:g} s",
+            hint=f"Choose {grid.seconds:g} to {most * grid.seconds:g} s",
         )
     return frames
 
@@ -98,7 +98,7 @@ class WindowCutter:
         """
         samples = np.asarray(block, dtype=np.float32)
         if samples.ndim != 1:
-            raise AudioError(f"a block of audio has shape {samples.shape}", mend="Mix it to mono")
+            raise AudioError(f"a block of audio has shape {samples.shape}", hint="Mix it to mono")
         if not np.isfinite(samples).all():
             raise AudioError("the audio has samples that are not finite numbers")
         if samples.size:

@@ -18,16 +18,16 @@ TURN = 4
 CPU busy, and few activations live at a time)."""
 
 
-def asks_teacher(settings: MethodSettings) -> bool:
+def needs_teacher(settings: MethodSettings) -> bool:
     """Whether any loss needs the teacher."""
     return bool(settings.mean_teacher or settings.pseudo_label or settings.embedding.weight)
 
 
-def hears_clean_clips(mix: Mix, settings: MethodSettings) -> bool:
+def encodes_clean_clips(mix: Mix, settings: MethodSettings) -> bool:
     """Whether some network's encoder hears the clips as they are, neither mixed nor warped."""
     if settings.warp_probability:
         return False
-    taught_clean = asks_teacher(settings) and settings.teacher_sees == "clean"
+    taught_clean = needs_teacher(settings) and settings.teacher_sees == "clean"
     return taught_clean or not settings.mixup.encoder or not bool(mix.mixed.any())
 
 

@@ -30,7 +30,7 @@ class View(NamedTuple):
     tokens: Tensor | None = None
 
 
-def look(network: SedNetwork, view: View) -> SedOutput:
+def run_network(network: SedNetwork, view: View) -> SedOutput:
     """A network's output for a view, as many frames as its mask has."""
     tokens = view.tokens
     if tokens is None and view.mels.encoder is not None:
@@ -61,7 +61,7 @@ class Student(nn.Module):
 
     def forward(self, view: View, detach_tap: bool = False) -> tuple[SedOutput, Tensor | None]:
         """A view → output and u [B, N, d], N frames or tokens of the tap."""
-        output = look(self.network, view)
+        output = run_network(self.network, view)
         if self.heads is None:
             return output, None
         tap = output.embeddings[self.tap]
@@ -90,7 +90,7 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, view: View) -> tuple[SedOutput, Tensor | None]:
         """A view → scores q and vectors z [B, N, d]."""
-        output = look(self.network, view)
+        output = run_network(self.network, view)
         if self.projector is None:
             return output, None
         valid = tap_valid(self.network, self.tap, view)

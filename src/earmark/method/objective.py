@@ -27,7 +27,7 @@ from earmark.model.sed import SedOutput
 from earmark.train.micro_batch import WHOLE, PartWeights
 
 
-class Taught(NamedTuple):
+class TeacherOutput(NamedTuple):
     """What the teacher says of its view: scores q, and vectors z [B, N, d] from its projector."""
 
     scores: SedOutput
@@ -113,7 +113,7 @@ def embedding_term(
     student: nn.Module,
     teacher: Teacher,
     prediction: Tensor,
-    taught: Taught,
+    taught: TeacherOutput,
     views: Views,
     valid: Tensor,
     mix: Mix,
@@ -148,7 +148,7 @@ def embedding_term(
 
 def target_weights(
     teacher: Teacher,
-    taught: Taught,
+    taught: TeacherOutput,
     views: Views,
     valid: Tensor,
     mix: Mix,

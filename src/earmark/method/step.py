@@ -19,11 +19,16 @@ from torch import Tensor, nn
 
 from earmark.core.config import MethodSettings
 from earmark.data.dataset import Batch
-from earmark.method.frozen import asks_teacher
+from earmark.method.frozen import needs_teacher
 from earmark.method.losses import collapse_figures
 from earmark.method.mixup import Mix, draw_mix
 from earmark.method.networks import Student, Teacher, View
-from earmark.method.objective import Taught, consistency_loss, embedding_term, supervised_loss
+from earmark.method.objective import (
+    TeacherOutput,
+    consistency_loss,
+    embedding_term,
+    supervised_loss,
+)
 from earmark.method.teacher import ramp
 from earmark.method.views import make_views
 from earmark.train.micro_batch import WHOLE, PartWeights
@@ -61,14 +66,14 @@ def training_step(
         mix: λ and partners where they are drawn already.
         weights: Of the batch's means, where it is a part of the step.
         tokens: [B, N, D] of the clean clips from an encoder that student and teacher share, where
-            they are known and `hears_clean_clips`.
+            they are known and `encodes_clean_clips`.
     """
     mix = mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
     mix = mix.to(batch.waveforms.device)
     views = make_views(
         teacher.network, batch, mix, settings, generator, teacher.shares_encoder, tokens
     )
-    taught = Taught(*teacher(views.teacher)) if asks_teacher(settings) else None
+    taught = TeacherOutput(*teacher(views.teacher)) if needs_teacher(settings) else None
     detach = step < settings.embedding.detach_steps
     output, prediction = student(views.student, detach)
 

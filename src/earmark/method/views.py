@@ -10,7 +10,7 @@ from torch import Tensor
 from earmark.core.config import MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
 from earmark.features.augment import frequency_warp
-from earmark.method.frozen import asks_teacher, clean_tokens, encode_once, hears_clean_clips
+from earmark.method.frozen import clean_tokens, encode_once, encodes_clean_clips, needs_teacher
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs
 from earmark.method.networks import View
@@ -57,10 +57,10 @@ def make_views(
         generator: Source of the warps, on the CPU.
         share_encoder: Both networks have this one's encoder: run it once per distinct input.
         tokens: [B, N, D] of that encoder for the clean clips, where they are known; only if
-            `hears_clean_clips`.
+            `encodes_clean_clips`.
     """
     mixup = settings.mixup
-    if share_encoder and tokens is None and hears_clean_clips(mix, settings):
+    if share_encoder and tokens is None and encodes_clean_clips(mix, settings):
         tokens = clean_tokens(network, batch.waveforms, batch.valid)
     clean, mixed = linear_mels(network, batch.waveforms, mix, mixup, tokens is None)
     energy = None
@@ -73,7 +73,7 @@ def make_views(
     both = mixture_valid(batch.valid, mix)
     student = View(mixed_mels, both, both if mixup.encoder else batch.valid)
     teacher = View(clean_mels, batch.valid, batch.valid)
-    if settings.teacher_sees == "mixture" or not asks_teacher(settings):
+    if settings.teacher_sees == "mixture" or not needs_teacher(settings):
         teacher = student
     if settings.warp_probability:
         teacher, student = warp_each(teacher, student, batch.kinds, settings, generator)

@@ -130,7 +130,7 @@ def find_bundle(name: str | Path) -> Path:
     raise BundleError(
         "no such bundle",
         where=name,
-        mend=f"Give a folder that training left, or a shipped name ({known})",
+        hint=f"Give a folder that training left, or a shipped name ({known})",
     )
 
 
@@ -145,7 +145,7 @@ def _from_hub(name: str) -> Path:
         raise BundleError(
             f"is no local folder, and the Hub gave nothing ({reason})",
             where=name,
-            mend="Check the name and the connection, or give a local folder",
+            hint="Check the name and the connection, or give a local folder",
         ) from None
 
 
@@ -161,20 +161,20 @@ def load_bundle(name: str | Path) -> Bundle:
         raise BundleError(
             "is an encoder, not a detector",
             where=folder,
-            mend="Train one that begins with it: earmark train RECIPE --init FOLDER",
+            hint="Train one that begins with it: earmark train RECIPE --init FOLDER",
         )
     if missing:
         raise BundleError(
             f"is no bundle: {', '.join(missing)} missing",
             where=folder,
-            mend="A bundle is what `earmark train` leaves in its run folder",
+            hint="A bundle is what `earmark train` leaves in its run folder",
         )
     config = load_yaml(folder / "config.yaml")
     if config.get("format") != FORMAT:
         raise BundleError(
             f"has bundle format {config.get('format')!r}; this version reads {FORMAT}",
             where=folder / "config.yaml",
-            mend="Use the version of earmark named in the file",
+            hint="Use the version of earmark named in the file",
         )
     settings = parse_settings(NetworkSettings, config.get("network") or {}, folder / "config.yaml")
     labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split("\n"))

@@ -136,7 +136,7 @@ class OnnxNetwork:
         if batch.ndim != 2 or not 1 <= batch.shape[1] <= self.spec.window:
             raise AudioError(
                 f"waveforms of shape {batch.shape} are no batch of windows",
-                mend=f"Give [clips, samples], at most {self.spec.window} samples",
+                hint=f"Give [clips, samples], at most {self.spec.window} samples",
             )
         lengths = [batch.shape[1]] * len(batch) if samples is None else list(samples)
         padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
@@ -159,10 +159,10 @@ def _load(path: Path, threads: int, device: str) -> InferenceSession:
         raise ConfigError(
             "exported networks need ONNX Runtime, which is not installed",
             where=path,
-            mend="Install it with: pip install 'earmark[onnx]' (or only: pip install onnxruntime)",
+            hint="Install it with: pip install 'earmark[onnx]' (or only: pip install onnxruntime)",
         ) from None
     if not path.is_file():
-        raise BundleError("no such file", where=path, mend="`earmark export` makes one")
+        raise BundleError("no such file", where=path, hint="`earmark export` makes one")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # that `samples` has a default is told as a warning otherwise
@@ -173,7 +173,7 @@ def _load(path: Path, threads: int, device: str) -> InferenceSession:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
-            f"ONNX Runtime cannot load it ({reason})", where=path, mend="Export it again"
+            f"ONNX Runtime cannot load it ({reason})", where=path, hint="Export it again"
         ) from None
 
 
@@ -186,22 +186,22 @@ def _providers(available: Sequence[str], device: str) -> list[Any]:
     if kind not in ("auto", "cuda") or cuda not in available or not (number or "0").isdecimal():
         raise ConfigError(
             f"no device {device!r} for exported networks here",
-            mend="Choose auto or cpu; for CUDA install onnxruntime-gpu instead of onnxruntime",
+            hint="Choose auto or cpu; for CUDA install onnxruntime-gpu instead of onnxruntime",
         )
     return [(cuda, {"device_id": number or "0", "use_tf32": "0"}), "CPUExecutionProvider"]
 
 
 def _content(session: InferenceSession, path: Path) -> dict[str, Any]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA)
-    mend = "Make one with: earmark export BUNDLE --out model.onnx"
+    hint = "Make one with: earmark export BUNDLE --out model.onnx"
     if text is None:
-        raise BundleError("an ONNX file, but not one of `earmark export`", where=path, mend=mend)
+        raise BundleError("an ONNX file, but not one of `earmark export`", where=path, hint=hint)
     content: dict[str, Any] = json.loads(text)
     if content.get("format") != FORMAT:
         raise BundleError(
             f"has format {content.get('format')!r} of exported networks; this version reads "
             f"{FORMAT}",
             where=path,
-            mend=mend,
+            hint=hint,
         )
     return content

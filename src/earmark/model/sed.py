@@ -61,7 +61,7 @@ class SedNetwork(nn.Module):
                 raise ConfigError(
                     f"a window of {settings.window_seconds:g} s has {tokens} tokens, the encoder "
                     f"{rows} positions",
-                    mend="Shorten window_seconds, or set encoder.positions to interpolate",
+                    hint="Shorten window_seconds, or set encoder.positions to interpolate",
                 )
 
     @property

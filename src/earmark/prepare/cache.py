@@ -159,7 +159,7 @@ def _existing_index(out: Path) -> CacheIndex:
             continue
         if index.path.is_file():
             return index
-    raise DataError("not a folder that `earmark cache` made", where=out, mend="Check the path")
+    raise DataError("not a folder that `earmark cache` made", where=out, hint="Check the path")
 
 
 def _check_folders(folders: Sequence[Path], out: Path) -> None:
@@ -170,14 +170,14 @@ def _check_folders(folders: Sequence[Path], out: Path) -> None:
             raise DataError(
                 "the copy cannot lie in the dataset, nor the dataset in the copy",
                 where=out,
-                mend="Name a folder elsewhere",
+                hint="Name a folder elsewhere",
             )
     foreign = out.exists() and not (out / INDEX).is_file()
     if foreign and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(
             "not an empty folder, and not a cache this command made",
             where=out,
-            mend="Name a folder that is new or empty",
+            hint="Name a folder that is new or empty",
         )
 
 
@@ -233,7 +233,7 @@ def _converted(task: Task, out: Path) -> Entry | str:
         size = partial.stat().st_size
         partial.replace(target)
     except EarmarkError as error:
-        return f"{error.what}. {error.mend}" if error.mend else error.what
+        return f"{error.what}. {error.hint}" if error.hint else error.what
     except (OSError, RuntimeError) as error:
         return f"cannot be converted ({error})"
     finally:

@@ -74,7 +74,7 @@ class CacheIndex:
             raise DataError(
                 f"the folder holds a cache of another kind ({head.get('format', 'unknown')})",
                 where=self.path,
-                mend="Name another folder, or give the same --format",
+                hint="Name another folder, or give the same --format",
             )
         for line in lines[1:]:
             try:

@@ -106,9 +106,9 @@ def plan_cache(data: Path, format: Format) -> CachePlan:
         if beside.is_dir() and beside != data.resolve() and not (data / _BESIDE).exists():
             plan.add_folder(beside, f"{_BESIDE}/", format, labels=True)
     else:
-        raise DataError("no such folder", where=data, mend="Check the path of the dataset")
+        raise DataError("no such folder", where=data, hint="Check the path of the dataset")
     if not any(task.audio for task in plan.tasks.values()):
-        raise DataError("no recording in it", where=data, mend=f"Looked for {', '.join(SUFFIXES)}")
+        raise DataError("no recording in it", where=data, hint=f"Looked for {', '.join(SUFFIXES)}")
     return plan
 
 

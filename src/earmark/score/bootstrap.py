@@ -98,11 +98,11 @@ def resampled_values(
     if resamples < 1 or not 0 < level < 1:
         raise ScoreError(
             f"{resamples} resamples at level {level}",
-            mend="Give at least one resample and a level between 0 and 1.",
+            hint="Give at least one resample and a level between 0 and 1.",
         )
     eventful = everything[0].eventful()
     if not eventful.any():
-        raise ScoreError("no class has ground truth", mend="Intervals need a true event.")
+        raise ScoreError("no class has ground truth", hint="Intervals need a true event.")
     parts: list[list[dict[str, Floats]]] = [[] for _ in systems]
     for done in range(0, resamples, PART):
         weights = draw_clips(rng, eventful, min(PART, resamples - done))

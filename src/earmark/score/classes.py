@@ -91,13 +91,13 @@ class Classes:
         if unknown:
             raise ScoreError(
                 f"the class map renames {', '.join(unknown)}, which the predictions do not have",
-                mend=f"They have: {', '.join(known) or 'none'}.",
+                hint=f"They have: {', '.join(known) or 'none'}.",
             )
         lacking = sorted(set(self.chosen or ()) - set(after))
         if lacking:
             raise ScoreError(
                 f"no class is called {', '.join(lacking)}",
-                mend=f"There are: {', '.join(known) or 'none'}.",
+                hint=f"There are: {', '.join(known) or 'none'}.",
             )
 
 
@@ -118,7 +118,7 @@ def read_class_map(path: str) -> dict[str, str | None]:
         raise ScoreError(
             f"not a map of class names ({', '.join(map(str, wrong)) or 'it is empty'})",
             where=path,
-            mend="Write lines like 'Speech, male: Speech'; quote names with a colon",
+            hint="Write lines like 'Speech, male: Speech'; quote names with a colon",
         )
     return {str(name): value or None for name, value in content.items()}
 

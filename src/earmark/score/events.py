@@ -54,7 +54,7 @@ def check_clips(found: Iterable[str], known: Collection[str], what: str, among: 
     if strange:
         raise ScoreError(
             f"{len(strange)} clips in the {what} are not in the {among}: {some_of(strange)}",
-            mend="Clip ids are file names without their last extension; both sides must agree.",
+            hint="Clip ids are file names without their last extension; both sides must agree.",
         )
 
 
@@ -124,11 +124,11 @@ def _check(
         if label[number] < 0:
             raise ScoreError(
                 f"the {what} of {name} has the label {wrong}",
-                mend=f"Known labels: {', '.join(index)}.",
+                hint=f"Known labels: {', '.join(index)}.",
             )
         raise ScoreError(
             f"the {what} of {name} has a {wrong} from {onset} s to {offset} s",
-            mend="Times must be finite and an event must not end before it starts.",
+            hint="Times must be finite and an event must not end before it starts.",
         )
 
 

@@ -97,7 +97,7 @@ def read_seconds(path: str | Path) -> dict[str, float]:
             raise LabelError(
                 f"{clip} has the duration {seconds:g} s{other}",
                 where=f"{path}:{line}",
-                mend="Give each clip one positive duration",
+                hint="Give each clip one positive duration",
             )
         found[clip] = seconds
     return found
@@ -109,7 +109,7 @@ def _seconds_of_recordings(folder: Path) -> dict[str, float]:
     paths = list_audio(folder)
     if not paths:
         raise LabelError(
-            "no recordings in this folder", where=folder, mend="Give a table of durations instead"
+            "no recordings in this folder", where=folder, hint="Give a table of durations instead"
         )
     return {clip_name(path.name): audio_info(path).seconds for path in paths}
 
@@ -131,7 +131,7 @@ class ScoreFolder(Mapping[str, ScoreTable]):
             raise ScoreError(
                 "no such folder of score tables",
                 where=folder,
-                mend="Give the folder with one <clip>.tsv for each clip; --events takes tables of "
+                hint="Give the folder with one <clip>.tsv for each clip; --events takes tables of "
                 "events",
             )
         self.paths: dict[str, Path] = {}
@@ -250,7 +250,7 @@ def read_detections(sources: Sequence[str | Path]) -> Detections:
             what = "no threshold" if threshold is None else f"the threshold {threshold:g} twice"
             raise ScoreError(
                 f"several tables of events, and {path} has {what}",
-                mend="Give each its own, as in --events 0.5=dets.tsv",
+                hint="Give each its own, as in --events 0.5=dets.tsv",
             )
         found = _one_file(path, threshold)
         points[threshold] = found.points[threshold]
@@ -266,7 +266,7 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
             return [(float(before), Path(after))]
         except ValueError:
             raise ScoreError(
-                f"{before!r} in {source!r} is not a threshold", mend="Write 0.5=dets.tsv"
+                f"{before!r} in {source!r} is not a threshold", hint="Write 0.5=dets.tsv"
             ) from None
     path = Path(source)
     if not path.is_dir():
@@ -279,7 +279,7 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
             raise ScoreError(
                 "the name does not end in a threshold, as predictions0.5.csv does",
                 where=file,
-                mend="Give single files: --events 0.3=one.tsv --events 0.5=another.tsv",
+                hint="Give single files: --events 0.3=one.tsv --events 0.5=another.tsv",
             )
         found.append((float(number[1]), file))
     if not found:

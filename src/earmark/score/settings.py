@@ -65,12 +65,12 @@ class MetricSettings:
             if not NAME.fullmatch(name):
                 raise ScoreError(
                     f"a PSDS cannot be called {name!r}",
-                    mend="Call it psds and letters, digits or _: psds_strict, psds3.",
+                    hint="Call it psds and letters, digits or _: psds_strict, psds3.",
                 )
         if self.like not in CONVENTIONS:
             raise ScoreError(
                 f"no library's conventions are called {self.like!r}",
-                mend=f"Known are {' and '.join(CONVENTIONS)}.",
+                hint=f"Known are {' and '.join(CONVENTIONS)}.",
             )
 
     @classmethod
@@ -112,7 +112,7 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
             what = "twice" if name in given else "no parameter of a PSDS"
             raise ScoreError(
                 f"{part.strip()!r} in {text!r} is {what}",
-                mend=f"Write NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
+                hint=f"Write NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
             )
         try:
             given[name] = value if name in ("name", "ct_mean") else float(value)
@@ -120,7 +120,7 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
             raise ScoreError(f"{value!r} in {text!r} is not a number") from None
     name = given.pop("name", "psds")
     if not {"dtc", "gtc"} <= set(given):
-        raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", mend="Write dtc=0.5,gtc=0.5,…")
+        raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", hint="Write dtc=0.5,gtc=0.5,…")
     return name, PsdsParameters(**given)
 
 

@@ -158,7 +158,7 @@ def _draw_label(scene: Scene, present: Sequence[str], rng: np.random.Generator) 
     if not weights.sum() > 0:
         raise ConfigError(
             "probabilities: no class has a probability above 0",
-            mend="Classes with counts of their own are not drawn besides; events: 0 draws none",
+            hint="Classes with counts of their own are not drawn besides; events: 0 draws none",
         )
     factors = np.ones(len(labels))
     for other in sorted(set(present)):

@@ -278,7 +278,7 @@ def load_synth_mapping(name_or_path: str | Path) -> dict[str, Any]:
         return load_yaml(name)
     raise ConfigError(
         f"no synth recipe {name!r}",
-        mend=f"Name one of {', '.join(preset_names())}, or a .yaml file.",
+        hint=f"Name one of {', '.join(preset_names())}, or a .yaml file.",
     )
 
 

@@ -129,13 +129,13 @@ class Soundbank:
             raise DataError(
                 "the soundbank has no class",
                 where=self.folder,
-                mend="It needs a folder of .wav or .flac files for each class.",
+                hint="It needs a folder of .wav or .flac files for each class.",
             )
         if BACKGROUND not in self._files:
             raise DataError(
                 "the soundbank has no backgrounds",
                 where=self.folder,
-                mend="It needs a folder background/ with recordings in which no class sounds.",
+                hint="It needs a folder background/ with recordings in which no class sounds.",
             )
         self._gate, self._events, self._lengthen = gate, events, lengthen
         self._cache = _AudioCache(round(cache_mib * 2**20))
@@ -167,7 +167,7 @@ class Soundbank:
             raise DataError(
                 f"the soundbank has no recording of {label!r} for the split {split!r}",
                 where=self.folder,
-                mend=f"Its classes are {', '.join(self.labels)}; add recordings or rows to its "
+                hint=f"Its classes are {', '.join(self.labels)}; add recordings or rows to its "
                 "manifest.csv.",
             )
         return found
@@ -214,7 +214,7 @@ class Soundbank:
         """One sounding stretch of a recording, neither too short nor too long."""
         parts = active_parts(samples, self._gate)
         if not parts:
-            raise DataError("the recording is silent", where=path, mend="Leave it out.")
+            raise DataError("the recording is silent", where=path, hint="Leave it out.")
         shortest, longest = seconds_to_samples(SHORTEST_EVENT), seconds_to_samples(LONGEST_EVENT)
         # A fragment is an event only where there is nothing longer.
         parts = [part for part in parts if part[1] - part[0] >= shortest] or parts
@@ -248,7 +248,7 @@ class Soundbank:
         """As ``background``, with where its beginning was taken from."""
         path, recording = self._draw(BACKGROUND, split, rng)
         if not np.any(recording):
-            raise DataError("the background is silent", where=path, mend="Leave it out.")
+            raise DataError("the background is silent", where=path, hint="Leave it out.")
         if recording.size >= samples:
             start = int(rng.integers(recording.size - samples + 1))
             stretch = recording[start : start + samples]

@@ -83,7 +83,7 @@ def divide_recordings(
             raise DataError(
                 f"class {label!r} has {len(names)} recordings, too few to keep the splits apart: "
                 f"none is left for {', '.join(lacking)}",
-                mend="Add recordings (files NAME-1, NAME-2 count as pieces of one recording "
+                hint="Add recordings (files NAME-1, NAME-2 count as pieces of one recording "
                 "NAME), write a manifest.csv with event_label, file and split, or make no clips "
                 "of these splits.",
             )
@@ -106,7 +106,7 @@ def _read_manifest(path: Path) -> Files:
                 raise DataError(
                     f"unknown split {row['split']!r}",
                     where=where,
-                    mend=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
+                    hint=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
                 )
             audio = path.parent / row["file"]
             if not audio.is_file():
@@ -127,7 +127,7 @@ def _divide_folder(folder: Path, needed: Collection[str]) -> Files:
     try:
         split_of = divide_recordings(names, needed)
     except DataError as error:
-        raise DataError(error.what, where=folder, mend=error.mend) from None
+        raise DataError(error.what, where=folder, hint=error.hint) from None
     gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for label, paths in audio.items():
         for path in paths:
@@ -151,7 +151,7 @@ def _files_by_class(folder: Path) -> dict[str, list[Path]]:
         found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES)
         if not found:
             raise DataError(
-                f"class {label!r} has no .wav or .flac file", where=part, mend="Fill or remove it."
+                f"class {label!r} has no .wav or .flac file", where=part, hint="Fill or remove it."
             )
         audio[label] = found
     return audio

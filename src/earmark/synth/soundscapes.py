@@ -203,7 +203,7 @@ def _check_classes(supplier: Supplier, settings: SynthSettings) -> None:
         if unknown := sorted(set(table) - set(supplier.labels)):
             raise ConfigError(
                 f"{where}: unknown class {unknown[0]!r}",
-                mend=f"The supplier has {', '.join(supplier.labels)}.",
+                hint=f"The supplier has {', '.join(supplier.labels)}.",
             )
 
 
@@ -233,7 +233,7 @@ def _claim(out: Path, record: dict[str, Any]) -> None:
         raise DataError(
             "not an empty folder, and not a dataset this command made",
             where=out,
-            mend="Name a folder that is new or empty.",
+            hint="Name a folder that is new or empty.",
         )
     (out / _JOURNAL).mkdir(parents=True, exist_ok=True)
     partial = out / _JOURNAL / RECORD
@@ -254,7 +254,7 @@ def _refuse_other_dataset(file: Path, record: Mapping[str, Any]) -> None:
     raise DataError(
         f"this folder holds a dataset made otherwise, it differs in {shown}",
         where=file,
-        mend="Name another folder, or delete this one first.",
+        hint="Name another folder, or delete this one first.",
     )
 
 

@@ -68,7 +68,7 @@ class SynthesisedSources:
     def __init__(self, labels: Iterable[str] | None = None) -> None:
         chosen = SYNTHESISED_LABELS if labels is None else tuple(sorted(set(labels)))
         if not chosen:
-            raise LabelError("no class was asked for", mend=_mend())
+            raise LabelError("no class was asked for", hint=_hint())
         for label in chosen:
             _check(label, SYNTHESISED_LABELS)
         self.labels: tuple[str, ...] = chosen
@@ -171,8 +171,8 @@ def _normalised(signal: Array) -> NDArray[np.float32]:
 
 def _check(label: str, known: Iterable[str]) -> None:
     if label not in known:
-        raise LabelError(f"no synthesised source is called {label!r}", mend=_mend())
+        raise LabelError(f"no synthesised source is called {label!r}", hint=_hint())
 
 
-def _mend() -> str:
+def _hint() -> str:
     return f"Choose among {', '.join(SYNTHESISED_LABELS)}."

@@ -36,7 +36,7 @@ def open_run(
         return state
     if path.exists():
         raise ConfigError(
-            "holds a run already", where=out, mend="Add --resume, or choose another folder"
+            "holds a run already", where=out, hint="Add --resume, or choose another folder"
         )
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(dump_yaml(recipe), encoding="utf-8")
@@ -51,13 +51,13 @@ def _refuse_other_run(
         raise ConfigError(
             "was begun with other settings",
             where=out / "recipe.yaml",
-            mend="Resume with the same recipe and overrides, or choose another folder",
+            hint="Resume with the same recipe and overrides, or choose another folder",
         )
     if state["data"] != fingerprint:
         raise ConfigError(
             f"was begun on other data (fingerprint {state['data']}, now {fingerprint})",
             where=out,
-            mend=f"Give the same {data_name}, or choose another folder",
+            hint=f"Give the same {data_name}, or choose another folder",
         )
 
 

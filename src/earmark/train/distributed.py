@@ -29,7 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.tables.scores import ScoreTable
-from earmark.data.dataset import Batch, Share, deal
+from earmark.data.dataset import Batch, Share, split_evenly
 from earmark.data.manifest import Evaluation
 from earmark.detect.evaluate import (
     evaluate_network,
@@ -79,7 +79,7 @@ def make_fabric(
     if started and devices * nodes != world:
         raise ConfigError(
             f"{world} processes were started for {nodes} nodes of {devices} devices",
-            mend="Leave --devices and --nodes to the launcher, or make them agree",
+            hint="Leave --devices and --nodes to the launcher, or make them agree",
         )
     strategy: Any = "auto"
     if devices * nodes > 1:
@@ -99,7 +99,7 @@ def make_fabric(
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f"cannot run so ({str(error).partition('.')[0]})",
-            mend="Choose --accelerator cpu, or fewer --devices",
+            hint="Choose --accelerator cpu, or fewer --devices",
         ) from None
 
 
@@ -175,7 +175,7 @@ def refuse_different_processes(fabric: Fabric, recipe: str, data: str, modules: 
             shown = "" if what == "recipe" else f" ({', '.join(found)})"
             raise ConfigError(
                 f"the processes began with different {what}{shown}",
-                mend="Give all nodes the same recipe, dataset and starting weights",
+                hint="Give all nodes the same recipe, dataset and starting weights",
             )
 
 
@@ -193,7 +193,7 @@ def lone_clips(shares: Sequence[Share], parts: int) -> list[str]:
 
     ``real`` and ``synthetic`` are one kind.
     """
-    sizes = deal([share.take for share in shares], parts)
+    sizes = split_evenly([share.take for share in shares], parts)
     strong = ("real", "synthetic")
     kinds = ["strong" if share.name in strong else share.name for share in shares]
     return [

@@ -23,7 +23,7 @@ from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
-from earmark.method.frozen import hears_clean_clips
+from earmark.method.frozen import encodes_clean_clips
 from earmark.method.step import Student, Teacher, training_step
 from earmark.method.teacher import ema_decay
 from earmark.model.bundle import save_bundle
@@ -236,16 +236,16 @@ def open_token_cache(recipe: Recipe, teacher: Teacher, fabric: Fabric) -> TokenC
     settings, method = recipe.train, recipe.method
     if settings.token_cache is None:
         return None
-    mend = "Set train.token_cache to null"
+    hint = "Set train.token_cache to null"
     if not teacher.shares_encoder:
         raise ConfigError(
             "train.token_cache needs a frozen encoder, the same in student and teacher",
-            mend=f"Add encoder. to train.frozen. {mend}, otherwise",
+            hint=f"Add encoder. to train.frozen. {hint}, otherwise",
         )
     mixes_all = method.mixup.encoder and method.mixup.probability == 1.0
     if method.warp_probability or (mixes_all and method.teacher_sees == "mixture"):
         raise ConfigError(
-            "train.token_cache has nothing to keep: the encoder hears no clip as it is", mend=mend
+            "train.token_cache has nothing to keep: the encoder hears no clip as it is", hint=hint
         )
     folder = default_folder() if settings.token_cache == "auto" else Path(settings.token_cache)
     limit = int(settings.token_cache_gib * 2**30)
@@ -367,7 +367,7 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
         batch, waiting = part.batch.to(fabric.device), turn < len(parts) - 1
         with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
             tokens = None
-            if loop.tokens is not None and hears_clean_clips(part.mix, method):
+            if loop.tokens is not None and encodes_clean_clips(part.mix, method):
                 tokens = loop.tokens.tokens_of(part.batch, fabric.device)
             result = training_step(
                 loop.student,

@@ -164,7 +164,7 @@ def begin_with(student: Student, start: Start, settings: TrainSettings) -> Begun
         raise BundleError(
             f"gives the embedding loss no heads: {reason}",
             where=start.folder,
-            mend="Let them begin at random: train.init_heads=fresh",
+            hint="Let them begin at random: train.init_heads=fresh",
         )
     if heads and reason and settings.init_heads == "fit":
         notes.append(f"the heads of the embedding loss begin at random: {reason}")
@@ -207,7 +207,7 @@ def _fitted(
                 f"{name.removeprefix('network.')} is {tuple(value.shape)} in the recipe's network, "
                 f"there it is {has}",
                 where=start.folder,
-                mend="Take the network it was made with, or begin with its encoder alone",
+                hint="Take the network it was made with, or begin with its encoder alone",
             )
         fitted[name] = found[name]
         if by_class and start.labels is not None and start.labels != labels:
@@ -238,7 +238,7 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
         raise BundleError(
             "is an encoder, and the network has none",
             where=start.folder,
-            mend="Take a recipe with network.encoder, such as atst-sed-v2-stage1",
+            hint="Take a recipe with network.encoder, such as atst-sed-v2-stage1",
         )
     notes = []
     for name, wanted, has in differing(ours, start.settings):
@@ -248,7 +248,7 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
             raise BundleError(
                 f"its network has {name} {_short(has)}, the recipe's {_short(wanted)}",
                 where=start.folder,
-                mend=f"Set network.{name} as the weights were made with",
+                hint=f"Set network.{name} as the weights were made with",
             )
         notes.append(f"{start.folder} was made with {name} {has}; the recipe has {wanted}")
     return notes
@@ -271,7 +271,7 @@ def _compare_classes(ours: tuple[str, ...], start: Start, how: str) -> list[str]
         raise BundleError(
             f"has other classes than the data: {told}",
             where=start.folder,
-            mend="To keep all but the rows of classes it does not know: train.init_classes=known",
+            hint="To keep all but the rows of classes it does not know: train.init_classes=known",
         )
     new_ones = ", ".join(new) or "none"
     return [f"{start.folder} has other classes ({told}); begun at random: {new_ones}"]

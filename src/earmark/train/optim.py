@@ -51,7 +51,7 @@ def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:
         if not chosen:
             raise ConfigError(
                 f"train.frozen: no parameter is called {prefix}…",
-                mend=f"The network has {', '.join(_parts(name for name, _ in named))}",
+                hint=f"The network has {', '.join(_parts(name for name, _ in named))}",
             )
         for parameter in chosen:
             parameter.requires_grad_(False)
@@ -111,7 +111,7 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
     if idle := [prefix for prefix in prefixes if not groups[prefix]["params"]]:
         raise ConfigError(
             f"train.lr_groups: no parameter that learns is called {', '.join(idle)}…",
-            mend=f"The network has {', '.join(_parts(name for name, _ in named))}",
+            hint=f"The network has {', '.join(_parts(name for name, _ in named))}",
         )
     if not groups:
         raise ConfigError("train.frozen: nothing is left to learn")

@@ -28,7 +28,7 @@ from earmark.core.config import dump_yaml
 from earmark.core.errors import ConfigError
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import Crop, CropStream, Recordings, write_faults
-from earmark.data.dataset import deal
+from earmark.data.dataset import split_evenly
 from earmark.features.frontend import LogMel
 from earmark.method.pretraining import (
     CropViews,
@@ -124,9 +124,9 @@ class CropSampler:
             raise ConfigError(
                 f"a step of {batch} crops cannot be dealt into {parts} parts "
                 f"({world} processes, {accumulate} turns each)",
-                mend="Give fewer devices, a smaller train.accumulate or a larger train.batch",
+                hint="Give fewer devices, a smaller train.accumulate or a larger train.batch",
             )
-        sizes = [size for (size,) in deal([batch], parts)]
+        sizes = [size for (size,) in split_evenly([batch], parts)]
         ends = np.cumsum(sizes).tolist()
         mine = range(rank, parts, world)
         self.spans = [(ends[part] - sizes[part], ends[part]) for part in mine]  # one for each turn

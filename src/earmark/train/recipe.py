@@ -41,11 +41,11 @@ def _find(name: str | Path, kind: str, command: str) -> Path:
     if str(name) in _names(kind):
         return _folder(kind) / f"{name}.yaml"
     if str(name) in _names(other):
-        raise ConfigError(f"{str(name)!r} is a recipe for another command", mend=command)
+        raise ConfigError(f"{str(name)!r} is a recipe for another command", hint=command)
     if path.suffix not in (".yaml", ".yml"):
         raise ConfigError(
             f"no recipe called {str(name)!r}",
-            mend=f"Shipped are {', '.join(_names(kind))}; or give a .yaml file",
+            hint=f"Shipped are {', '.join(_names(kind))}; or give a .yaml file",
         )
     return path
 
@@ -86,7 +86,7 @@ def load_pretrain_recipe(
     if sizes:
         if chosen not in sizes:
             raise ConfigError(
-                f"no size called {chosen!r}", where=path, mend=f"Choose {', '.join(sizes)}"
+                f"no size called {chosen!r}", where=path, hint=f"Choose {', '.join(sizes)}"
             )
         content = _laid_over(content, sizes[chosen])
     return parse_settings(PretrainRecipe, apply_overrides(content, overrides), path)

@@ -94,7 +94,7 @@ class TokenCache:
             raise ConfigError(
                 f"cannot be made ({error.strerror})",
                 where=folder,
-                mend="Give another train.token_cache, or null for none",
+                hint="Give another train.token_cache, or null for none",
             ) from None
         self._room = max(0, limit - _clean_and_measure(folder)) // writers
         self._full = False

@@ -200,7 +200,7 @@ def read_blocks(
     if sample_rate < 1 or not 0 < block_seconds < float("inf"):
         raise ConfigError(
             f"cannot read blocks of {block_seconds} s at {sample_rate} samples per second",
-            mend="Both must be positive",
+            hint="Both must be positive",
         )
     if isinstance(source, tuple):
         samples, rate = _checked_array(source)
@@ -275,7 +275,7 @@ def write_audio(
     """
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
-        raise AudioError("cannot write this kind of file", where=path, mend="Use .wav or .flac")
+        raise AudioError("cannot write this kind of file", where=path, hint="Use .wav or .flac")
     if samples.ndim != 1 or samples.size == 0 or not np.isfinite(samples).all():
         raise AudioError(
             f"samples of shape {samples.shape} are no mono recording of finite numbers", where=path
@@ -325,7 +325,7 @@ def list_files(folder: str | os.PathLike[str]) -> list[Path]:
     """All files in a folder and its sub-folders, as `list_audio` finds recordings."""
     folder = Path(folder)
     if not folder.is_dir():
-        raise AudioError("no such folder", where=folder, mend="Check the path")
+        raise AudioError("no such folder", where=folder, hint="Check the path")
     found: list[Path] = []
     seen: set[str] = set()
     for base, folders, names in os.walk(folder, followlinks=True):
@@ -346,12 +346,12 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
     samples, rate = np.asarray(source[0]), source[1]
     if not isinstance(rate, int | np.integer) or rate < 1:
         raise AudioError(
-            f"audio in memory has the sample rate {rate!r}", mend="Give samples per second"
+            f"audio in memory has the sample rate {rate!r}", hint="Give samples per second"
         )
     if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
         raise AudioError(
             f"audio in memory has shape {samples.shape} and type {samples.dtype}",
-            mend="Give numbers of shape [samples] or [samples, channels]",
+            hint="Give numbers of shape [samples] or [samples, channels]",
         )
     if samples.size == 0:
         raise AudioError("the audio in memory is empty")
@@ -360,6 +360,6 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
     if samples.shape[1] > _MOST_CHANNELS:
         raise AudioError(
             f"audio in memory has {samples.shape[1]} channels of {len(samples)} samples",
-            mend="Transpose it: the shape is [samples, channels]",
+            hint="Transpose it: the shape is [samples, channels]",
         )
     return samples, int(rate)

@@ -58,7 +58,7 @@ def check_whole(file: BinaryIO, name: str) -> None:
         raise AudioError(
             f"the file is truncated: {missing} is missing",
             where=name,
-            mend=COPY_AGAIN,
+            hint=COPY_AGAIN,
         )
 
 

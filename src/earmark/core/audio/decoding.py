@@ -57,11 +57,11 @@ def opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Recording]:
     if not (hasattr(source, "read") and hasattr(source, "seekable")):
         raise AudioError(
             f"a {type(source).__name__} is no audio",
-            mend="Give a path, a binary file object or (samples, sample_rate)",
+            hint="Give a path, a binary file object or (samples, sample_rate)",
         )
     if not source.seekable():
         raise AudioError(
-            "the file object cannot be read twice", where=name, mend="Read it into io.BytesIO first"
+            "the file object cannot be read twice", where=name, hint="Read it into io.BytesIO first"
         )
     with _decoder(source, name) as recording:
         yield recording
@@ -69,11 +69,11 @@ def opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Recording]:
 
 def _opened_path(path: Path) -> BinaryIO:
     if path.is_dir():
-        raise AudioError("a folder, not a recording", where=path, mend="Name a file in it")
+        raise AudioError("a folder, not a recording", where=path, hint="Name a file in it")
     try:
         return path.open("rb")
     except FileNotFoundError:
-        raise AudioError("no such file", where=path, mend="Check the path") from None
+        raise AudioError("no such file", where=path, hint="Check the path") from None
     except OSError as error:
         raise AudioError(f"cannot be opened ({error.strerror})", where=path) from None
 
@@ -82,12 +82,12 @@ def _opened_path(path: Path) -> BinaryIO:
 def _decoder(raw: BinaryIO, name: str) -> Iterator[Recording]:
     """The decoder of a file, read from its start."""
     if raw.seek(0, os.SEEK_END) == 0:
-        raise AudioError("the file is empty (0 bytes)", where=name, mend=COPY_AGAIN)
+        raise AudioError("the file is empty (0 bytes)", where=name, hint=COPY_AGAIN)
     check_whole(raw, name)
     with closing(_sound_file(raw, name)) as file:
         if file.frames == 0:
             raise AudioError(
-                "the recording has no samples", where=name, mend="Record it again, or leave it out"
+                "the recording has no samples", where=name, hint="Record it again, or leave it out"
             )
         yield Recording(file, name, _announced(raw, file))
 
@@ -103,7 +103,7 @@ def _sound_file(raw: BinaryIO, name: str) -> soundfile.SoundFile | MediaFile:
             kind = "its encoding"
         if kind is None:
             problem = f"not a recording ({reason(error)})"
-            raise AudioError(problem, where=name, mend=_KINDS) from None
+            raise AudioError(problem, where=name, hint=_KINDS) from None
     raw.seek(0)
     return MediaFile(raw, name, kind)
 
@@ -141,7 +141,7 @@ def decoded(recording: Recording, size: int) -> Iterator[NDArray[np.float32]]:
         announced = recording.announced / file.samplerate
         raise broken(recording, count, f"its header says {announced:.3f} s")
     if count == 0:
-        raise AudioError("the recording has no samples", where=recording.name, mend=COPY_AGAIN)
+        raise AudioError("the recording has no samples", where=recording.name, hint=COPY_AGAIN)
 
 
 def broken(recording: Recording, count: int, reason: str) -> AudioError:
@@ -150,7 +150,7 @@ def broken(recording: Recording, count: int, reason: str) -> AudioError:
         f"the file is truncated or damaged: it breaks off after "
         f"{count / recording.file.samplerate:.3f} s ({reason})",
         where=recording.name,
-        mend=COPY_AGAIN,
+        hint=COPY_AGAIN,
     )
 
 

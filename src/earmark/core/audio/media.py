@@ -80,7 +80,7 @@ class MediaFile:
             raise AudioError(
                 f"{kind} is read with FFmpeg, and PyAV, which brings it, is not installed",
                 where=name,
-                mend="Install it with: pip install 'earmark[media]', or convert the file to WAV",
+                hint="Install it with: pip install 'earmark[media]', or convert the file to WAV",
             ) from None
         self._errors = (av.FFmpegError, ValueError)
         try:
@@ -89,7 +89,7 @@ class MediaFile:
             raise AudioError(
                 f"{kind}, but FFmpeg cannot read it ({_text(error)})",
                 where=name,
-                mend=COPY_AGAIN,
+                hint=COPY_AGAIN,
             ) from None
         self._open(name)
 
@@ -103,14 +103,14 @@ class MediaFile:
             raise AudioError(
                 f"the audio cannot be decoded ({error})",
                 where=name,
-                mend=COPY_AGAIN,
+                hint=COPY_AGAIN,
             ) from None
         except AudioError:
             self.close()
             raise
         if self._rest is None:
             self.close()
-            raise AudioError("the recording has no samples", where=name, mend=COPY_AGAIN)
+            raise AudioError("the recording has no samples", where=name, hint=COPY_AGAIN)
 
     samplerate: int
     channels: int
@@ -119,7 +119,7 @@ class MediaFile:
         """Blocks [s, channels]; a RuntimeError where the file breaks off."""
         track = next(iter(self._container.streams.audio), None)
         if track is None:
-            raise AudioError("there is no audio in it", where=name, mend="Leave it out")
+            raise AudioError("there is no audio in it", where=name, hint="Leave it out")
         track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
         seconds = 0.0
         if self._container.format.name.startswith(_TELLS_LENGTH):

@@ -36,7 +36,7 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
             raise AudioError(
                 f"there is no channel {channel}, but {block.shape[1]} of them",
                 where=name,
-                mend="The first channel is 1",
+                hint="The first channel is 1",
             )
         block = block[:, channel - 1 : channel]
     if block.dtype.kind in "iu":
@@ -47,7 +47,7 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
         raise AudioError(
             "the recording has samples that are not finite numbers (NaN or infinite)",
             where=name,
-            mend="Export it again, or leave it out",
+            hint="Export it again, or leave it out",
         )
     return mono
 

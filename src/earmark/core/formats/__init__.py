@@ -122,7 +122,7 @@ def format_of(path: str | Path, encoding: str | None = None) -> str:
         return _kind_of_text(path, encoding)
     if name is None:
         raise LabelError(
-            "not a known kind of event file", where=path, mend=f"Known: {', '.join(_SUFFIXES)}"
+            "not a known kind of event file", where=path, hint=f"Known: {', '.join(_SUFFIXES)}"
         )
     return name
 
@@ -148,5 +148,5 @@ def _format(name: str) -> EventFormat:
 
 def _unknown(name: str, known: Iterable[str]) -> LabelError:
     return LabelError(
-        f"no event format is called {name!r}", mend=f"Known formats: {', '.join(known)}"
+        f"no event format is called {name!r}", hint=f"Known formats: {', '.join(known)}"
     )

@@ -41,7 +41,7 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
                 if empty
                 else "not a line of a label track: start, end and label, separated by tabs",
                 where=f"{path}:{line}",
-                mend="Give the label the name of its class" if empty else None,
+                hint="Give the label the name of its class" if empty else None,
             )
         times = [with_point(field) for field in fields[:2]]
         row = dict(zip(EVENT_COLUMNS, [name, *times, fields[2]], strict=True))

@@ -109,7 +109,7 @@ def checked(
     if format.one_recording and len({row[0] for row in rows}) > 1:
         raise LabelError(
             f"a file of the format {name} holds the events of one recording",
-            mend="Write one file for each recording",
+            hint="Write one file for each recording",
         )
     return Content(tuple(rows), scored, recording)
 
@@ -133,7 +133,7 @@ def check_times(onset: float, offset: float, where: str | Path) -> None:
         raise LabelError(
             f"an event from {onset:g} s to {offset:g} s",
             where=where,
-            mend="An event starts at 0 s or later and does not end before it starts",
+            hint="An event starts at 0 s or later and does not end before it starts",
         )
 
 

@@ -93,7 +93,7 @@ def columns_of(
         raise LabelError(
             f"no column for {', '.join(lacking)} among {', '.join(header)}",
             where=where,
-            mend="Name the class's column (label_column)"
+            hint="Name the class's column (label_column)"
             if lacking == ["event_label"]
             else f"Call it {' or '.join(NAMES[lacking[0]][:3])}",
         )
@@ -116,7 +116,7 @@ def _chosen(
         raise LabelError(
             f"the columns {' and '.join(candidates)} could both hold the class",
             where=where,
-            mend="Name the class's column (label_column)",
+            hint="Name the class's column (label_column)",
         )
     return _there(header, hints.label_column, where)
 

@@ -69,7 +69,7 @@ def _write(content: Content) -> str:
     odd = _NO_XML.search(text)
     if odd:
         raise LabelError(
-            f"a name holds U+{ord(odd.group()):04X}, which XML cannot hold", mend="Rename it"
+            f"a name holds U+{ord(odd.group()):04X}, which XML cannot hold", hint="Rename it"
         )
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + text + "\n"
 
@@ -200,7 +200,7 @@ def _document(path: Path) -> Xml.Element:
     try:
         root = Xml.fromstring(path.read_bytes())
     except FileNotFoundError:
-        raise LabelError("no such file", where=path, mend="Check the path") from None
+        raise LabelError("no such file", where=path, hint="Check the path") from None
     except (OSError, Xml.ParseError) as error:
         raise LabelError(f"no ELAN document ({error})", where=path) from None
     header = root.find("HEADER")
@@ -209,7 +209,7 @@ def _document(path: Path) -> Xml.Element:
         raise LabelError(
             f"no ELAN document in milliseconds, but {root.tag} in {units}",
             where=path,
-            mend="Save it with a newer ELAN",
+            hint="Save it with a newer ELAN",
         )
     return root
 
@@ -245,7 +245,7 @@ def _annotations(
         where = f"{path}: annotation {identity} of {name!r}"
         slots = [str(annotation.get(f"TIME_SLOT_REF{place}")) for place in (1, 2)]
         if not all(slot in times for slot in slots):
-            raise LabelError("no time", where=where, mend="Give it a start and an end in ELAN")
+            raise LabelError("no time", where=where, hint="Give it a start and an end in ELAN")
         first, last = (times[slot] for slot in slots)
         check_times(first / 1000, last / 1000, where)
         value = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
@@ -254,7 +254,7 @@ def _annotations(
             raise LabelError(
                 "no class",
                 where=where,
-                mend="Take the class from value or tier (label_column)",
+                hint="Take the class from value or tier (label_column)",
             )
         yield identity, first, last, check_label(label, where)
 

@@ -69,7 +69,7 @@ def read_tab_export(path: Path, hints: Hints) -> pd.DataFrame:
         where = f"{path}:{line}"
         label = {None: value or tier, "value": value, "tier": tier}.get(hints.label_column, value)
         if not label:
-            raise LabelError("no class", where=where, mend="Take the class from value or tier")
+            raise LabelError("no class", where=where, hint="Take the class from value or tier")
         onset, offset = (parse_number(time, "time", path, line) for time in times)
         check_times(onset, offset, where)
         events.append((base_name(file) or recording, onset, offset, check_label(label, where)))
@@ -108,7 +108,7 @@ def _best_column(path: Path, first: Numbered, what: str) -> int:
         if f"{what}{unit}" in header:
             return header.index(f"{what}{unit}")
     raise LabelError(
-        f"no column {what!r}", where=f"{path}:{line}", mend="Export begin and end times"
+        f"no column {what!r}", where=f"{path}:{line}", hint="Export begin and end times"
     )
 
 
@@ -131,7 +131,7 @@ def _plain(path: Path, rows: list[Numbered]) -> Found:
         raise LabelError(
             "the columns of begin and end times cannot be told",
             where=f"{path}:{rows[0][0]}",
-            mend="Export begin and end times as hh:mm:ss.ms or ss.msec",
+            hint="Export begin and end times as hh:mm:ss.ms or ss.msec",
         )
     begin, end = layout
     after = times[-1] + 1

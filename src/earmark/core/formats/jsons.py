@@ -67,14 +67,14 @@ def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
             raise LabelError(
                 f"JSON of the format {document.get('format')!r}, version {version!r}",
                 where=path,
-                mend=f"This version reads {FORMAT!r}, version {VERSION}",
+                hint=f"This version reads {FORMAT!r}, version {VERSION}",
             )
         document = document.get("events")
     if not isinstance(document, list):
         raise LabelError(
             "no list of events in this JSON",
             where=path,
-            mend=f"Give {{'events': [...]}}, each event with {', '.join(EVENT_COLUMNS)}",
+            hint=f"Give {{'events': [...]}}, each event with {', '.join(EVENT_COLUMNS)}",
         )
     return _table(path, hints, ((f"{path}: event {n}", e) for n, e in enumerate(document, 1)))
 
@@ -104,7 +104,7 @@ def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, 
     """An event from an object; unknown fields are left aside."""
     if not isinstance(fields, dict):
         raise LabelError(
-            f"{fields!r} is no event in JSON", where=where, mend="Give an object for each"
+            f"{fields!r} is no event in JSON", where=where, hint="Give an object for each"
         )
     label = fields.get(hints.label_column or "event_label")
     name = fields.get("filename", recording)
@@ -112,7 +112,7 @@ def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, 
         raise LabelError(
             "an event of JSON needs an event_label, a text that is not empty",
             where=where,
-            mend=f"Each event needs {', '.join(EVENT_COLUMNS)}",
+            hint=f"Each event needs {', '.join(EVENT_COLUMNS)}",
         )
     check_label(label, where)
     onset, offset = (_number(key, fields.get(key), where) for key in ("onset", "offset"))
@@ -124,7 +124,7 @@ def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, 
 def _number(key: str, value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise LabelError(
-            f"the {key} {value!r} is not a number", where=where, mend="Write JSON numbers"
+            f"the {key} {value!r} is not a number", where=where, hint="Write JSON numbers"
         )
     return float(value)
 

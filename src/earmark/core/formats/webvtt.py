@@ -65,7 +65,7 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
             raise LabelError(
                 "a cue without a text",
                 where=f"{path}:{begin}",
-                mend="Give the cue the name of its class",
+                hint="Give the cue the name of its class",
             )
         events.append((name, first, last, check_label(words, f"{path}:{begin + 1}")))
     return event_table(events)
@@ -84,7 +84,7 @@ def _times(line: str, where: str) -> tuple[float, float]:
         raise LabelError(
             f"not the times of a cue: {line!r}",
             where=where,
-            mend="Write 00:00:01.000 --> 00:00:02.500",
+            hint="Write 00:00:01.000 --> 00:00:02.500",
         )
     times = _seconds(first), _seconds(last)
     check_times(*times, where)

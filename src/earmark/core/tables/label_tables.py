@@ -160,7 +160,7 @@ def duration_table(path: str | Path) -> Table[DurationRow]:
                 f"{name} has the duration {seconds:g} s"
                 + (f", before it was {found[name]:g} s" if name in found else ""),
                 where=f"{path}:{line}",
-                mend="Give each clip one positive duration",
+                hint="Give each clip one positive duration",
             )
         return DurationRow(line, name, seconds)
 
@@ -246,7 +246,7 @@ def write_weak(path: str | Path, mapping: Mapping[str, Sequence[str]]) -> None:
     for name, labels in mapping.items():
         if any("," in label for label in labels):
             raise LabelError(
-                f"a label of {name} holds a comma", where=path, mend="Rename the class"
+                f"a label of {name} holds a comma", where=path, hint="Rename the class"
             )
         for label in labels:
             check_label(label, path)

@@ -51,7 +51,7 @@ class LabelSet:
             return self.names.index(name)
         except ValueError:
             raise LabelError(
-                f"no class is called {name!r}", mend=f"Known classes: {', '.join(self.names)}"
+                f"no class is called {name!r}", hint=f"Known classes: {', '.join(self.names)}"
             ) from None
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ def check_name(name: str, where: str | Path | None = None) -> str:
             if name
             else "an event without a file name",
             where=where,
-            mend="Rename the recording",
+            hint="Rename the recording",
         )
     return name
 
@@ -52,16 +52,16 @@ def check_label(label: str, where: str | Path | None = None) -> str:
         LabelError: If it is empty, means nothing (``none``, ``nan``), begins or ends with white
             space, or holds a tab, a line break or another control character.
     """
-    mend = "Rename the class"
+    hint = "Rename the class"
     odd = next((sign for sign in label if is_unfit(sign)), None)
     if odd is not None:
         name = {"\t": "a tab", "\n": "a line break", "\r": "a line break"}.get(
             odd, f"the control character U+{ord(odd):04X}"
         )
-        raise LabelError(f"the class name {label!r} holds {name}", where=where, mend=mend)
+        raise LabelError(f"the class name {label!r} holds {name}", where=where, hint=hint)
     if label != label.strip() or is_nothing(label):
         what = "means no class" if is_nothing(label.strip()) else "begins or ends with a space"
-        raise LabelError(f"the class name {label!r} {what}", where=where, mend=mend)
+        raise LabelError(f"the class name {label!r} {what}", where=where, hint=hint)
     return label
 
 
@@ -86,7 +86,7 @@ class BaseNames:
             raise LabelError(
                 f"{listed} and {self.full[name]} have the same base name",
                 where=where,
-                mend="Give every clip a file name of its own",
+                hint="Give every clip a file name of its own",
             )
         return name
 
@@ -128,7 +128,7 @@ def read_header(
     line, text = next(lines, (0, ""))
     if not line:
         raise LabelError(
-            "the file is empty", where=path, mend=f"It needs the columns {', '.join(columns)}"
+            "the file is empty", where=path, hint=f"It needs the columns {', '.join(columns)}"
         )
     header = _split(text, delimiter, f"{path}:{line}")
     lacking = [name for name in columns if name not in header]
@@ -137,7 +137,7 @@ def read_header(
         raise LabelError(
             f"no column {', '.join(lacking)}",
             where=f"{path}:{line}",
-            mend=f"The first line must be {' '.join(columns)}, separated by {between}",
+            hint=f"The first line must be {' '.join(columns)}, separated by {between}",
         )
     return tuple(header), lines
 
@@ -158,7 +158,7 @@ def parse_row(
         raise LabelError(
             f"{len(fields)} fields under {len(header)} columns",
             where=f"{path}:{line}",
-            mend=f"A {sign} may stand between fields only",
+            hint=f"A {sign} may stand between fields only",
         )
     return dict(zip(header, [*fields, *[""] * (len(header) - len(fields))], strict=True))
 
@@ -182,7 +182,7 @@ def _split(text: str, delimiter: str, where: str) -> list[str]:
         raise LabelError(
             f"not a row of a table ({error})",
             where=where,
-            mend='Close the quotation marks, or write "" for one inside a field',
+            hint='Close the quotation marks, or write "" for one inside a field',
         ) from None
 
 
@@ -200,7 +200,7 @@ def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
         raise LabelError(
             f"the {what} {text!r} is not a number",
             where=f"{path}:{line}",
-            mend="Write seconds with a decimal point",
+            hint="Write seconds with a decimal point",
         )
     return value
 
@@ -220,7 +220,7 @@ def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, f
         raise LabelError(
             "an event needs onset, offset and event_label",
             where=f"{path}:{line}",
-            mend="Fill all three, or leave all three empty for a clip without events",
+            hint="Fill all three, or leave all three empty for a clip without events",
         )
     onset = parse_number(fields[0], "onset", path, line)
     offset = parse_number(fields[1], "offset", path, line)
@@ -228,6 +228,6 @@ def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, f
         raise LabelError(
             f"an event from {onset:g} s to {offset:g} s",
             where=f"{path}:{line}",
-            mend="An event starts at 0 s or later and does not end before it starts",
+            hint="An event starts at 0 s or later and does not end before it starts",
         )
     return onset, offset, check_label(fields[2], f"{path}:{line}")

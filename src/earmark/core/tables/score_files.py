@@ -60,7 +60,7 @@ def read_scores(path: str | Path) -> ScoreTable:
         if name.endswith(format.suffix):
             return format.read(path)
     known = ", ".join(format.suffix for format in SCORE_FORMATS.values())
-    raise ScoreError("not a known kind of score table", where=path, mend=f"Known: {known}")
+    raise ScoreError("not a known kind of score table", where=path, hint=f"Known: {known}")
 
 
 def score_format(name: str) -> ScoreFormat:
@@ -72,7 +72,7 @@ def score_format(name: str) -> ScoreFormat:
     if name not in SCORE_FORMATS:
         raise ScoreError(
             f"no format of scores is called {name!r}",
-            mend=f"Known formats: {', '.join(SCORE_FORMATS)}",
+            hint=f"Known formats: {', '.join(SCORE_FORMATS)}",
         )
     return SCORE_FORMATS[name]
 
@@ -126,7 +126,7 @@ def _need_pyarrow(path: Path) -> None:
         raise EarmarkError(
             "Parquet needs pyarrow, which is not installed",
             where=path,
-            mend="Install it with: pip install 'earmark[fleet]', or choose npz",
+            hint="Install it with: pip install 'earmark[fleet]', or choose npz",
         ) from None
 
 

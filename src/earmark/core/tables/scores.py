@@ -91,7 +91,7 @@ class ScoreTable:
             raise ScoreError(
                 "a score table starts with the columns onset and offset",
                 where=where,
-                mend=f"Its columns are: {', '.join(columns) or 'none'}.",
+                hint=f"Its columns are: {', '.join(columns) or 'none'}.",
             )
         onsets, offsets = numbers[:, 0], numbers[:, 1]
         gaps = np.flatnonzero(~(np.abs(onsets[1:] - offsets[:-1]) <= TIME_TOLERANCE))
@@ -101,12 +101,12 @@ class ScoreTable:
                 f"frame {row + 2} starts at {onsets[row + 1]:g} s, the one before ends at "
                 f"{offsets[row]:g} s",
                 where=where if where is None else f"{where}:{row + 3}",
-                mend="Frames must follow each other without gaps.",
+                hint="Frames must follow each other without gaps.",
             )
         try:
             return cls(np.append(onsets, offsets[-1:]), numbers[:, 2:], tuple(columns[2:]))
         except ScoreError as error:
-            raise ScoreError(error.what, where=where, mend=error.mend) from None
+            raise ScoreError(error.what, where=where, hint=error.hint) from None
 
     @classmethod
     def read(cls, path: str | Path) -> ScoreTable:
@@ -122,7 +122,7 @@ class ScoreTable:
             text = read_text(path)
         except LabelError as error:
             raise ScoreError(
-                f"cannot read the score table ({error.what})", where=path, mend=error.mend
+                f"cannot read the score table ({error.what})", where=path, hint=error.hint
             ) from None
         lines = text.splitlines()
         first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
@@ -176,12 +176,12 @@ def _check(boundaries: NDArray[np.float64], values: NDArray[Any], labels: tuple[
     if values.ndim != 2 or boundaries.shape != (len(values) + 1,) or not len(values):
         raise ScoreError(
             f"{values.shape} scores do not fit {boundaries.shape} frame edges",
-            mend="T frames need T + 1 edges and scores [T, C], T at least 1.",
+            hint="T frames need T + 1 edges and scores [T, C], T at least 1.",
         )
     if values.shape[1] != len(labels) or len(set(labels)) != len(labels) or not labels:
         raise ScoreError(
             f"{values.shape[1]} columns of scores for the labels {', '.join(labels) or '(none)'}",
-            mend="Give one label per column, each once.",
+            hint="Give one label per column, each once.",
         )
     if not np.isfinite(boundaries).all() or not (np.diff(boundaries) > 0).all():
         raise ScoreError("frame edges must be finite and increase strictly")
@@ -211,7 +211,7 @@ def common_labels(tables: Iterable[tuple[str, ScoreTable]]) -> tuple[str, ...]:
             raise ScoreError(
                 f"the score columns of {clip} ({', '.join(table.labels)}) differ from those of "
                 f"{first[0]} ({', '.join(first[1].labels)})",
-                mend="Every clip needs the same classes in the same order.",
+                hint="Every clip needs the same classes in the same order.",
             )
     if first is None:
         raise ScoreError("there are no score tables")

@@ -105,7 +105,7 @@ def deal(recordings: Sequence[Remote], size: int) -> Iterator[tuple[str, list[Re
         ConfigError: If the size is not at least 1.
     """
     if size < 1:
-        raise ConfigError(f"a shard of {size} recordings is empty", mend="Use 1 or more")
+        raise ConfigError(f"a shard of {size} recordings is empty", hint="Use 1 or more")
     for start in range(0, len(recordings), size):
         members = list(recordings[start : start + size])
         text = "\n".join(f"{member.name}\t{member.stamp}" for member in members)
@@ -124,7 +124,7 @@ def require_ray() -> Any:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"--engine ray needs Ray Data, and {error.name} is not installed",
-            mend="Install it with: pip install 'earmark[fleet]', or leave --engine out",
+            hint="Install it with: pip install 'earmark[fleet]', or leave --engine out",
         ) from None
     return ray
 
@@ -154,7 +154,7 @@ class _cluster:  # noqa: N801 - used as a function
             raise EarmarkError(
                 f"no Ray cluster ({str(error).splitlines()[0]})",
                 where=address,
-                mend="Start one with `ray start --head`, or leave the address out",
+                hint="Start one with `ray start --head`, or leave the address out",
             ) from None
 
     def __exit__(self, *_: object) -> None:
@@ -191,7 +191,7 @@ def _work(
     except ray.exceptions.RayError as error:
         raise EarmarkError(
             f"the workers stopped ({_reason(error)})",
-            mend="What is done is kept; run it again to go on",
+            hint="What is done is kept; run it again to go on",
         ) from None
 
 

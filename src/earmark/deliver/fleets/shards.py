@@ -48,7 +48,7 @@ class Shards:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(
-                f"shards cannot be {self.kind!r}", mend=f"Choose {' or '.join(KINDS)}"
+                f"shards cannot be {self.kind!r}", hint=f"Choose {' or '.join(KINDS)}"
             )
 
     def begin(self, key: str, about: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Shards:
                 raise ConfigError(
                     "holds what another bundle, other options or another format gave",
                     where=self.store.url,
-                    mend="Choose another --out",
+                    hint="Choose another --out",
                 )
         done = set(self.store.names(RECORDINGS))
         orphans = [name for name in self.store.names(EVENTS) if name not in done]
@@ -148,7 +148,7 @@ class Shards:
             raise EarmarkError(
                 f"is no table of a fleet ({error})",
                 where=f"{self.store.url}/{name}",
-                mend="Remove it: its recordings are then detected again",
+                hint="Remove it: its recordings are then detected again",
             ) from None
 
 
@@ -163,7 +163,7 @@ def _arrow() -> Any:
     except ModuleNotFoundError:
         raise ConfigError(
             "Parquet needs pyarrow, which is not installed",
-            mend="Install it with: pip install 'earmark[fleet]', or use --format tsv",
+            hint="Install it with: pip install 'earmark[fleet]', or use --format tsv",
         ) from None
     return pyarrow
 

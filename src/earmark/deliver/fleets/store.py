@@ -38,7 +38,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(
             "URLs need fsspec, which is not installed",
             where=url,
-            mend="Install it with: pip install 'earmark[fleet]'",
+            hint="Install it with: pip install 'earmark[fleet]'",
         ) from None
     try:
         system, path = url_to_fs(url)
@@ -46,7 +46,7 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
         raise ConfigError(
             f"cannot be reached ({str(error).splitlines()[0]})",
             where=url,
-            mend="Install what fsspec needs for it (s3fs, gcsfs, adlfs …), or check the URL",
+            hint="Install what fsspec needs for it (s3fs, gcsfs, adlfs …), or check the URL",
         ) from None
     return system, str(path)
 
@@ -98,7 +98,7 @@ def remote_recordings(url: str) -> list[Remote]:
         raise AudioError(f"cannot be listed ({type(error).__name__}: {error})", where=url) from None
     kept = {name: about for name, about in found.items() if name.lower().endswith(SUFFIXES)}
     if not kept:
-        raise AudioError("no recordings there", where=url, mend="Check the URL")
+        raise AudioError("no recordings there", where=url, hint="Check the URL")
     return [
         Remote(str(system.unstrip_protocol(name)), _stamp(about))
         for name, about in sorted(kept.items())

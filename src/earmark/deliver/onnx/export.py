@@ -123,7 +123,7 @@ def require_export() -> None:
         except ModuleNotFoundError:
             raise ConfigError(
                 f"exporting needs {name}, which is not installed",
-                mend="Install it with: pip install 'earmark[export]'",
+                hint="Install it with: pip install 'earmark[export]'",
             ) from None
 
 
@@ -197,11 +197,11 @@ def int8_path(out: Path) -> Path:
 
 def _checked(out: Path, opset: int) -> Path:
     if out.suffix != SUFFIX:
-        raise ConfigError("is no name of an ONNX file", where=out, mend=f"End it in {SUFFIX}")
+        raise ConfigError("is no name of an ONNX file", where=out, hint=f"End it in {SUFFIX}")
     if opset not in OPSETS:
         raise ConfigError(
             f"opset {opset} is not supported",
-            mend=f"Choose {OPSETS.start} to {OPSETS.stop - 1}, or leave it at {OPSET}",
+            hint=f"Choose {OPSETS.start} to {OPSETS.stop - 1}, or leave it at {OPSET}",
         )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ def _broken(parity: Parity, out: Path) -> ExportError:
         f"the export differs from the network by {parity.largest:.2g} (most on {worst}, by "
         f"{parity.alone[worst]:.2g}; in a batch by {parity.batch:.2g}); {TOLERANCE:g} is allowed",
         where=out,
-        mend="It was not written; try another --opset, and report it with the bundle's settings",
+        hint="It was not written; try another --opset, and report it with the bundle's settings",
     )
 
 

@@ -84,7 +84,7 @@ def _split(n_fft: int) -> int:
     """N₁, even, near the square root of N = N₁·N₂: the fewest operations."""
     divisors = [n for n in range(2, n_fft + 1, 2) if n_fft % n == 0]
     if not divisors:
-        raise ConfigError(f"a transform of {n_fft} points is odd", mend="Use an even n_fft")
+        raise ConfigError(f"a transform of {n_fft} points is odd", hint="Use an even n_fft")
     return min(divisors, key=lambda n: abs(math.log(n * n / n_fft)))
 
 

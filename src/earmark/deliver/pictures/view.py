@@ -71,7 +71,7 @@ def plot_detection(
         source.seek(0)  # detection has read it to its end
     span = result.duration if max_seconds is None else min(result.duration, max_seconds)
     if not span > 0:
-        raise EarmarkError(f"a picture of {span} s shows nothing", mend="Use a positive length")
+        raise EarmarkError(f"a picture of {span} s shows nothing", hint="Use a positive length")
     true_events = _true_events(truth, result.filename)
     labels = _shown_labels(result, true_events)
     figure: Figure = figure_class(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
@@ -106,7 +106,7 @@ def require_matplotlib() -> type[Figure]:
     except ImportError:
         raise EarmarkError(
             "pictures need matplotlib, which is not installed",
-            mend="Install it with: pip install 'earmark[plot]', or use --no-plot",
+            hint="Install it with: pip install 'earmark[plot]', or use --no-plot",
         ) from None
     return Figure
 

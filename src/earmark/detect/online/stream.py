@@ -116,7 +116,7 @@ class EventStream:
         if block.ndim not in (1, 2) or block.dtype.kind not in "fiu":
             raise AudioError(
                 f"a block has shape {block.shape} and type {block.dtype}",
-                mend="Give numbers of shape [samples] or [samples, channels]",
+                hint="Give numbers of shape [samples] or [samples, channels]",
             )
         if len(block) == 0:
             return []
@@ -167,7 +167,7 @@ class EventStream:
             raise ConfigError(
                 "the stream was saved with other settings or another network",
                 where=path,
-                mend="Use those again, or begin anew",
+                hint="Use those again, or begin anew",
             )
         self._resampler.restore(state["resampler"])
         self._scorer.restore(state["scorer"])

@@ -315,13 +315,13 @@ def deal(
     if missing:
         raise ConfigError(
             f"{len(missing)} clips have no group, the first is {missing[0]}",
-            mend="Give each clip a group, or none at all",
+            hint="Give each clip a group, or none at all",
         )
     names = [clip if groups is None else groups[clip] for clip in clips]
     if not 2 <= folds <= len(set(names)):
         raise ConfigError(
             f"{len(set(names))} clips or groups cannot be dealt into {folds} folds",
-            mend="Give 2 folds or more, at most one for each, or 0 for no cross-validation",
+            hint="Give 2 folds or more, at most one for each, or 0 for no cross-validation",
         )
 
     def rank(name: str) -> bytes:
@@ -347,14 +347,14 @@ def _grid(
     ):
         if value not in known:
             raise ConfigError(
-                f"unknown {what} of tuning: {value!r}", mend=f"Known are {', '.join(known)}"
+                f"unknown {what} of tuning: {value!r}", hint=f"Known are {', '.join(known)}"
             )
     if grid is None:
         return GRID if method == "csebb" else MEDIANS
     boxes = [isinstance(setting, CsebbSettings) for setting in grid]
     if not boxes or not (all(boxes) if method == "csebb" else not any(boxes)):
         wanted = "cSEBB settings" if method == "csebb" else "median lengths in seconds"
-        raise ConfigError(f"the grid of {method} needs {wanted}", mend="Give one or more of them")
+        raise ConfigError(f"the grid of {method} needs {wanted}", hint="Give one or more of them")
     return tuple(grid)
 
 
@@ -459,7 +459,7 @@ def preferred(results: Sequence[Tuning]) -> Tuning:
         if found.cross_validated is None:
             raise ConfigError(
                 "only cross-validated figures can tell which method is better",
-                mend="Give 2 folds or more",
+                hint="Give 2 folds or more",
             )
         names = ("psds1", "collar_f1") if found.objective == "both" else (found.objective,)
         return round(sum(float(found.cross_validated[x]) for x in names), FIGURE_DECIMALS)

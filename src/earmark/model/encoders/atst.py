@@ -189,7 +189,7 @@ class AtstFrame(nn.Module):
         if tokens < 1:
             raise AudioError(
                 "the encoder's input holds no whole token",
-                mend=f"Give it at least {self.settings.token_seconds:g} s",
+                hint=f"Give it at least {self.settings.token_seconds:g} s",
             )
         if how == "interpolate" and tokens != rows:
             table = self.pos_embed[:, 1:].transpose(1, 2).unsqueeze(2)  # [1, D, 1, rows]
@@ -201,7 +201,7 @@ class AtstFrame(nn.Module):
             raise AudioError(
                 f"the encoder's input of {tokens} tokens ({seconds:g} s) is longer than its "
                 f"{rows} positions ({rows * self.settings.token_seconds:g} s)",
-                mend="Cut it into windows, or set encoder.positions to interpolate",
+                hint="Cut it into windows, or set encoder.positions to interpolate",
             )
         return self.pos_embed[:, 1 : tokens + 1]
 

@@ -119,14 +119,14 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise BundleError(
             f"is no encoder: {', '.join(missing)} missing",
             where=folder,
-            mend="An encoder is what `earmark pretrain` and `earmark import` leave",
+            hint="An encoder is what `earmark pretrain` and `earmark import` leave",
         )
     config = load_yaml(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise BundleError(
             f"has encoder format {config.get('format')!r}; this version reads {FORMAT}",
             where=folder / CONFIG,
-            mend="Use the version of earmark named in the file",
+            hint="Use the version of earmark named in the file",
         )
     settings = parse_settings(EncoderSettings, config.get("encoder") or {}, folder / CONFIG)
     try:

@@ -95,16 +95,16 @@ def import_checkpoint(
         raise BundleError(
             f"is {kind}, not a checkpoint",
             where=path,
-            mend="Give the file; a bundle of ours is converted back with --to official",
+            hint="Give the file; a bundle of ours is converted back with --to official",
         )
     if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
-        raise BundleError("is not empty", where=out, mend="Choose a new folder")
+        raise BundleError("is not empty", where=out, hint="Choose a new folder")
     file = read_checkpoint(path)
     found = _recognised(file, which)
     if isinstance(found, FoundNetworks):
         return _import_networks(file, found, Path(out), db_clamp, labels, command)
     if labels is not None:
-        raise BundleError("has no classes to name", where=path, mend="Leave out --labels")
+        raise BundleError("has no classes to name", where=path, hint="Leave out --labels")
     return _import_encoder(file, found, Path(out), db_clamp, command)
 
 
@@ -117,7 +117,7 @@ def _recognised(file: CheckpointFile, which: str | None) -> FoundNetworks | Foun
         raise BundleError(
             f"has tensors or settings that make no sense ({reason})",
             where=file.path,
-            mend=KNOWN_LAYOUTS,
+            hint=KNOWN_LAYOUTS,
         ) from None
 
 
@@ -190,7 +190,7 @@ def _labels(
         raise BundleError(
             f"has {found.classes} classes; {what}",
             where=file.path,
-            mend="Give --labels FILE with one class a line, in index order",
+            hint="Give --labels FILE with one class a line, in index order",
         )
     return tuple(check_label(name, file.path) for name in names)
 
@@ -276,7 +276,7 @@ def export_checkpoint(source: str | Path, out: str | Path) -> Report:
     """
     out = Path(out)
     if out.exists():
-        raise BundleError("is there already", where=out, mend="Name another file, as model.ckpt")
+        raise BundleError("is there already", where=out, hint="Name another file, as model.ckpt")
     return _export_encoder(source, out) if is_encoder(source) else _export_bundle(source, out)
 
 

@@ -169,14 +169,14 @@ def _layout(file: CheckpointFile, which: str | None) -> EncoderLayout:
     if not found:
         some = ", ".join(list(file.tensors)[:3]) or "no tensors"
         raise BundleError(
-            f"is of no known layout (it has {some}, …)", where=file.path, mend=KNOWN_LAYOUTS
+            f"is of no known layout (it has {some}, …)", where=file.path, hint=KNOWN_LAYOUTS
         )
     if which is None:
         return found[0]
     roles = {layout.role: layout for layout in found if layout.role}
     if which not in roles:
         holds = " and ".join(str(role) for role in roles) or "one encoder, of neither"
-        raise BundleError(f"holds no {which}", where=file.path, mend=f"It holds {holds}")
+        raise BundleError(f"holds no {which}", where=file.path, hint=f"It holds {holds}")
     return roles[which]
 
 
@@ -201,7 +201,7 @@ def encoder_sizes(
     raise BundleError(
         f"has an encoder of width {width} and depth {depth}, which is no known size",
         where=path,
-        mend=f"Known are {known}",
+        hint=f"Known are {known}",
     )
 
 

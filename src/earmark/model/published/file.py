@@ -105,7 +105,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
     content = _content(path)
     if not isinstance(content, Mapping):
         raise BundleError(
-            f"holds a {type(content).__name__}, not a checkpoint", where=path, mend=KNOWN_LAYOUTS
+            f"holds a {type(content).__name__}, not a checkpoint", where=path, hint=KNOWN_LAYOUTS
         )
     ignored: dict[str, int] = {}
     networks = {
@@ -163,12 +163,12 @@ def _content(path: Path) -> object:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise BundleError(
-                f"is no safetensors file ({error})", where=path, mend=KNOWN_LAYOUTS
+                f"is no safetensors file ({error})", where=path, hint=KNOWN_LAYOUTS
             ) from None
     whole = zipfile.is_zipfile(path)
     with path.open("rb") as file:
         if not whole and file.read(4) == b"PK\x03\x04":
-            raise BundleError("is cut short", where=path, mend="Fetch it again")
+            raise BundleError("is cut short", where=path, hint="Fetch it again")
     with _harmless_objects(path):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=whole)
@@ -179,7 +179,7 @@ def _content(path: Path) -> object:
             raise BundleError(
                 f"cannot be read ({_reason(error)})",
                 where=path,
-                mend=KNOWN_LAYOUTS,
+                hint=KNOWN_LAYOUTS,
             ) from None
 
 
@@ -207,7 +207,7 @@ def _foreign(path: Path, objects: list[str]) -> BundleError:
     return BundleError(
         f"holds objects that only running their code could restore ({', '.join(objects[:5])})",
         where=path,
-        mend="Where it was made, save its tensors alone: "
+        hint="Where it was made, save its tensors alone: "
         "torch.save({'state_dict': checkpoint['state_dict']}, path)",
     )
 

@@ -77,7 +77,7 @@ def find_networks(file: CheckpointFile, which: str | None = None) -> FoundNetwor
         return None
     if which is not None and which not in roles:
         holds = " and ".join(roles)
-        raise BundleError(f"holds no {which}", where=file.path, mend=f"It holds {holds}")
+        raise BundleError(f"holds no {which}", where=file.path, hint=f"It holds {holds}")
     wanted = {role: found for role, found in roles.items() if which in (None, role)}
     networks = {role: _convert(file, *found) for role, found in wanted.items()}
     first = next(iter(networks.values()))
@@ -155,7 +155,7 @@ def _convert(file: CheckpointFile, where: str, own: Tensors) -> _Network:
         raise BundleError(
             "holds a CRNN without ATST-Frame, which is not converted",
             where=file.path,
-            mend=KNOWN_LAYOUTS,
+            hint=KNOWN_LAYOUTS,
         )
     glu = any(name.startswith("cnn.cnn.glu") for name in tensors)
     if glu:

@@ -14,7 +14,7 @@ class Kind(NamedTuple):
 
     severity: Severity
     title: str
-    mend: str
+    hint: str
 
 
 _COPY = "Copy or download the file again; until then it is skipped"
@@ -116,7 +116,7 @@ class Finding:
             "severity": self.severity,
             "part": self.part,
             "title": KINDS[self.kind].title,
-            "mend": KINDS[self.kind].mend,
+            "mend": KINDS[self.kind].hint,
             "count": len(self.places),
             "places": [place._asdict() for place in self.places],
         }

@@ -44,7 +44,7 @@ class Reading:
         if self.format is not None and self.format not in READERS:
             raise LabelError(
                 f"no kind of label file is called {self.format!r}",
-                mend=f"Known: {', '.join(READERS)}",
+                hint=f"Known: {', '.join(READERS)}",
             )
 
 
@@ -165,7 +165,7 @@ def read_regions(path: Path, reading: Reading) -> dict[str, list[tuple[float, fl
             raise LabelError(
                 f"a stretch from {onset:g} s to {offset:g} s",
                 where=f"{path}:{line}",
-                mend="It must end after it starts, and start at 0 s or later",
+                hint="It must end after it starts, and start at 0 s or later",
             )
         found.setdefault(row[columns["filename"]], []).append((onset, offset))
     return found
@@ -182,12 +182,12 @@ def _label_files(sources: Sequence[Path]) -> list[tuple[Path, bool]]:
         elif source.is_file():
             files[source] = True
         else:
-            raise LabelError("no such file or folder", where=source, mend="Check the path")
+            raise LabelError("no such file or folder", where=source, hint="Check the path")
     if not files:
         raise DataError(
             "no label file found",
             where=sources[0] if sources else None,
-            mend=f"Looked for {', '.join(SUFFIXES)}",
+            hint=f"Looked for {', '.join(SUFFIXES)}",
         )
     return list(files.items())
 
@@ -216,7 +216,7 @@ def _read_all(
     if faults:
         first, more = faults[0], [str(fault.where) for fault in faults[1:]]
         also = f" ({len(more)} more label files have mistakes: {', '.join(more[:5])})"
-        raise LabelError(first.what + (also if more else ""), where=first.where, mend=first.mend)
+        raise LabelError(first.what + (also if more else ""), where=first.where, hint=first.hint)
     return tables, aside
 
 
@@ -245,7 +245,7 @@ def _refuse_missing(missing: Mapping[str, Path], finder: Finder) -> None:
     raise LabelError(
         f"no recording {name!r}{more} in {', '.join(map(str, finder.folders))}",
         where=file,
-        mend="Name the recordings' folder (--audio) or the column of file names "
+        hint="Name the recordings' folder (--audio) or the column of file names "
         "(--columns filename=…), or leave them out (--skip-missing)",
     )
 
@@ -263,7 +263,7 @@ class Finder:
             raise DataError(
                 "no recording found",
                 where=self.folders[0],
-                mend="Name the folder of recordings with --audio",
+                hint="Name the folder of recordings with --audio",
             )
         self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
         for path in self.keys:
@@ -291,7 +291,7 @@ class Finder:
                 raise LabelError(
                     f"{listed!r} could be {both}",
                     where=file,
-                    mend="Write the file name with its folder and ending",
+                    hint="Write the file name with its folder and ending",
                 )
             if found:
                 return found[0]

@@ -97,7 +97,7 @@ class ClassMap(Settings):
             raise LabelError(
                 f"names without a place in the class map, and how often they occur: {shown}",
                 where=next(iter(lost.values()))[0],
-                mend="Add them to a class or to drop, or say what shall happen to the rest "
+                hint="Add them to a class or to drop, or say what shall happen to the rest "
                 "(rest: keep or drop; --rest)",
             )
         return result
@@ -126,7 +126,7 @@ def load_class_map(
     classes = content.get("classes") or {}
     if not isinstance(classes, Mapping):
         raise ConfigError(
-            "classes is no mapping", where=file, mend="Write classes: {Dog: [barking, woof]}"
+            "classes is no mapping", where=file, hint="Write classes: {Dog: [barking, woof]}"
         )
     merged = {str(name): _names(names) for name, names in classes.items()}
     for rename in renames:
@@ -137,7 +137,7 @@ def load_class_map(
     mapped = content.pop("class_map", None) or {}
     if not isinstance(mapped, Mapping):
         raise ConfigError(
-            "class_map is no mapping", where=file, mend="Write class_map: {woof: Dog}"
+            "class_map is no mapping", where=file, hint="Write class_map: {woof: Dog}"
         )
     left_out = [str(old) for old, new in mapped.items() if new is None and old != OTHERS]
     for old, new in mapped.items():

@@ -80,7 +80,7 @@ def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list
     for name, stretches in read_regions(path, reading).items():
         recording = gathered.finder.find(name, path)
         if recording is None:
-            raise LabelError(f"no recording {name!r}", where=path, mend="Mend or remove the row")
+            raise LabelError(f"no recording {name!r}", where=path, hint="Mend or remove the row")
         found.setdefault(gathered.finder.keys[recording], []).extend(stretches)
     return found
 

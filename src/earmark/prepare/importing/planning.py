@@ -136,7 +136,7 @@ def check_splits(
             raise LabelError(
                 f"{name} is in {split!r}, which is no split",
                 where=where,
-                mend=f"Splits are {', '.join(SPLITS)}",
+                hint=f"Splits are {', '.join(SPLITS)}",
             )
     result = {}
     for one in prepared:
@@ -146,7 +146,7 @@ def check_splits(
             result[str(key)] = given[names[0]]
         elif one.spans:
             raise LabelError(
-                f"{key} has no split", where=where, mend="Add a row for each annotated recording"
+                f"{key} has no split", where=where, hint="Add a row for each annotated recording"
             )
     return result
 

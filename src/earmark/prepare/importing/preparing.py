@@ -114,7 +114,7 @@ def _prepared(
         raise LabelError(
             f"{recording.key} has events, but no stretch of it is marked as annotated",
             where=recording.files[0],
-            mend="Mark what was annotated, in this recording too",
+            hint="Mark what was annotated, in this recording too",
         )
     return Prepared(recording, rate, length, tuple(events), spans)
 
@@ -130,7 +130,7 @@ def _with_length(
         raise LabelError(
             f"the label {label!r} at {onset:g} s has no length",
             where=recording.files[0],
-            mend="Give such labels one (--points 0.5 is half a second around each), or leave "
+            hint="Give such labels one (--points 0.5 is half a second around each), or leave "
             "them out (--points 0)",
         )
     changes.points += 1
@@ -146,7 +146,7 @@ def _inside(recording: Annotated, event: Event, changes: Changes) -> Event:
         raise LabelError(
             f"{label!r} is at {onset:g} s, but {recording.key} ends at {seconds:g} s",
             where=recording.files[0],
-            mend="Is it the label file of another recording?",
+            hint="Is it the label file of another recording?",
         )
     if offset > seconds:
         changes.trimmed.append((recording.key, event))

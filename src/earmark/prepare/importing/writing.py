@@ -137,14 +137,14 @@ def _claim(out: Path, record: Mapping[str, Any]) -> None:
             raise DataError(
                 "this folder holds the dataset of another import, or of other labels",
                 where=file,
-                mend="Name another folder, or delete this one first",
+                hint="Name another folder, or delete this one first",
             )
         return
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise DataError(
             "not an empty folder, and not a dataset this command made",
             where=out,
-            mend="Name a folder that is new or empty",
+            hint="Name a folder that is new or empty",
         )
     write_text(file, text)
 

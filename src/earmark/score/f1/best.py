@@ -91,7 +91,7 @@ class SweepStatistics:
         once = np.ones(len(self.clips), dtype=np.int64) if weights is None else weights
         true = once @ self.true
         if not true.any():
-            raise ScoreError("no class has ground truth", mend="F1 needs at least one true event.")
+            raise ScoreError("no class has ground truth", hint="F1 needs at least one true event.")
         counts, thresholds = {}, {}
         for c in np.flatnonzero(true):
             found = _best(self.sweeps[c], int(true[c]), once.astype(np.float64)[:, None])
@@ -210,7 +210,7 @@ def best_f1(
     if criterion == "segment":
         return best_segment_statistics(*given).result()
     raise ScoreError(
-        f"there is no F1 by {criterion}", mend="Choose collar, intersection or segment."
+        f"there is no F1 by {criterion}", hint="Choose collar, intersection or segment."
     )
 
 
@@ -269,7 +269,7 @@ def best_segment_statistics(
     """
     labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
     if not segment_seconds > 0:
-        raise ScoreError(f"segments of {segment_seconds} s", mend="They need a positive length.")
+        raise ScoreError(f"segments of {segment_seconds} s", hint="They need a positive length.")
     true, warnings = tidy(truth, clips, labels, "truth", merge=False)
     seconds = [durations[clip] if until_duration else None for clip in clips]
     tables = [scores[clip] for clip in clips]

@@ -100,7 +100,7 @@ class F1Statistics:
         tp, detected, true = (once @ counts for counts in (self.tp, self.detected, self.true))
         tp, detected, true = (total.astype(np.int64) for total in (tp, detected, true))
         if not true.any():
-            raise ScoreError("no class has ground truth", mend="F1 needs at least one true event.")
+            raise ScoreError("no class has ground truth", hint="F1 needs at least one true event.")
         counts = {
             label: F1Counts(int(tp[c]), int(detected[c] - tp[c]), int(true[c] - tp[c]))
             for c, label in enumerate(self.labels)
@@ -183,7 +183,7 @@ def thresholds_of(
     if missing:
         raise ScoreError(
             f"no threshold for {', '.join(missing)}",
-            mend="Give one for every label, or one number.",
+            hint="Give one for every label, or one number.",
         )
     return np.array([threshold[label] for label in labels], dtype=np.float64)
 
@@ -299,7 +299,7 @@ def segment_statistics(
 ) -> F1Statistics:
     """Counts of each clip; arguments and errors as for `segment_f1`."""
     if not segment_seconds > 0:
-        raise ScoreError(f"segments of {segment_seconds} s", mend="They need a positive length.")
+        raise ScoreError(f"segments of {segment_seconds} s", hint="They need a positive length.")
     names = _clips(detections, truth, clips)
     found, true, warnings = _arrays(detections, truth, labels, names, merge=False)
     last = None

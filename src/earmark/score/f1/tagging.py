@@ -62,7 +62,7 @@ class PrecisionStatistics:
         once = np.ones(len(self.clips), dtype=np.int64) if weights is None else weights
         values, true = self._values(once[None])
         if not true.any():
-            raise ScoreError("no class has ground truth", mend="mAP needs at least one tagged clip")
+            raise ScoreError("no class has ground truth", hint="mAP needs at least one tagged clip")
         labels = self.ranking.labels
         found = {label: float(values[c, 0]) for c, label in enumerate(labels) if true[c, 0]}
         left_out = tuple(label for label in labels if label not in found)
@@ -213,7 +213,7 @@ def _clip_scores(
         names = common_labels(tables.items())
         rows = [table.values.max(axis=0) for table in tables.values()]
     elif labels is None or tables:
-        raise ScoreError("clip scores need labels", mend="Give the classes, or score tables only.")
+        raise ScoreError("clip scores need labels", hint="Give the classes, or score tables only.")
     else:
         names = tuple(labels)
         rows = [np.asarray(found, dtype=np.float64) for found in scores.values()]
@@ -241,7 +241,7 @@ def _tags(
             if label not in index:
                 raise ScoreError(
                     f"the truth of {clip} has the label {label}",
-                    mend=f"Known labels: {', '.join(labels)}.",
+                    hint=f"Known labels: {', '.join(labels)}.",
                 )
             found[number, index[label]] = True
     return found

@@ -65,7 +65,7 @@ class _Clips:
         events, changed = tidy(truth, clips, labels, "truth", merge=True)
         if not len(events.clip):
             raise ScoreError(
-                "no class has ground truth", mend="PSDS needs at least one true event."
+                "no class has ground truth", hint="PSDS needs at least one true event."
             )
         return cls(
             clips,
@@ -196,7 +196,7 @@ class PsdsAccumulator:
         elif other._floor is not None and not np.array_equal(self._floor, other._floor):
             raise ScoreError(
                 "accumulators that looked at different scores cannot be merged",
-                mend="Survey all clips with one, merge it into the others, and add then.",
+                hint="Survey all clips with one, merge it into the others, and add then.",
             )
         if self._highest is not None and other._highest is not None:
             self._highest = np.maximum(self._highest, other._highest)
@@ -219,7 +219,7 @@ class PsdsAccumulator:
             clip = self._clips.names[np.flatnonzero(both)[0]]
             raise ScoreError(
                 f"two accumulators have surveyed {clip}, and each has surveyed others too",
-                mend="Survey every clip with one of them, or all clips with each.",
+                hint="Survey every clip with one of them, or all clips with each.",
             )
         joined = self._quiet.copy()
         joined.join(other._quiet)
@@ -235,7 +235,7 @@ class PsdsAccumulator:
         if missing:
             raise ScoreError(
                 f"{len(missing)} clips have no scores: {some_of(missing)}",
-                mend="Every clip of the durations needs scores.",
+                hint="Every clip of the durations needs scores.",
             )
         self._count()
         given = (
@@ -268,7 +268,7 @@ class PsdsAccumulator:
             raise ScoreError(
                 f"the score columns of {clip} ({', '.join(table.labels)}) differ from "
                 f"the classes ({', '.join(self.labels)})",
-                mend="Every clip needs the same classes in the same order.",
+                hint="Every clip needs the same classes in the same order.",
             )
         return self._clips.number[clip]
 
@@ -334,7 +334,7 @@ def check_durations(durations: Mapping[str, float]) -> None:
     """Raise a ScoreError for a clip that has no positive length."""
     for clip, seconds in durations.items():
         if not (seconds > 0 and math.isfinite(seconds)):
-            raise ScoreError(f"the duration of {clip} is {seconds} s", mend="It must be positive.")
+            raise ScoreError(f"the duration of {clip} is {seconds} s", hint="It must be positive.")
 
 
 def known_clips(

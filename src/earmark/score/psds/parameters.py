@@ -40,14 +40,14 @@ class PsdsParameters:
         for name in ("dtc", "gtc", "cttc"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
-                raise ScoreError(f"PSDS parameter {name} is {value}", mend="It must be in (0, 1].")
+                raise ScoreError(f"PSDS parameter {name} is {value}", hint="It must be in (0, 1].")
         if self.alpha_ct > 0 and self.cttc is None:
             raise ScoreError("PSDS with alpha_ct > 0 needs cttc")
         if not (self.alpha_ct >= 0 and self.alpha_st >= 0 and 0 < self.max_efpr < math.inf):
             raise ScoreError("PSDS needs alpha_ct ≥ 0, alpha_st ≥ 0 and a finite max_efpr > 0")
         if self.ct_mean not in ("others", "old"):
             raise ScoreError(
-                f"PSDS parameter ct_mean is {self.ct_mean}", mend="It must be others or old."
+                f"PSDS parameter ct_mean is {self.ct_mean}", hint="It must be others or old."
             )
 
     @property

@@ -125,7 +125,7 @@ class PsdsStatistics:
         present = np.flatnonzero(events[:, 0])
         if not len(present):
             raise ScoreError(
-                "no class has ground truth", mend="PSDS needs at least one true event."
+                "no class has ground truth", hint="PSDS needs at least one true event."
             )
         return self._result(
             {
@@ -235,7 +235,7 @@ class PsdsStatistics:
         if not (enough | known[:, None] | (events == 0)).all():
             raise ScoreError(
                 "counts are not known down to the scores that these weights need",
-                mend='Make the statistics with thresholds="every".',
+                hint='Make the statistics with thresholds="every".',
             )
 
     def _result(self, curves: Mapping[str, Curve]) -> PsdsResult:

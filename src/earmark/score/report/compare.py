@@ -81,7 +81,7 @@ def aligned_systems(
     if not names:
         raise ScoreError(
             "the two systems have no metric in common",
-            mend=f"One has {', '.join(first) or 'none'}, the other {', '.join(second) or 'none'}.",
+            hint=f"One has {', '.join(first) or 'none'}, the other {', '.join(second) or 'none'}.",
         )
     for name in names:
         check_alike(name, first[name], second[name], ("first", "second", "system"))

@@ -73,7 +73,7 @@ def cross_triggers(
         ScoreError: If clips, classes or times do not fit together, or ``cttc`` is missing.
     """
     if parameters.cttc is None:
-        raise ScoreError("cross triggers need cttc", mend="Take PSDS2 or set it.")
+        raise ScoreError("cross triggers need cttc", hint="Take PSDS2 or set it.")
     check_clips(truth, durations, "truth", "durations")
     check_clips(detections, durations, "detections", "durations")
     check_durations(durations)

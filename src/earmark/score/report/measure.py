@@ -280,7 +280,7 @@ def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
         raise ScoreError(
             f"the score table of {clip} has the classes {', '.join(table.labels)}, "
             f"not {', '.join(task.labels)}",
-            mend="Every clip needs the same classes in the same order.",
+            hint="Every clip needs the same classes in the same order.",
         )
 
 

@@ -36,7 +36,7 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if len(found) > 1:
             raise ScoreError(
                 f"the runs differ in {key}: {', '.join(sorted(found))}",
-                mend="Only runs scored on the same clips, truth and parameters can be averaged.",
+                hint="Only runs scored on the same clips, truth and parameters can be averaged.",
             )
     names = [
         name

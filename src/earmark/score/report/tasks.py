@@ -58,7 +58,7 @@ def make_task(
     if missing and not allow_missing:
         raise ScoreError(
             f"{len(missing)} of {len(listed)} clips have no scores: {some_of(missing)}",
-            mend=f"Add --allow-missing to measure the {len(listed) - len(missing)} there are, "
+            hint=f"Add --allow-missing to measure the {len(listed) - len(missing)} there are, "
             "and say so with the figures.",
         )
     events = classes.truth(truth.events)
@@ -84,7 +84,7 @@ def _check_classes(
     if lacking:
         raise ScoreError(
             f"the truth has classes that the scores do not have: {', '.join(lacking)}",
-            mend=f"The scores have {', '.join(labels)}. Rename classes with --class-map, or "
+            hint=f"The scores have {', '.join(labels)}. Rename classes with --class-map, or "
             "measure some of them with --classes.",
         )
 
