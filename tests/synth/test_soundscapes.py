@@ -14,7 +14,6 @@ from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.events import read_durations, read_strong, read_weak
-from earmark.synth.code import code_fingerprint
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import (
     LAYOUT,
@@ -24,8 +23,7 @@ from earmark.synth.settings import (
     preset_names,
 )
 from earmark.synth.soundbank import Soundbank
-from earmark.synth.soundscapes import _CODE as CODE
-from earmark.synth.soundscapes import write_dataset
+from earmark.synth.soundscapes import MIXING_VERSION, write_dataset
 from earmark.synth.sources import SynthesisedSources
 from earmark.synth.supplier import SPLITS
 from helpers.files import digests
@@ -377,33 +375,52 @@ def test_other_content_is_never_overwritten(dataset: Path, bank: Soundbank, tmp_
         write_dataset(tmp_path / "letters.txt", bank, small(), 5)
 
 
-def test_clips_of_other_code_do_not_join(dataset: Path, bank: Soundbank) -> None:
+def test_clips_of_another_version_do_not_join(dataset: Path, bank: Soundbank) -> None:
     record = dataset / "synth.yaml"
     text = record.read_text()
-    assert yaml.safe_load(text)["code"] == code_fingerprint(CODE)
-    record.write_text(text.replace("code: ", "code: x"))
-    with pytest.raises(DataError, match=r"it differs in code\. Name another folder"):
+    assert yaml.safe_load(text)["mixing"] == MIXING_VERSION
+    record.write_text(text.replace("mixing: ", "mixing: 9"))
+    with pytest.raises(DataError, match=r"it differs in mixing\. Name another folder"):
         write_dataset(dataset, bank, small(), 5)
     record.write_text(text.replace("seed: 5", "seed: ["))
-    with pytest.raises(DataError, match="differs in earmark, code"):
+    with pytest.raises(DataError, match="differs in earmark, mixing"):
         write_dataset(dataset, bank, small(), 5)
     record.write_text(text)
 
 
-def test_the_fingerprint_of_code_is_of_its_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_later_package_and_settings_added_since_refuse_no_folder(
+    dataset: Path, bank: Soundbank
 ) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    package = tmp_path / "sounds_of_a_test"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "bark.py").write_text("LOUD = 1\n")
-    before = code_fingerprint(["sounds_of_a_test"])
-    assert before == code_fingerprint(["sounds_of_a_test"])
-    (package / "bark.py").write_text("LOUD = 2\n")
-    assert code_fingerprint(["sounds_of_a_test"]) != before
-    both = SynthesisedSources().fingerprint
-    assert both == SynthesisedSources(["Dog"]).fingerprint
+    record = dataset / "synth.yaml"
+    text = record.read_text()
+    before = yaml.safe_load(text)
+    del before["settings"]["same_class_gap"]
+    record.write_text(yaml.safe_dump({**before, "earmark": "0.0.9"}))
+    write_dataset(dataset, bank, small(), 5)
+    with pytest.raises(DataError, match=r"differs in settings\.same_class_gap"):
+        write_dataset(dataset, bank, small(same_class_gap=0.1), 5)
+    record.write_text(text)
+
+
+def test_folders_that_hashed_their_code_are_of_version_1(
+    bank: Soundbank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = small(**{subset: {"clips": 0} for subset in SUBSETS[1:]}, strong={"clips": 2})
+    for supplier in (bank, SynthesisedSources(["Dog"])):
+        out = write_dataset(tmp_path / type(supplier).__name__, supplier, few, 5)
+        record = yaml.safe_load((out / "synth.yaml").read_text())
+        del record["mixing"]
+        record["code"] = "4a8f9c6cddc6b303"
+        if supplier is not bank:
+            record["supplier"]["fingerprint"] = "02bccbac918c836d"
+        (out / "synth.yaml").write_text(yaml.safe_dump(record))
+        write_dataset(out, supplier, few, 5)
+    monkeypatch.setattr("earmark.synth.sources.SOUNDS_VERSION", 2)
+    with pytest.raises(DataError, match=r"differs in supplier.fingerprint\."):
+        write_dataset(out, supplier, few, 5)
+    monkeypatch.setattr("earmark.synth.soundscapes.MIXING_VERSION", 2)
+    with pytest.raises(DataError, match=r"differs in mixing\."):
+        write_dataset(tmp_path / "Soundbank", bank, few, 5)
 
 
 def test_requests_that_make_no_sense(bank: Soundbank, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Levels of sounds: RMS, and loudness after ITU-R BS.1770-4 as Scaper measures it (LUFS).
+"""Levels of sounds: power by frame, RMS, and loudness (LUFS) after ITU-R BS.1770-4, as in Scaper.
 
 Loudness is of mono sounds at any sample rate: the two stages of the K-weighting are made from the
 analogue filters that the recommendation's coefficients for 48 kHz stand for.
@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from scipy.signal import sosfilt
 
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
-from earmark.synth.activity import frame_power
 
 Samples = NDArray[np.float32]
+
+#: Samples of a frame: 10 ms.
+FRAME = seconds_to_samples(0.01)
 
 _BLOCK, _STEP = 0.4, 0.1  # seconds: blocks overlap by 75 %
 _OFFSET = -0.691  # dB: so that a 997-Hz sine of full scale in one channel has -3.01 LUFS
@@ -113,3 +115,33 @@ def loudness(samples: Samples, sample_rate: int = SAMPLE_RATE) -> float:
 
 def _power(lufs: float) -> float:
     return float(10 ** ((lufs - _OFFSET) / 10))
+
+
+def frame_power(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean square of each 10-ms frame.
+
+    Args:
+        samples: Sound [S] at 16 kHz.
+
+    Returns:
+        Power [T], T = ⌈S / FRAME⌉; a last, shorter frame counts by its own length.
+    """
+    if samples.size == 0:
+        return np.zeros(0)
+    squares = np.square(samples, dtype=np.float64)
+    edges = np.arange(0, samples.size, FRAME)
+    power: NDArray[np.float64] = np.add.reduceat(squares, edges)
+    return power / np.diff(np.append(edges, samples.size))
+
+
+def runs(active: NDArray[np.bool_], bridge: int = 0) -> list[tuple[int, int]]:
+    """Half-open index ranges of the runs of True; gaps of up to ``bridge`` frames are bridged."""
+    edges = np.diff(np.concatenate(([0], active.astype(np.int8), [0])))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    joined: list[tuple[int, int]] = []
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if joined and start - joined[-1][1] <= bridge:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.synth.activity import FRAME, frame_power, runs
-from earmark.synth.loudness import at_level
+from earmark.synth.loudness import FRAME, at_level, frame_power, runs
 from earmark.synth.settings import (
     LONGEST_STRETCH,
     MOST_SEMITONES,

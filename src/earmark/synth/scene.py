@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.synth.activity import frame_power
 from earmark.synth.domain import apply_domain, reverberate, room_response
-from earmark.synth.loudness import at_level
+from earmark.synth.loudness import at_level, frame_power
 from earmark.synth.placing import Ingredient, Scene, place_events
 from earmark.synth.settings import SPLIT_OF, SUBSETS, Subset, SynthSettings
 from earmark.synth.supplier import Supplier, traced_background

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.synth.activity import FRAME, frame_power, runs
+from earmark.synth.loudness import FRAME, frame_power, runs
 from earmark.synth.soundbank_files import BACKGROUND, soundbank_files
 from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Origin
 
