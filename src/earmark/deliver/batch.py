@@ -20,7 +20,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from earmark import __version__
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
 from earmark.deliver.journal import Journal, Known, Record, Track, digest_of
@@ -30,6 +29,9 @@ from earmark.deliver.recordings import file_names, readable
 from earmark.detect.detector import Detector, Result
 
 JOURNAL = "detect.jsonl"
+#: Of what is detected in a recording; another one detects all of a batch again. Version 0.1 had the
+#: package's version here.
+_RESULTS = "0.1.0"
 _FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class DetectorSettings:
     def key(self, detector: Detector) -> str:
         """What decides a recording's events beside its content, as 16 hexadecimal digits."""
         settings = [
-            __version__,
+            _RESULTS,
             detector.fingerprint,
             detector.labels,
             detector.postprocess.to_dict(),

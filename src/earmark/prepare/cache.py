@@ -18,6 +18,7 @@ import soundfile
 
 from earmark.core.audio.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
+from earmark.core.folders import refuse_foreign
 from earmark.core.parallel import run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 from earmark.prepare.cache_index import INDEX, CacheIndex, Entry
@@ -172,13 +173,8 @@ def _check_folders(folders: Sequence[Path], out: Path) -> None:
                 where=out,
                 hint="Name a folder elsewhere",
             )
-    foreign = out.exists() and not (out / INDEX).is_file()
-    if foreign and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(
-            "not an empty folder, and not a cache this command made",
-            where=out,
-            hint="Name a folder that is new or empty",
-        )
+    if not (out / INDEX).is_file():
+        refuse_foreign(out, "cache")
 
 
 def _remove_stale(out: Path, index: CacheIndex, wanted: set[str]) -> tuple[str, ...]:

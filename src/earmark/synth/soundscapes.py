@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 from pydantic import ValidationError
 
 from earmark import __version__
 from earmark.core.audio.audio import write_audio
-from earmark.core.config import dump_yaml
-from earmark.core.errors import ConfigError, DataError
+from earmark.core.errors import ConfigError
+from earmark.core.folders import claim_folder
 from earmark.core.parallel import run_jobs
 from earmark.synth.jams import jams_document
 from earmark.synth.scene import make_soundscape
@@ -112,7 +111,8 @@ def write_dataset(
     """
     out = Path(out)
     _check_request(supplier, settings, seed)
-    _claim(out, _record(supplier, settings, seed))
+    record = _record(supplier, settings, seed)
+    claim_folder(out, RECORD, record, workspace=_JOURNAL, current=_current_form)
     dataset = _Dataset(out, supplier, settings, seed)
     jobs = [
         _Job(subset, start, min(start + _BLOCK, settings.subset(subset).clips))
@@ -219,69 +219,17 @@ def _record(supplier: Supplier, settings: SynthSettings, seed: int) -> dict[str,
     return content
 
 
-def _current_form(found: Any) -> dict[str, Any]:
+def _current_form(record: dict[str, Any]) -> dict[str, Any]:
     """A record as this version would write it, settings that were added since at their defaults."""
-    if not isinstance(found, dict):
-        return {}
-    record: dict[str, Any] = {**found, "earmark": __version__}
     if record.pop("code", None) is not None:  # of version 0.1, which hashed the text of its code
         record["mixing"] = 1
         supplier = record.get("supplier")
         if isinstance(supplier, dict) and supplier.get("kind") == "SynthesisedSources":
             record["supplier"] = {**supplier, "fingerprint": "sounds-1"}
     with suppress(ValidationError, KeyError):
-        record["settings"] = SynthSettings.model_validate(record["settings"]).model_dump(
-            mode="json"
-        )
+        settings = SynthSettings.model_validate(record["settings"])
+        record["settings"] = settings.model_dump(mode="json")
     return record
-
-
-def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Make the folder ours, or make sure that what is in it was begun the same way."""
-    file = out / RECORD
-    if file.is_file():
-        _refuse_other_dataset(file, record)
-        return
-    # A journal alone is a run that was cut off in this very function.
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= {_JOURNAL}):
-        raise DataError(
-            "not an empty folder, and not a dataset this command made",
-            where=out,
-            hint="Name a folder that is new or empty.",
-        )
-    (out / _JOURNAL).mkdir(parents=True, exist_ok=True)
-    partial = out / _JOURNAL / RECORD
-    partial.write_text(dump_yaml(record), encoding="utf-8")
-    partial.replace(file)
-
-
-def _refuse_other_dataset(file: Path, record: Mapping[str, Any]) -> None:
-    """Clips of two kinds must not meet in one folder, were it only another version's clips."""
-    try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        before = None
-    differing = _differences(_current_form(before), record)
-    if not differing:
-        return
-    shown = ", ".join(differing[:5]) + (", …" if len(differing) > 5 else "")
-    raise DataError(
-        f"this folder holds a dataset made otherwise, it differs in {shown}",
-        where=file,
-        hint="Name another folder, or delete this one first.",
-    )
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Names of the entries that are not alike, as ``settings.snr_db``."""
-    names: list[str] = []
-    for key in dict.fromkeys([*now, *before]):
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            names += _differences(old, new, f"{prefix}{key}.")
-        elif yaml.safe_dump(old) != yaml.safe_dump(new):
-            names.append(f"{prefix}{key}")
-    return names
 
 
 def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from earmark import __version__
 from earmark.core.audio.audio import read_blocks, write_blocks
-from earmark.core.config import dump_yaml
-from earmark.core.errors import AudioError, DataError
-from earmark.core.files import write_lines, write_text
+from earmark.core.errors import AudioError
+from earmark.core.files import write_lines
+from earmark.core.folders import claim_folder
 from earmark.core.parallel import run_jobs
 from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
@@ -78,7 +77,7 @@ def write_import(
     Raises:
         DataError: The folder holds something else.
     """
-    _claim(out, record)
+    claim_folder(out, RECORD, record, other="the dataset of another import, or of other labels")
     total = len(plan.all_clips)
     jobs = []
     for index, clips in plan.clips.items():
@@ -128,25 +127,6 @@ def import_record(
         "classes": class_map.model_dump(mode="json"),
         **more,
     }
-
-
-def _claim(out: Path, record: Mapping[str, Any]) -> None:
-    file, text = out / RECORD, dump_yaml(record)
-    if file.is_file():
-        if yaml.safe_load(file.read_text(encoding="utf-8")) != yaml.safe_load(text):
-            raise DataError(
-                "this folder holds the dataset of another import, or of other labels",
-                where=file,
-                hint="Name another folder, or delete this one first",
-            )
-        return
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise DataError(
-            "not an empty folder, and not a dataset this command made",
-            where=out,
-            hint="Name a folder that is new or empty",
-        )
-    write_text(file, text)
 
 
 def _write_clips(job: _Job, out: Path) -> str | None:
