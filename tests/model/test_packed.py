@@ -108,6 +108,8 @@ def test_a_detector_of_a_bundle_is_packed(tmp_path: Path) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("blocked", [True, False])
 def test_products_in_bfloat16_are_rounded_and_nothing_more(blocked: bool) -> None:
+    if blocked and not packed._has_blocks(torch.bfloat16):
+        pytest.skip("oneDNN does not multiply bfloat16 on this processor")
     layer, x = maker()
     with mock.patch.object(packed, "_has_blocks", return_value=blocked):
         assert pack(layer, torch.bfloat16) == 1
@@ -119,6 +121,37 @@ def test_products_in_bfloat16_are_rounded_and_nothing_more(blocked: bool) -> Non
     # One rounding of the result: half a unit of the last of 8 bits.
     torch.testing.assert_close(product.double(), rounded, rtol=2**-8, atol=1e-3)
     assert torch.equal(layer(x.bfloat16()), product)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_the_order_is_onednns_where_it_multiplies_the_type(dtype: torch.dtype) -> None:
+    supported = dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    layer, x = maker()
+    pack(layer, dtype)
+    assert (layer._packed is not None and layer._packed.blocked) is supported
+    torch.testing.assert_close(
+        layer(x).float(), functional.linear(x, layer.weight, layer.bias), rtol=2**-6, atol=0.02
+    )
+
+
+@pytest.mark.parametrize("refused", ["_reorder_linear_weight", "_linear_pointwise"])
+@torch.no_grad()
+def test_a_processor_that_onednn_refuses_multiplies_without_it(
+    refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.get_rng_state()
+    packed._has_blocks.cache_clear()
+    with monkeypatch.context() as patch:
+        refusal = mock.Mock(side_effect=RuntimeError("bf16 path needs the cpu support avx512bw"))
+        patch.setattr(torch.ops.mkldnn, refused, refusal)
+        assert not packed.multiplies_bfloat16(torch.device("cpu"))
+        assert torch.equal(state, torch.get_rng_state())  # a question that draws nothing
+        layer, x = maker()
+        assert pack(layer, torch.bfloat16) == 1
+        assert layer(x).dtype == torch.bfloat16
+        assert pack(maker()[0]) == 0
+    packed._has_blocks.cache_clear()
 
 
 @torch.no_grad()

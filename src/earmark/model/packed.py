@@ -11,6 +11,7 @@ export know nothing of the copy, and a weight that has changed since is multipli
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -120,18 +121,26 @@ def pack(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
     return count
 
 
+@cache
 def _has_blocks(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is there and multiplies this type on this processor."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """Whether oneDNN multiplies this type on this processor, by trying: no flag says it for all."""
+    weight = torch.ones(16, 16, dtype=dtype, device="cpu")
+    try:
+        blocks = torch.ops.mkldnn._reorder_linear_weight(weight, None)
+        _Packed(blocks, None, True, weight, 0).product(weight)
+    except (RuntimeError, AttributeError):  # refused; PyTorch without oneDNN, or without these maps
         return False
-    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return True
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device has instructions for products in bfloat16; True where that is not told."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    probe = getattr(torch.cpu, "get_capabilities", None)
-    if device.type != "cpu" or probe is None:  # no word of it in older versions of PyTorch
+    if device.type != "cpu":
         return True
-    return any(bool(has) for name, has in probe().items() if "bf16" in name)
+    if not _has_blocks(torch.bfloat16):  # the processor may have them, and oneDNN leave them unused
+        return False
+    probe = getattr(torch.cpu, "get_capabilities", None)
+    # Older versions of PyTorch have no word of it.
+    return probe is None or any(bool(has) for name, has in probe().items() if "bf16" in name)
