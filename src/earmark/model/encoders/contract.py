@@ -1,0 +1,92 @@
+"""What a frame encoder is: a pretrained network that says every few centiseconds what it hears.
+
+A detector puts one beside its CNN branch, joined frame by frame. It asks nothing of the encoder but
+what stands here, so that a network that others trained takes its place by an adapter of a few
+lines. `earmark.testing.check_encoder` checks that an encoder keeps what it promises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+class FrameEncoder(Protocol):
+    """A `torch.nn.Module` that turns waveforms into tokens at exact times.
+
+    Clips of a batch never see each other, in `features` no more than in `forward`. A clip padded
+    with zeros at its end has the tokens that it has alone.
+
+    Attributes:
+        width: D, numbers of a token.
+        token_hop: Seconds from one token's centre to the next, exact.
+        first_centre: Seconds of the first token's centre after the clip's start, exact.
+        max_seconds: Longest input at once; None for any.
+        licence: Of the weights, as an SPDX name.
+    """
+
+    width: int
+    token_hop: Fraction
+    first_centre: Fraction
+    max_seconds: float | None
+    licence: str
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """Waveforms [B, S] at 16 kHz in [-1, 1] → the encoder's own input [B, …]."""
+
+    def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Features → tokens [B, N, D].
+
+        Args:
+            features: As `features` gives them.
+            valid: [B, N] tokens that are no padding: True, then False. The others influence
+                nothing, and what comes out at their places means nothing. None: all are sound.
+        """
+
+    def layers(self) -> list[list[str]]:
+        """Names of all parameters, each once, in groups from the top layer to the bottom.
+
+        Layer-wise learning rates and freezing go by these groups.
+        """
+
+    # Of `torch.nn.Module`:
+    def __call__(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
+        """`forward`."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """All parameters with their names."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All weights with their names."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Take weights."""
+
+    def train(self, mode: bool = True) -> Any:
+        """To training mode."""
+
+    def eval(self) -> Any:
+        """To evaluation mode."""
+
+
+def token_centre(encoder: FrameEncoder, token: int) -> Fraction:
+    """Seconds of a token's centre after the clip's start, exact."""
+    return encoder.first_centre + token * encoder.token_hop
+
+
+def token_span(encoder: FrameEncoder, token: int) -> tuple[Fraction, Fraction]:
+    """Start and end in seconds of the stretch of one hop around a token's centre, exact.
+
+    The spans of all tokens touch and never overlap; the first may begin before the clip.
+    """
+    centre, half = token_centre(encoder, token), encoder.token_hop / 2
+    return centre - half, centre + half
+
+
+def nearest_token(encoder: FrameEncoder, seconds: Fraction, tokens: int) -> int:
+    """The token whose centre is nearest to a time, the later one of two; below ``tokens``."""
+    index = (seconds - encoder.first_centre) / encoder.token_hop + Fraction(1, 2)
+    return min(max(0, index.numerator // index.denominator), tokens - 1)
