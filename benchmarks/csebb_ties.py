@@ -47,7 +47,7 @@ def tuned_psds1(tables: dict[str, Any], truth: dict[str, Any], durations: Any) -
     """PSDS1 of every second clip, with cSEBB tuned on the others."""
     from earmark.detect.postprocess import filter_table
     from earmark.detect.tuning.tune import tune
-    from earmark.score.psds.psds import psds
+    from earmark.score.psds import psds
 
     clips = list(tables)
     some, others = clips[::2], clips[1::2]

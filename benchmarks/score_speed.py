@@ -160,7 +160,7 @@ def peak() -> float:
 def work_earmark(path: str, together: bool = True) -> dict[str, Any]:
     """Both PSDS by Earmark, one after the other, and in one go."""
     from earmark.core.tables.scores import ScoreTable
-    from earmark.score.psds.psds import PsdsParameters, psds, several_statistics
+    from earmark.score.psds import PsdsParameters, psds, several_statistics
 
     with np.load(path) as data:
         scores, edges = data["scores"], data["edges"]
@@ -225,8 +225,8 @@ def work_intervals(path: str) -> dict[str, Any]:
     """1,000 resamples of both PSDS, and of every metric."""
     from earmark.core.tables.scores import ScoreTable
     from earmark.score.bootstrap import bootstrap
-    from earmark.score.f1.f1 import detections_from_scores
-    from earmark.score.report.report import metric_statistics
+    from earmark.score.f1 import detections_from_scores
+    from earmark.score.report import metric_statistics
 
     with np.load(path) as data:
         scores, edges = data["scores"], data["edges"]
@@ -252,7 +252,7 @@ def work_intervals(path: str) -> dict[str, Any]:
 def work_large(clips: int) -> dict[str, Any]:
     """Both PSDS of clips that never are in memory together."""
     from earmark.core.tables.scores import ScoreTable
-    from earmark.score.psds.psds import PSDS1, PSDS2, PsdsAccumulator
+    from earmark.score.psds import PSDS1, PSDS2, PsdsAccumulator
 
     source = Clips(clips, LARGE_FRAMES, LARGE_CLASSES, LARGE_HOP)
     labels = tuple(source.labels)

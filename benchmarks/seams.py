@@ -30,7 +30,7 @@ from earmark.core.timeline import FrameGrid
 from earmark.detect.loading import load_trained
 from earmark.detect.postprocess import filter_table, scores_to_events
 from earmark.detect.sliding import sliding_scores
-from earmark.score.report.report import metrics_dict
+from earmark.score.report import metrics_dict
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import load_synth_settings
 from earmark.synth.sources import SynthesisedSources

@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.f1.f1 import detections_from_scores
+from earmark.score.f1 import detections_from_scores
 from earmark.score.files import ScoreFolder, read_seconds, read_truth
-from earmark.score.psds.psds import PSDS1, PSDS2, psds
-from earmark.score.report.compare import compare_systems
-from earmark.score.report.report import metric_statistics
+from earmark.score.psds import PSDS1, PSDS2, psds
+from earmark.score.report import compare_systems, metric_statistics
 
 
 def make_up(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.psds.psds import psds
+from earmark.score.psds import psds
 from helpers.score_world import LABELS, World, write_scores, wrong
 
 

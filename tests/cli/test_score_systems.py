@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from earmark.score.f1.f1 import detections_from_scores
-from earmark.score.psds.psds import psds
+from earmark.score.f1 import detections_from_scores
+from earmark.score.psds import psds
 from helpers.score_world import HOUSE, World, noisy, write_events, write_scores, wrong
 
 

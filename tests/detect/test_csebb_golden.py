@@ -23,7 +23,7 @@ from earmark.detect.csebb import ByLabel, CsebbSettings, sound_event_boxes
 from earmark.detect.postprocess import PostProcess, filter_table
 from earmark.detect.tuning.tune import Tuning, tune
 from earmark.score.files import clip_name
-from earmark.score.psds.psds import PSDS1, PSDS2, psds
+from earmark.score.psds import PSDS1, PSDS2, psds
 
 SHARED = Path(os.environ.get("EARMARK_SHARED", ""))
 NAME = re.compile(r"csebb.*step([\d.]+?)_(abs|rel)([\d.]+?)(?:\.tsv.*)?$")

@@ -19,9 +19,9 @@ from earmark.detect.postprocess import PostProcess, filter_table, scores_to_even
 from earmark.detect.tuning import grid_search
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.detect.tuning.tune import Tuning, deal, tune
-from earmark.score.f1.f1 import collar_f1
-from earmark.score.psds.psds import PSDS1, psds
-from earmark.score.report.report import COLLAR
+from earmark.score.f1 import collar_f1
+from earmark.score.psds import PSDS1, psds
+from earmark.score.settings import COLLAR
 
 FRAME = 0.064
 LABELS = ("a", "b", "c")

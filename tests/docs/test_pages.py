@@ -101,7 +101,7 @@ def test_python_blocks_name_and_call_what_exists(pages: Any) -> None:
 
 
 def test_faults_of_python_are_found() -> None:
-    line = "from earmark.score.psds.psds import psds, pdsd"
+    line = "from earmark.score.psds import psds, pdsd"
     text = f"{line}\npsds(a, b)\npsds(a, b, c)\npsds(a, b, c, d=1)"
     assert [line for line, _ in faults_of_python(text)] == [1, 2, 4]
 

@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import draw_clips
-from earmark.score.psds import accumulator, spill
-from earmark.score.psds.psds import (
+from earmark.score.psds import (
     PSDS1,
     PSDS2,
     PsdsAccumulator,
     PsdsParameters,
+    accumulator,
     psds,
     psds_statistics,
+    spill,
 )
 from helpers.score_cases import Case, make_case
 from helpers.score_tables import tables_of
@@ -231,7 +232,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_operating_points_are_the_counts_below_each_score() -> None:
-    from earmark.score.f1.f1 import detections_from_scores
+    from earmark.score.f1 import detections_from_scores
     from earmark.score.report.confusion import cross_triggers
 
     case = make_case(3)

@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.f1.best import (
+from earmark.score.f1 import (
+    F1Result,
     SweepStatistics,
     best_collar_statistics,
     best_f1,
     best_intersection_statistics,
     best_segment_statistics,
-)
-from earmark.score.f1.f1 import (
-    F1Result,
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
+    tag_statistics,
+    tagging_metrics,
+    tagging_statistics,
 )
-from earmark.score.f1.tagging import tag_statistics, tagging_metrics, tagging_statistics
 from helpers.score_cases import Case, make_case
 from helpers.score_tables import tables_of
 

@@ -16,17 +16,23 @@ import pytest
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.f1.best import best_f1
-from earmark.score.f1.f1 import (
+from earmark.score.f1 import (
+    best_f1,
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
+    tagging_metrics,
 )
-from earmark.score.f1.tagging import tagging_metrics
-from earmark.score.psds.psds import PSDS1, PsdsAccumulator, PsdsParameters, psds, psds_of_detections
+from earmark.score.psds import (
+    PSDS1,
+    PsdsAccumulator,
+    PsdsParameters,
+    psds,
+    psds_of_detections,
+)
+from earmark.score.report import metrics_dict
 from earmark.score.report.confusion import cross_triggers
-from earmark.score.report.report import metrics_dict
 from earmark.score.settings import MetricSettings
 
 CASES = json.loads((Path(__file__).parent / "data" / "edge_cases.json").read_text(encoding="utf-8"))

@@ -11,8 +11,8 @@ import pytest
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import EarmarkError, LabelError, ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.classes import Classes, event_table, read_class_map
-from earmark.score.f1.f1 import detections_from_scores
+from earmark.score.classes import ScoredClasses, event_table, read_class_map
+from earmark.score.f1 import detections_from_scores
 from earmark.score.files import (
     ScoreFolder,
     clip_name,
@@ -21,7 +21,7 @@ from earmark.score.files import (
     read_seconds,
     read_truth,
 )
-from earmark.score.report.tasks import make_task
+from earmark.score.report import make_task
 
 HEAD = "filename\tonset\toffset\tevent_label\n"
 TABLE = "onset\toffset\tDog\tÉclat de rire\n0\t1\t0.2\t0.7\n1\t2.5\t0.9\t0.1\n"
@@ -218,19 +218,19 @@ def test_classes_are_renamed_joined_and_left_out() -> None:
     table = ScoreTable(
         np.array([0.0, 1.0, 2.0]), np.array([[0.1, 0.2, 0.3], [0.6, 0.5, 0.4]]), ("m", "f", "x")
     )
-    classes = Classes({"m": "Speech", "f": "Speech", "x": None})
+    classes = ScoredClasses({"m": "Speech", "f": "Speech", "x": None})
     assert classes.table(table).labels == ("Speech",)
     assert classes.table(table).values.tolist() == [[0.2], [0.6]]
     events = {"a": [(0.0, 1.0, "m", 0.5), (1.0, 2.0, "x", 0.4), (2.0, 3.0, "y", 0.1)]}
     assert classes.events(events) == {"a": [(0.0, 1.0, "Speech", 0.5), (2.0, 3.0, "y", 0.1)]}
-    chosen = Classes(chosen=("f",))
+    chosen = ScoredClasses(chosen=("f",))
     assert chosen.table(table).labels == ("f",)
     assert chosen.truth({"a": [(0.0, 1.0, "m"), (0.0, 1.0, "f")]}) == {"a": [(0.0, 1.0, "f")]}
-    assert Classes().table(table) is table
+    assert ScoredClasses().table(table) is table
     with pytest.raises(ScoreError, match="renames q, which the predictions do not have"):
-        Classes({"q": "Speech"}).table(table)
+        ScoredClasses({"q": "Speech"}).table(table)
     with pytest.raises(ScoreError, match="no class is called q"):
-        Classes(chosen=("f", "q")).table(table)
+        ScoredClasses(chosen=("f", "q")).table(table)
 
 
 def test_class_maps_of_files(tmp_path: Path) -> None:

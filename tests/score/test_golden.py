@@ -20,17 +20,18 @@ import pytest
 from scipy.ndimage import median_filter
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.f1.best import BestF1, best_f1
-from earmark.score.f1.f1 import (
+from earmark.score.f1 import (
+    BestF1Result,
     F1Result,
+    best_f1,
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
+    tagging_metrics,
 )
-from earmark.score.f1.tagging import tagging_metrics
 from earmark.score.files import clip_name
-from earmark.score.psds.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
+from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
 from earmark.score.report.confusion import cross_triggers
 from helpers.golden import Golden
 
@@ -297,7 +298,7 @@ def by_class(numbers: dict[str, Any]) -> dict[str, float]:
     return {label: value for label, value in numbers.items() if label not in MEANS}
 
 
-def same(result: F1Result | BestF1, expected: dict[str, Any]) -> None:
+def same(result: F1Result | BestF1Result, expected: dict[str, Any]) -> None:
     assert result.macro == pytest.approx(expected["macro_average"], abs=1e-9)
     assert result.micro == pytest.approx(expected["micro_average"], abs=1e-9)
     assert result.per_class == pytest.approx(by_class(expected), abs=1e-9)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from earmark.score.f1.f1 import (
+from earmark.score.f1 import (
     F1Result,
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
 )
-from earmark.score.psds.psds import PsdsParameters, psds, psds_of_detections
+from earmark.score.psds import PsdsParameters, psds, psds_of_detections
 from helpers.score_cases import SEEDS, Case, detections, make_case
 from helpers.score_tables import tables_of
 

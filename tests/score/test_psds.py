@@ -15,22 +15,23 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.f1.f1 import (
+from earmark.score.f1 import (
     collar_f1,
     detections_from_scores,
     intersection_f1,
     segment_f1,
 )
-from earmark.score.psds import accumulator, deltas
-from earmark.score.psds.psds import (
+from earmark.score.psds import (
     PSDS1,
     PSDS2,
     Curve,
     PsdsParameters,
     PsdsResult,
+    accumulator,
     psds,
     psds_of_detections,
     psds_statistics,
+    steps,
 )
 from helpers.score_cases import Case, make_case
 from helpers.score_tables import tables_of
@@ -171,7 +172,7 @@ def test_batches_do_not_show(
     before = measure(case, tables_of(case), parameters)
     monkeypatch.setattr(accumulator, "CELLS", 700)
     monkeypatch.setattr(accumulator, "SPARSE_CELLS", 900)
-    monkeypatch.setattr(deltas, "EXPANDED", 50)
+    monkeypatch.setattr(steps, "EXPANDED", 50)
     after = measure(case, tables_of(case), parameters)
     assert after == pytest.approx(before, abs=1e-12)
 
@@ -372,8 +373,8 @@ import earmark.score
 for module in pkgutil.iter_modules(earmark.score.__path__):
     importlib.import_module(f"earmark.score.{{module.name}}")
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.report.report import metrics_dict
-from earmark.score.f1.f1 import detections_from_scores
+from earmark.score.report import metrics_dict
+from earmark.score.f1 import detections_from_scores
 scores = {{"a": ScoreTable(np.arange(4.0), np.eye(3)[:, :1], ("x",))}}
 found = detections_from_scores(scores)
 truth = {{"a": [(0.0, 1.0, "x")]}}
@@ -387,7 +388,7 @@ def test_score_is_imported_in_under_half_a_second() -> None:
     code = """
 import time
 begin = time.process_time()
-import earmark.score.report.report, earmark.score.report.compare, earmark.score.report.seeds
+import earmark.score.report
 print(time.process_time() - begin)
 """
     # Of processor time, and the best of three: others may be using the machine.

@@ -12,9 +12,9 @@ import pytest
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap
-from earmark.score.f1.f1 import collar_f1, collar_statistics, detections_from_scores
-from earmark.score.psds.psds import PSDS1, PSDS2, psds, psds_statistics
-from earmark.score.report.report import metrics_dict
+from earmark.score.f1 import collar_f1, collar_statistics, detections_from_scores
+from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
+from earmark.score.report import metrics_dict
 from earmark.score.settings import MetricSettings
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of

@@ -12,14 +12,19 @@ import pytest
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap, draw_clips
-from earmark.score.f1.f1 import collar_statistics, detections_from_scores
-from earmark.score.psds.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
-from earmark.score.report.aligned import averaged
-from earmark.score.report.compare import compare_systems
-from earmark.score.report.fingerprint import evaluation_fingerprint
-from earmark.score.report.measure import Task, measure_tables
-from earmark.score.report.report import compared_reports, metric_statistics, metrics_dict, report
-from earmark.score.report.seeds import across_seeds
+from earmark.score.f1 import collar_statistics, detections_from_scores
+from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
+from earmark.score.report import (
+    ScoringTask,
+    across_seeds,
+    compared_reports,
+    evaluation_fingerprint,
+    measure_tables,
+    metric_statistics,
+    metrics_dict,
+    report,
+)
+from earmark.score.report.compare import averaged, compare_systems
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of
 
@@ -202,7 +207,7 @@ def test_seeds_must_be_of_the_same_evaluation(case: Case) -> None:
 
 
 def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(case: Case) -> None:
-    task = Task(tuple(case.values), case.truth, case.durations, case.labels)
+    task = ScoringTask(tuple(case.values), case.truth, case.durations, case.labels)
     runs = []
     for seed in range(3):
         scores = worse(tables_of(case), seed)  # in another order of clips
@@ -237,7 +242,7 @@ def test_a_report_of_several_runs_has_means_spreads_and_intervals_of_the_mean(ca
 
 
 def test_systems_of_several_runs_are_compared_by_their_means(case: Case) -> None:
-    task = Task(tuple(case.values), case.truth, case.durations, case.labels)
+    task = ScoringTask(tuple(case.values), case.truth, case.durations, case.labels)
 
     def measured(scores: dict[str, ScoreTable]) -> Any:
         return measure_tables(scores, detections_from_scores(scores, case.threshold), task)

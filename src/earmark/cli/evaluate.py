@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earmark.core.tables.scores import ScoreTable
     from earmark.data.manifest import Evaluation
     from earmark.detect.postprocess import PostProcess
-    from earmark.score.report.measure import Measurement
+    from earmark.score.report import Measurement
 
 
 def evaluate(
@@ -66,7 +66,7 @@ def evaluate(
 
     from earmark.cli import tables as views
     from earmark.detect.splits import load_split
-    from earmark.score.report.report import report
+    from earmark.score.report import report
 
     console, errors = Console(), Console(stderr=True)
     request = _Request.of(bundle, postprocess, device, precision)

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from earmark.detect.postprocess import PostProcess
-    from earmark.score.classes import Classes
-    from earmark.score.psds.parameters import PsdsParameters
-    from earmark.score.report.measure import Measurement
+    from earmark.score.classes import ScoredClasses
+    from earmark.score.psds import PsdsParameters
+    from earmark.score.report import Measurement
     from earmark.score.settings import MetricSettings
 
 DRAWS = 1000
@@ -199,7 +199,7 @@ def score(
 
     from earmark.cli import tables
     from earmark.detect.scoring import Scoring, System
-    from earmark.score.report.report import compared_reports, report
+    from earmark.score.report import compared_reports, report
 
     console, errors = Console(), Console(stderr=True)
     post = _postprocess(postprocess, median, csebb)
@@ -272,13 +272,13 @@ def _other_post(
     return first if all(is_score_folder(path) for path in compare) else None
 
 
-def _classes(class_map: Path | None, classes: str | None) -> Classes:
-    from earmark.score.classes import Classes, read_class_map
+def _classes(class_map: Path | None, classes: str | None) -> ScoredClasses:
+    from earmark.score.classes import ScoredClasses, read_class_map
 
     chosen = None
     if classes is not None:
         chosen = tuple(name.strip() for name in classes.split(",") if name.strip())
-    return Classes({} if class_map is None else read_class_map(str(class_map)), chosen)
+    return ScoredClasses({} if class_map is None else read_class_map(str(class_map)), chosen)
 
 
 def _settings(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from earmark.core.tables.scores import ScoreTable
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tuning.tune import Tuning
-    from earmark.score.report.measure import Task
+    from earmark.score.report import ScoringTask
 
 METHODS = ("csebb", "median", "auto")
 
@@ -163,7 +163,7 @@ class _Given:
     """What is tuned on: raw score tables, their task, and the settings there are."""
 
     tables: Mapping[str, ScoreTable]
-    task: Task
+    task: ScoringTask
     base: PostProcess
     clips: str
 
@@ -236,9 +236,9 @@ def _stored(folder: Path, labels: tuple[str, ...] | None, errors: Console) -> di
 
 def _task(
     tables: Mapping[str, ScoreTable], truth: Path, durations: Path | None, allow_missing: bool
-) -> Task:
+) -> ScoringTask:
     from earmark.score.files import read_seconds, read_truth
-    from earmark.score.report.tasks import ends_of, make_task
+    from earmark.score.report import ends_of, make_task
 
     seconds = ends_of(tables) if durations is None else read_seconds(durations)
     labels = next(iter(tables.values())).labels

@@ -21,7 +21,7 @@ from earmark.detect.postprocess import PostProcess
 from earmark.detect.sliding import sliding_scores
 from earmark.detect.splits import classes_of, split_task
 from earmark.detect.systems import Preparation, measure_system
-from earmark.score.report.report import report
+from earmark.score.report import report
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network

@@ -12,7 +12,7 @@ from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.systems import Preparation, Progress, fits_in_memory, measure_system
-from earmark.score.classes import Classes, event_table
+from earmark.score.classes import ScoredClasses, event_table
 from earmark.score.events import check_clips
 from earmark.score.files import (
     Detections,
@@ -24,8 +24,14 @@ from earmark.score.files import (
     read_seconds,
     read_truth,
 )
-from earmark.score.report.measure import Measurement, Measurer, Task, measure_detections
-from earmark.score.report.tasks import ends_of, make_task
+from earmark.score.report import (
+    Measurement,
+    Measurer,
+    ScoringTask,
+    ends_of,
+    make_task,
+    measure_detections,
+)
 from earmark.score.settings import MetricSettings
 
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
@@ -93,7 +99,7 @@ class Scoring:
 
     truth: Truth
     durations: Mapping[str, float] | None
-    classes: Classes = field(default_factory=Classes)
+    classes: ScoredClasses = field(default_factory=ScoredClasses)
     settings: MetricSettings = field(default_factory=MetricSettings)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     allow_missing: bool = False
@@ -159,7 +165,7 @@ class Scoring:
         labels: Sequence[str],
         settings: MetricSettings,
         **rest: Any,
-    ) -> Task:
+    ) -> ScoringTask:
         return make_task(
             self.truth, durations, labels, derived=self.durations is None, classes=self.classes,
             settings=settings, allow_missing=self.allow_missing, **rest,
@@ -212,7 +218,7 @@ class Scoring:
         return measure_detections(self.classes.events(events), task, points)
 
     def _measure_scored(
-        self, scored: Mapping[str, Sequence[tuple[float, float, str, float]]], task: Task
+        self, scored: Mapping[str, Sequence[tuple[float, float, str, float]]], task: ScoringTask
     ) -> Measurement:
         """Events with scores, which are detected or not at any threshold."""
         lowest = min(event[3] for own in scored.values() for event in own)

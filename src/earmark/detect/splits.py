@@ -9,10 +9,10 @@ from earmark.core.errors import DataError
 from earmark.core.events import events_by_clip
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
-from earmark.score.classes import Classes
+from earmark.score.classes import ScoredClasses
 from earmark.score.events import check_clips, some_of
 from earmark.score.files import clip_name
-from earmark.score.report.measure import Task
+from earmark.score.report import ScoringTask
 from earmark.score.settings import MetricSettings
 
 
@@ -30,9 +30,9 @@ def load_split(data: str | Path, split: str) -> tuple[Evaluation, list[str]]:
     return manifest.splits[split], notes
 
 
-def classes_of(evaluation: Evaluation) -> Classes:
+def classes_of(evaluation: Evaluation) -> ScoredClasses:
     """The classes that a split was annotated for, which alone can be measured."""
-    return Classes(chosen=evaluation.labelled)
+    return ScoredClasses(chosen=evaluation.labelled)
 
 
 def split_task(
@@ -40,7 +40,7 @@ def split_task(
     scored: Collection[str],
     labels: tuple[str, ...],
     settings: MetricSettings | None = None,
-) -> Task:
+) -> ScoringTask:
     """What systems are measured on: the clips that have scores, and names of the others.
 
     Args:
@@ -65,7 +65,7 @@ def split_task(
     truth = events_by_clip(evaluation.events)
     lost = (*evaluation.missing, *evaluation.faulty, *evaluation.unreadable)
     clips = tuple(path.stem for path in evaluation.clips)
-    return Task(
+    return ScoringTask(
         clips=clips,
         truth=classes_of(evaluation).truth({clip: truth.get(clip, []) for clip in clips}),
         durations={clip: seconds[clip] for clip in clips},

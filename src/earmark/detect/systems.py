@@ -10,9 +10,9 @@ import numpy as np
 
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess import PostProcess, filter_table, post_process
-from earmark.score.classes import Classes
-from earmark.score.f1.f1 import detections_from_scores
-from earmark.score.report.measure import Measurement, Measurer, Task
+from earmark.score.classes import ScoredClasses
+from earmark.score.f1 import detections_from_scores
+from earmark.score.report import Measurement, Measurer, ScoringTask
 
 Progress = Callable[[int, int], None]
 Event = tuple[float, float, str]
@@ -34,7 +34,7 @@ class Preparation:
             (0.5 without) if not given.
     """
 
-    classes: Classes = field(default_factory=Classes)
+    classes: ScoredClasses = field(default_factory=ScoredClasses)
     postprocess: PostProcess | None = None
     threshold: float | Mapping[str, float] | None = None
 
@@ -81,7 +81,7 @@ def fits_in_memory(tables: Mapping[str, ScoreTable]) -> bool:
 def measure_system(
     tables: Mapping[str, ScoreTable],
     preparation: Preparation,
-    task: Task,
+    task: ScoringTask,
     *,
     keep: bool = True,
     weightable: bool = True,
@@ -131,7 +131,7 @@ class _Seen:
     high: float = -np.inf
     apart: list[str] = field(default_factory=list)
 
-    def look(self, clip: str, table: ScoreTable, task: Task) -> None:
+    def look(self, clip: str, table: ScoreTable, task: ScoringTask) -> None:
         finite = table.values[np.isfinite(table.values)]
         if len(finite):
             self.low = min(self.low, float(finite.min()))

@@ -15,7 +15,7 @@ AnyEvent = TypeVar("AnyEvent", bound="tuple[float, float, str] | tuple[float, fl
 
 
 @dataclass(frozen=True)
-class Classes:
+class ScoredClasses:
     """What classes of predictions are called, and which of them are measured.
 
     Args:

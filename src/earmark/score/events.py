@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ Events = Mapping[str, Sequence[tuple[float, float, str]]]
 
 TIME_DECIMALS = 6
 """Times are compared rounded to this many decimals, as sed_scores_eval does."""
+
+Convention = Literal["sed_scores_eval", "psds_eval"]
+"""Whose rules hold where the field's libraries compare times differently."""
+CONVENTIONS: tuple[Convention, ...] = ("sed_scores_eval", "psds_eval")
 
 SHOWN = 5
 """So many clip ids are named in an error."""

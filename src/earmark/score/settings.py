@@ -10,10 +10,9 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from earmark.core.errors import ScoreError
+from earmark.score.events import CONVENTIONS, Convention
 from earmark.score.psds.parameters import PSDS1, PSDS2, PsdsParameters
 
-Convention = Literal["sed_scores_eval", "psds_eval"]
-CONVENTIONS: tuple[Convention, ...] = ("sed_scores_eval", "psds_eval")
 NAME = re.compile(r"psds[a-z0-9_]*")
 
 
@@ -48,7 +47,7 @@ class MetricSettings:
         best: Whether to measure what needs all scores in memory at once: F1 scores of each class
             at its best threshold, and the average precision of tags.
         like: Whose conventions hold for detections: as of
-            `earmark.score.psds.psds.psds_of_detections`; with ``"psds_eval"`` collar and
+            `earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
             intersection F1 compare raw floats too, as psds_eval and sed_eval do.
 
     Raises:

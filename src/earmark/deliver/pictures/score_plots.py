@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from earmark.deliver.pictures.view import require_matplotlib
-from earmark.score.psds.psds import PsdsResult, PsdsStatistics
-from earmark.score.report.measure import Measurement
+from earmark.score.psds import PsdsResult, PsdsStatistics
+from earmark.score.report import Measurement
 from earmark.score.settings import title_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Pictured:
 
     Args:
         name: What it is called in legends.
-        report: Its numbers, as of `earmark.score.report.report.report`.
+        report: Its numbers, as of `earmark.score.report.report`.
         runs: Its counts; of several runs each curve is drawn.
     """
 

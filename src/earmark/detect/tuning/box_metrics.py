@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from earmark.detect.csebb import Boxes
 from earmark.score.events import TIME_DECIMALS, EventArrays, Events, at_least, sum_by, tidy
-from earmark.score.psds.psds import HOUR, PsdsParameters
+from earmark.score.psds import HOUR, PsdsParameters
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,9 +13,9 @@ from earmark.detect.csebb import Boxes, Candidates, CsebbSettings, find_candidat
 from earmark.detect.postprocess import PostProcess, filter_table
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.score.events import Events
-from earmark.score.f1.best import best_collar_statistics
-from earmark.score.psds.psds import PSDS1, psds_statistics
-from earmark.score.report.report import COLLAR
+from earmark.score.f1 import best_collar_statistics
+from earmark.score.psds import PSDS1, psds_statistics
+from earmark.score.settings import COLLAR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

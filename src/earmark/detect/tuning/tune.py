@@ -31,8 +31,14 @@ from earmark.detect.tuning.grid_search import (
     measure_medians,
 )
 from earmark.score.events import Events, check_clips
-from earmark.score.report.measure import Measurement, Task, measure_tables
-from earmark.score.report.report import compared_reports, measure, report
+from earmark.score.report import (
+    Measurement,
+    ScoringTask,
+    compared_reports,
+    measure,
+    measure_tables,
+    report,
+)
 from earmark.score.settings import MetricSettings
 
 Floats = NDArray[np.float64]
@@ -88,7 +94,7 @@ class Tuning:
             without cross-validation.
         untuned: Metrics of the same clips with the settings there were before.
         difference: By metric, cross-validated minus untuned on the same draws of clips, as of
-            `earmark.score.report.compare.Comparison`; empty without cross-validation or draws.
+            `earmark.score.report.Comparison`; empty without cross-validation or draws.
         warnings: What was left as it was, in words.
     """
 
@@ -210,7 +216,7 @@ def tune(
     )
     choose = _Choosing(method, objective, tried, base, data, choices, levels, classwise)
     chosen = [choose.settings(number) for number in range(folds + 1)]
-    task = Task(
+    task = ScoringTask(
         clips, truth, durations, tuple(labels), MetricSettings(best=False),
         of=len(clips) if of is None else of, missing=tuple(missing), fingerprint=fingerprint,
     )  # fmt: skip
@@ -261,7 +267,7 @@ def _worth(
     crossed: Sequence[PostProcess] | None,
     base: PostProcess,
     tables: Mapping[str, ScoreTable],
-    task: Task,
+    task: ScoringTask,
     *,
     resamples: int,
     seed: int,
@@ -278,7 +284,7 @@ def _worth(
 
 
 def _measured(
-    settings: Sequence[PostProcess], tables: Mapping[str, ScoreTable], task: Task
+    settings: Sequence[PostProcess], tables: Mapping[str, ScoreTable], task: ScoringTask
 ) -> Measurement:
     """Counts of all clips, each with its own post-processing."""
     done = {

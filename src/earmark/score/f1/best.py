@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.score.events import TIME_DECIMALS, Events, tidy
-from earmark.score.f1.f1 import F1Counts
+from earmark.score.f1.events import F1Counts
 from earmark.score.f1.hits import Collars, collar_steps, segment_steps
 from earmark.score.psds.accumulator import known_clips
-from earmark.score.psds.deltas import Steps
-from earmark.score.psds.psds import PsdsParameters, psds_statistics
+from earmark.score.psds.parameters import PsdsParameters
+from earmark.score.psds.score import psds_statistics
+from earmark.score.psds.steps import Steps
 from earmark.score.psds.sweeps import ClassSweep, class_sweeps
 
 Floats = NDArray[np.float64]
@@ -37,7 +38,7 @@ CAUTION = 0.7
 
 
 @dataclass(frozen=True)
-class BestF1:
+class BestF1Result:
     """F1 at each class's best threshold.
 
     Args:
@@ -82,7 +83,7 @@ class SweepStatistics:
     warnings: tuple[str, ...]
     highest: Floats | None = None
 
-    def result(self, weights: NDArray[np.int64] | None = None) -> BestF1:
+    def result(self, weights: NDArray[np.int64] | None = None) -> BestF1Result:
         """Best F1 with each clip counted ``weights`` times (once by default).
 
         Raises:
@@ -104,7 +105,7 @@ class SweepStatistics:
             sum(count.fp for count in counts.values()),
             sum(count.fn for count in counts.values()),
         )
-        return BestF1(
+        return BestF1Result(
             macro=float(np.mean(list(per_class.values()))),
             micro=every.f1,
             per_class=per_class,
@@ -188,7 +189,7 @@ def best_f1(
     truth: Events,
     durations: Mapping[str, float],
     criterion: Criterion = "collar",
-) -> BestF1:
+) -> BestF1Result:
     """F1 of each class at its best threshold, with the settings that are usual.
 
     The functions below take other settings, and their ``result`` is the same.
@@ -224,7 +225,7 @@ def best_collar_statistics(
     offset_share: float = 0.2,
     decimals: int | None = TIME_DECIMALS,
 ) -> SweepStatistics:
-    """Hits by collars over all thresholds; settings as of `earmark.score.f1.f1.collar_f1`."""
+    """Hits by collars over all thresholds; settings as of `earmark.score.f1.collar_f1`."""
     labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
     true, warnings = tidy(truth, clips, labels, "truth", merge=False)
     collars = Collars(onset_collar, offset_collar, offset_share, decimals)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.events import TIME_DECIMALS, EventArrays
-from earmark.score.f1.matching import largest_matching
-from earmark.score.psds.deltas import FP, TP, Steps
+from earmark.score.f1.events import largest_matching
 from earmark.score.psds.runs import Floats, Ints, Runs, batches, ragged
+from earmark.score.psds.steps import FP, TP, Steps
 
 CELLS = 200_000
 """Frames × classes looked at together."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.score.events import Events, check_clips, tidy
-from earmark.score.f1.best import BestF1, SweepStatistics, sweep_statistics
-from earmark.score.f1.f1 import F1Result, F1Statistics, thresholds_of
+from earmark.score.f1.best import BestF1Result, SweepStatistics, sweep_statistics
+from earmark.score.f1.events import F1Result, F1Statistics, thresholds_of
 from earmark.score.f1.hits import item_steps
 
 Floats = NDArray[np.float64]
@@ -99,7 +99,7 @@ class TaggingResult:
 
     average_precision: PrecisionResult
     f1: F1Result
-    best: BestF1
+    best: BestF1Result
     warnings: tuple[str, ...]
 
 

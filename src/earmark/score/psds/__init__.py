@@ -1,1 +1,30 @@
-"""Polyphonic sound detection score, exact over all thresholds."""
+"""PSDS over all thresholds: `psds` for score tables, `psds_of_detections` for a few thresholds."""
+
+from earmark.score.psds.accumulator import PsdsAccumulator
+from earmark.score.psds.curves import Curve
+from earmark.score.psds.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
+from earmark.score.psds.score import (
+    detection_statistics,
+    psds,
+    psds_of_detections,
+    psds_statistics,
+    several_statistics,
+)
+from earmark.score.psds.statistics import OperatingPoints, PsdsResult, PsdsStatistics
+
+__all__ = [
+    "HOUR",
+    "PSDS1",
+    "PSDS2",
+    "Curve",
+    "OperatingPoints",
+    "PsdsAccumulator",
+    "PsdsParameters",
+    "PsdsResult",
+    "PsdsStatistics",
+    "detection_statistics",
+    "psds",
+    "psds_of_detections",
+    "psds_statistics",
+    "several_statistics",
+]

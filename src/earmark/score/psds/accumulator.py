@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.events import EventArrays, Events, check_clips, some_of, tidy
-from earmark.score.psds.deltas import intersection_steps
 from earmark.score.psds.parameters import PsdsParameters
 from earmark.score.psds.runs import Floats, Ints, Runs, ragged
 from earmark.score.psds.spill import RowShelf, StepShelf
 from earmark.score.psds.statistics import PsdsStatistics, cross_trigger_costs
+from earmark.score.psds.steps import intersection_steps
 from earmark.score.psds.sweeps import ClassSweep
 
 CELLS = 200_000

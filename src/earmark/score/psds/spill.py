@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.score.psds.deltas import COST, Steps
+from earmark.score.psds.steps import COST, Steps
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from earmark.score.psds.curves import (
     effective_areas,
     effective_curve,
 )
-from earmark.score.psds.deltas import CT
 from earmark.score.psds.parameters import HOUR, PsdsParameters
+from earmark.score.psds.steps import CT
 from earmark.score.psds.sweeps import ClassSweep
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.score.psds.deltas import COST, CT, FP, TP, Steps
+from earmark.score.psds.steps import COST, CT, FP, TP, Steps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.score.bootstrap import Statistics, interval, resampled_values
-from earmark.score.report.aligned import check_alike, reordered
+from earmark.score.events import check_clips
+from earmark.score.f1.best import SweepStatistics
+from earmark.score.f1.events import F1Statistics
+from earmark.score.f1.tagging import PrecisionStatistics
+from earmark.score.psds.statistics import PsdsStatistics
 
 
 @dataclass(frozen=True)
@@ -116,3 +120,148 @@ def compare_resampled(
             better = float(np.mean((a > b) + 0.5 * (a == b)))
             found[f"{name}{ending}"] = Comparison(one, other, one - other, low, high, better)
     return found
+
+
+@dataclass(frozen=True)
+class Reordered:
+    """Statistics that take weights of clips in another order."""
+
+    statistics: Statistics
+    clips: tuple[str, ...]
+    order: NDArray[np.int64]  # for each of the statistics' clips its place in ``clips``
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Which clips have true events ``[N]``."""
+        found = np.zeros(len(self.clips), dtype=np.bool_)
+        found[self.order] = self.statistics.eventful()
+        return found
+
+    def resampled(self, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Scores of R resamples, from weights ``[R, N]``."""
+        return self.statistics.resampled(weights[:, self.order])
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Statistics of several runs as those of one, whose scores are the means of theirs.
+
+    Args:
+        runs: Statistics of each, of the same clips in the same order.
+    """
+
+    runs: tuple[Statistics, ...]
+
+    @property
+    def clips(self) -> tuple[str, ...]:
+        """The N clips."""
+        return self.runs[0].clips
+
+    def eventful(self) -> NDArray[np.bool_]:
+        """Which clips have true events ``[N]``."""
+        return self.runs[0].eventful()
+
+    def resampled(self, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+        """Mean scores of R resamples, from weights ``[R, N]``."""
+        found = [run.resampled(weights) for run in self.runs]
+        return {ending: np.mean([one[ending] for one in found], axis=0) for ending in found[0]}
+
+
+def averaged(runs: Sequence[Mapping[str, Statistics]]) -> dict[str, Statistics]:
+    """Statistics of runs that differ in their seed only, as those of one system.
+
+    Args:
+        runs: Statistics by metric; the order of the clips may differ.
+
+    Raises:
+        ScoreError: If clips (they are named), truth or parameters differ.
+    """
+    first = runs[0]
+    if len(runs) == 1:
+        return dict(first)
+    names = [name for name in first if all(name in run for run in runs)]
+    for number, run in enumerate(runs[1:], start=2):
+        for name in names:
+            check_alike(name, first[name], run[name], ("first", f"{number}.", "run"))
+    clips = first[names[0]].clips
+    return {name: Averaged(tuple(reordered(run[name], clips) for run in runs)) for name in names}
+
+
+def reordered(statistics: Statistics, clips: tuple[str, ...]) -> Statistics:
+    """Statistics that take weights in the order of ``clips``, which are the same clips."""
+    if statistics.clips == clips:
+        return statistics
+    return Reordered(statistics, clips, _places(clips, statistics.clips))
+
+
+def _places(clips: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
+    """Where each of the wanted clips is among ``clips``."""
+    place = {clip: number for number, clip in enumerate(clips)}
+    return np.array([place[clip] for clip in wanted], dtype=np.int64)
+
+
+def check_alike(
+    name: str, first: Statistics, second: Statistics, whose: tuple[str, str, str]
+) -> None:
+    """Raise a ScoreError unless clips, truth, classes, durations and parameters are the same.
+
+    Args:
+        name: The metric, for messages.
+        first: Statistics of one system …
+        second: … and of another.
+        whose: What these are called in messages: ``("first", "second", "system")``.
+    """
+    one_name, other_name, what = whose
+    check_clips(first.clips, set(second.clips), f"{one_name} {what}", other_name)
+    check_clips(second.clips, set(first.clips), f"{other_name} {what}", one_name)
+    order = _places(first.clips, second.clips)
+    one, other = _plain(first), _plain(second)
+    _check_truth(name, one, other, order, what)
+    if isinstance(one, PsdsStatistics) and isinstance(other, PsdsStatistics):
+        if one.parameters != other.parameters:
+            raise ScoreError(f"{name} of the two {what}s was measured with other parameters")
+        if not np.allclose(one.durations[order], other.durations, rtol=0, atol=1e-6):
+            raise ScoreError(f"the durations of the two {what}s differ in {name}")
+
+
+def _plain(statistics: Statistics) -> Statistics:
+    """The first run's own statistics, in whose order of clips they are looked at."""
+    if isinstance(statistics, Averaged):
+        return statistics.runs[0]  # in its own order: `averaged` begins with it
+    return statistics
+
+
+def _check_truth(
+    name: str, first: Statistics, second: Statistics, order: NDArray[np.int64], what: str
+) -> None:
+    one, other = _truth(first), _truth(second)
+    if one is None or other is None:
+        return
+    # Classes without truth are in no mean, so a system may know some that the other does not.
+    labels = [set(np.array(known)[true.any(axis=0)].tolist()) for known, true in (one, other)]
+    if labels[0] != labels[1]:
+        differing = ", ".join(sorted(labels[0] ^ labels[1]))
+        raise ScoreError(f"the two {what}s have other classes: {differing}")
+    columns = [[known.index(label) for label in sorted(labels[0])] for known, _ in (one, other)]
+    unlike = one[1][order][:, columns[0]] != other[1][:, columns[1]]
+    clips = np.flatnonzero(unlike.any(axis=1))
+    if len(clips):
+        raise ScoreError(
+            f"the truth of {second.clips[clips[0]]} differs between the two {what}s in {name} "
+            f"({len(clips)} clips in all)"
+        )
+
+
+def _truth(
+    statistics: Statistics,
+) -> tuple[tuple[str, ...], NDArray[np.float64]] | None:  # fmt: skip
+    """Classes, and what is true in each clip: number of events or seconds, ``[N, C]``."""
+    if isinstance(statistics, PrecisionStatistics):
+        return _truth(statistics.ranking)
+    if isinstance(statistics, F1Statistics | SweepStatistics):
+        return statistics.labels, statistics.true.astype(np.float64)
+    if not isinstance(statistics, PsdsStatistics):
+        return None
+    truth = statistics.truth
+    seconds = np.zeros((len(statistics.clips), len(statistics.labels)))
+    np.add.at(seconds, (truth.clip, truth.label), truth.seconds)
+    return statistics.labels, np.round(seconds, 6)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.score.events import TIME_DECIMALS, Events, check_clips, sum_by, tidy
-from earmark.score.f1.intersections import intersect
 from earmark.score.psds.accumulator import check_durations
+from earmark.score.psds.criteria import intersect
 from earmark.score.psds.parameters import HOUR, PSDS2, PsdsParameters
 
 Floats = NDArray[np.float64]

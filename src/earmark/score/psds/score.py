@@ -13,33 +13,13 @@ from typing import Literal
 import numpy as np
 
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.score.events import TIME_DECIMALS, Events, check_clips, tidy
-from earmark.score.f1.intersections import intersect
+from earmark.score.events import TIME_DECIMALS, Convention, Events, check_clips, tidy
 from earmark.score.psds.accumulator import PsdsAccumulator, check_durations, known_clips
-from earmark.score.psds.curves import Curve
-from earmark.score.psds.deltas import CT, FP, TP, Steps
-from earmark.score.psds.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
-from earmark.score.psds.statistics import OperatingPoints, PsdsResult, PsdsStatistics
+from earmark.score.psds.criteria import intersect
+from earmark.score.psds.parameters import PSDS1, PsdsParameters
+from earmark.score.psds.statistics import PsdsResult, PsdsStatistics
+from earmark.score.psds.steps import CT, FP, TP, Steps
 from earmark.score.psds.sweeps import class_sweeps
-from earmark.score.settings import Convention
-
-__all__ = [
-    "Convention",
-    "Curve",
-    "HOUR",
-    "OperatingPoints",
-    "PSDS1",
-    "PSDS2",
-    "PsdsAccumulator",
-    "PsdsParameters",
-    "PsdsResult",
-    "PsdsStatistics",
-    "detection_statistics",
-    "psds",
-    "psds_of_detections",
-    "psds_statistics",
-    "several_statistics",
-]
 
 
 def psds(

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from earmark.core.errors import ScoreError
 from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
 from earmark.score.events import Events
-from earmark.score.f1.best import BestF1, SweepStatistics
-from earmark.score.f1.f1 import F1Statistics
+from earmark.score.f1.best import BestF1Result, SweepStatistics
+from earmark.score.f1.events import F1Statistics
 from earmark.score.f1.tagging import PrecisionStatistics
-from earmark.score.psds.psds import PsdsStatistics
-from earmark.score.report.aligned import averaged
-from earmark.score.report.compare import aligned_systems, compare_resampled
-from earmark.score.report.fingerprint import evaluation_fingerprint
-from earmark.score.report.measure import (
+from earmark.score.psds.statistics import PsdsStatistics
+from earmark.score.report.compare import aligned_systems, averaged, compare_resampled
+from earmark.score.report.measurer import (
     Measurement,
     Scores,
-    Task,
     measure_detections,
     measure_tables,
 )
-from earmark.score.report.seeds import across_seeds
-from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
-
-__all__ = [
-    "COLLAR",
-    "INTERSECTION",
-    "LEVEL",
-    "Measured",
-    "SEGMENT",
-    "compared_reports",
-    "measure",
-    "metric_statistics",
-    "metrics_dict",
-    "report",
-]
+from earmark.score.report.task import ScoringTask
+from earmark.score.settings import MetricSettings
 
 LEVEL = 0.95
+FINGERPRINT_LENGTH = 16
+"""Hexadecimal digits of a fingerprint."""
+DECIMALS = 6
+"""Times are taken rounded to so many decimals, the most that files of them have."""
+SAME = ("evaluation", "clips", "of")
+"""What reports must have in common to be averaged."""
 Progress = Callable[[int, int], None]
 
 
@@ -87,7 +80,7 @@ def metrics_dict(
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    task = Task(
+    task = ScoringTask(
         clips=tuple(durations if scores is None else scores),
         truth=truth,
         durations=durations,
@@ -115,11 +108,11 @@ def metric_statistics(
     Arguments and errors as there.
     """
     clips = tuple(durations if scores is None else scores)
-    task = Task(clips, truth, durations, tuple(labels), settings or MetricSettings())
+    task = ScoringTask(clips, truth, durations, tuple(labels), settings or MetricSettings())
     return _measurement(scores, detections, task).statistics
 
 
-def _measurement(scores: Scores | None, detections: Events, task: Task) -> Measurement:
+def _measurement(scores: Scores | None, detections: Events, task: ScoringTask) -> Measurement:
     if scores is None:
         return measure_detections(detections, task)
     return measure_tables(scores, detections, task)
@@ -189,7 +182,7 @@ def _coarse(run: Measurement) -> list[str]:
     return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
 
 
-def _astray(measured: Sequence[Measured], ends: Mapping[str, tuple[float, float]]) -> list[str]:
+def _astray(measured: Sequence[MetricValues], ends: Mapping[str, tuple[float, float]]) -> list[str]:
     """A warning where scores are outside of their intervals."""
     found = []
     for name, (low, high) in ends.items():
@@ -202,7 +195,7 @@ def _astray(measured: Sequence[Measured], ends: Mapping[str, tuple[float, float]
     ] * bool(found)
 
 
-def _identity(task: Task) -> dict[str, Any]:
+def _identity(task: ScoringTask) -> dict[str, Any]:
     """What was measured on which clips."""
     durations = task.durations or dict.fromkeys(task.clips, 0.0)
     evaluation = evaluation_fingerprint(
@@ -217,7 +210,7 @@ def _identity(task: Task) -> dict[str, Any]:
     }
 
 
-def _numbers(measured: Sequence[Measured], told: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(measured: Sequence[MetricValues], told: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers of one run; of several the means, what they spread, and each."""
     several = [
         {**one.values, "per_class": one.per_class, "thresholds": one.thresholds} for one in measured
@@ -262,7 +255,7 @@ def compared_reports(
     Returns:
         The reports of A and of B, as `report` makes them, with intervals for what both have;
         and by metric ``first``, ``second``, ``difference`` (A - B), ``low``, ``high`` and
-        ``better``, as of `earmark.score.report.compare.Comparison`.
+        ``better``, as of `earmark.score.report.Comparison`.
 
     Raises:
         ScoreError: If clips (they are named), truth, classes or parameters differ.
@@ -287,7 +280,7 @@ def compared_reports(
 
 
 @dataclass(frozen=True)
-class Measured:
+class MetricValues:
     """Numbers of several metrics: macro and micro, by class, best thresholds, and warnings."""
 
     values: dict[str, float]
@@ -296,16 +289,16 @@ class Measured:
     warnings: list[str]
 
 
-def measure(statistics: Mapping[str, Statistics]) -> Measured:
+def measure(statistics: Mapping[str, Statistics]) -> MetricValues:
     """The numbers of each metric, every clip counted once."""
-    found = Measured({}, {}, {}, [])
+    found = MetricValues({}, {}, {}, [])
     for name, given in statistics.items():
         warnings: tuple[str, ...] = ()
         if isinstance(given, F1Statistics | SweepStatistics):
             f1 = given.result()
             found.values[name], found.values[f"{name}_micro"] = f1.macro, f1.micro
             found.per_class[name], warnings = f1.per_class, f1.warnings
-            if isinstance(f1, BestF1):
+            if isinstance(f1, BestF1Result):
                 found.thresholds[name] = {
                     label: value if math.isfinite(value) else None
                     for label, value in f1.thresholds.items()
@@ -319,3 +312,101 @@ def measure(statistics: Mapping[str, Statistics]) -> Measured:
             found.values[name], found.per_class[name] = precision.mean, precision.per_class
         found.warnings.extend(line for line in warnings if line not in found.warnings)
     return found
+
+
+def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Aggregate the metrics of runs that differ in their seed only.
+
+    Args:
+        reports: Metrics of each run, as `report` makes them.
+
+    Returns:
+        ``seeds`` (how many), ``metrics`` (metric → ``mean``, ``sd``, ``values``), ``per_class``
+        (metric → class → the same), and ``clips``, ``of``, ``evaluation`` that all share. ``sd`` is
+        the sample standard deviation (n - 1), ``None`` for a single run. Metrics that some run
+        does not have are left out.
+
+    Raises:
+        ScoreError: If there are no reports, or they are of other clips, truth or parameters.
+    """
+    if not reports:
+        raise ScoreError("there are no reports to aggregate")
+    for key in SAME:
+        found = {json_text(report.get(key)) for report in reports}
+        if len(found) > 1:
+            raise ScoreError(
+                f"the runs differ in {key}: {', '.join(sorted(found))}",
+                hint="Only runs scored on the same clips, truth and parameters can be averaged.",
+            )
+    names = [
+        name
+        for name, value in reports[0].items()
+        if name not in SAME and all(_is_number(report.get(name)) for report in reports)
+        if _is_number(value)
+    ]
+    classes = [report.get("per_class", {}) for report in reports]
+    per_class = {
+        metric: {
+            label: _summary([found[metric][label] for found in classes])
+            for label in classes[0][metric]
+            if all(label in found[metric] for found in classes)
+        }
+        for metric in classes[0]
+        if all(metric in found for found in classes)
+    }
+    return {
+        "seeds": len(reports),
+        "metrics": {name: _summary([report[name] for report in reports]) for name in names},
+        "per_class": per_class,
+        **{key: reports[0].get(key) for key in SAME},
+    }
+
+
+def json_text(value: object) -> str:
+    """A value as it is shown in a message."""
+    return "none" if value is None else str(value)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _summary(values: Sequence[float]) -> dict[str, Any]:
+    found = np.array(values, dtype=np.float64)
+    sd = float(found.std(ddof=1)) if len(found) > 1 else None
+    return {"mean": float(found.mean()), "sd": sd, "values": [float(value) for value in values]}
+
+
+def evaluation_fingerprint(
+    clips: Iterable[str],
+    truth: Events,
+    durations: Mapping[str, float],
+    labels: Sequence[str],
+    parameters: Mapping[str, Any],
+) -> str:
+    """A fingerprint of everything but the system that is scored.
+
+    The order of clips, of classes and of events does not count.
+
+    Args:
+        clips: Ids of the clips that count.
+        truth: Ground truth by clip id.
+        durations: Seconds by clip id.
+        labels: The classes.
+        parameters: What was measured with; must be fit for JSON.
+    """
+    names = sorted(clips)
+    content = {
+        "clips": [
+            [clip, round(durations[clip], DECIMALS), _rounded(truth.get(clip, ()))]
+            for clip in names
+        ],
+        "labels": sorted(labels),
+        "parameters": parameters,
+    }
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _rounded(events: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    return sorted((round(a, DECIMALS), round(b, DECIMALS), label) for a, b, label in events)

@@ -7,7 +7,7 @@ evaluation set do not. So each clip is shown twice, and what is kept of it is sm
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TypedDict
 
 import numpy as np
@@ -22,7 +22,7 @@ from earmark.score.f1.best import (
     best_intersection_statistics,
     best_segment_statistics,
 )
-from earmark.score.f1.f1 import (
+from earmark.score.f1.events import (
     F1Statistics,
     collar_statistics,
     intersection_statistics,
@@ -31,72 +31,14 @@ from earmark.score.f1.f1 import (
 )
 from earmark.score.f1.tagging import tag_statistics, tagging_statistics
 from earmark.score.psds.accumulator import PsdsAccumulator
-from earmark.score.psds.psds import detection_statistics
-from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT, MetricSettings
+from earmark.score.psds.score import detection_statistics
+from earmark.score.report.task import ScoringTask
+from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT
 
 TOGETHER = 256
 """Clips whose detections are counted together, after which only the counts are kept."""
 Scores = Mapping[str, ScoreTable]
 Event = tuple[float, float, str]
-
-
-@dataclass(frozen=True)
-class Task:
-    """What systems are measured on.
-
-    Args:
-        clips: Ids of the clips that count.
-        truth: Their events by clip id; a clip without events may be absent, those of other clips
-            are left aside.
-        durations: Their seconds by clip id; ``None`` if they are not known, and then there is no
-            PSDS.
-        labels: The classes.
-        settings: What is measured.
-        of: Number of clips in the evaluation list; those that count if not given.
-        missing: Clips of the list that could not be scored.
-        fingerprint: Identifies the data; that of the evaluation itself if not given.
-        notes: What a reader of the numbers must know about these, in words.
-    """
-
-    clips: tuple[str, ...]
-    truth: Events
-    durations: Mapping[str, float] | None
-    labels: tuple[str, ...]
-    settings: MetricSettings = field(default_factory=MetricSettings)
-    of: int | None = None
-    missing: tuple[str, ...] = ()
-    fingerprint: str | None = None
-    notes: tuple[str, ...] = ()
-
-    def counted(self) -> Task:
-        """The same without clips that the settings drop.
-
-        Raises:
-            ScoreError: If a clip has no duration.
-        """
-        if self.durations is not None:
-            check_clips(self.clips, self.durations, "scores", "durations")
-        of = len(self.clips) if self.of is None else self.of
-        if not self.settings.drop_eventless:
-            return replace(self, of=of, truth=self._of(self.clips))
-        kept = tuple(c for c in self.clips if any(b > a for a, b, _ in self.truth.get(c, ())))
-        note = f"{len(self.clips) - len(kept)} clips without events dropped"
-        return replace(
-            self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
-        )  # fmt: skip
-
-    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[Event]]:
-        return {clip: self.truth.get(clip, ()) for clip in clips}
-
-    def seconds(self) -> dict[str, float]:
-        """Durations of the clips that count.
-
-        Raises:
-            ScoreError: If they are not known.
-        """
-        if self.durations is None:
-            raise ScoreError("PSDS needs the clips' durations")
-        return {clip: self.durations[clip] for clip in self.clips}
 
 
 @dataclass(frozen=True)
@@ -110,7 +52,7 @@ class Measurement:
         thresholds: How many thresholds PSDS is made of; ``None`` for all there are.
     """
 
-    task: Task
+    task: ScoringTask
     statistics: dict[str, Statistics]
     notes: tuple[str, ...]
     thresholds: int | None = None
@@ -130,7 +72,7 @@ class Measurer:
         ScoreError: If durations are missing, or no class has truth.
     """
 
-    def __init__(self, task: Task, *, weightable: bool = True) -> None:
+    def __init__(self, task: ScoringTask, *, weightable: bool = True) -> None:
         self.task = task = task.counted()
         self._wanted = frozenset(task.clips)
         self._waiting: dict[str, Sequence[Event]] = {}
@@ -223,7 +165,7 @@ class Measurer:
 
 
 def measure_tables(
-    scores: Scores, detections: Events, task: Task, *, weightable: bool = True
+    scores: Scores, detections: Events, task: ScoringTask, *, weightable: bool = True
 ) -> Measurement:
     """Counts of a system with score tables.
 
@@ -249,7 +191,7 @@ def measure_tables(
 
 
 def measure_detections(
-    detections: Events, task: Task, points: Mapping[float, Events] | None = None
+    detections: Events, task: ScoringTask, points: Mapping[float, Events] | None = None
 ) -> Measurement:
     """Counts of a system with nothing but detections.
 
@@ -275,7 +217,7 @@ def measure_detections(
     return Measurement(task, statistics, task.notes, len(points or ()))
 
 
-def _check_labels(clip: str, table: ScoreTable, task: Task) -> None:
+def _check_labels(clip: str, table: ScoreTable, task: ScoringTask) -> None:
     if table.labels != task.labels:
         raise ScoreError(
             f"the score table of {clip} has the classes {', '.join(table.labels)}, "
@@ -289,7 +231,7 @@ class _Rest(TypedDict):
     decimals: int | None
 
 
-def _of_detections(detections: Events, task: Task) -> dict[str, F1Statistics]:
+def _of_detections(detections: Events, task: ScoringTask) -> dict[str, F1Statistics]:
     given = _only(detections, task.clips), task.truth, task.labels
     decimals = None if task.settings.like == "psds_eval" else TIME_DECIMALS
     rest: _Rest = {"clips": task.clips, "decimals": decimals}

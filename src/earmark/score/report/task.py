@@ -2,15 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.classes import Classes
-from earmark.score.events import check_clips, some_of
+from earmark.score.classes import ScoredClasses
+from earmark.score.events import Events, check_clips, some_of
 from earmark.score.files import Truth
-from earmark.score.report.measure import Task
 from earmark.score.settings import MetricSettings
+
+Event = tuple[float, float, str]
+
+
+@dataclass(frozen=True)
+class ScoringTask:
+    """What systems are measured on.
+
+    Args:
+        clips: Ids of the clips that count.
+        truth: Their events by clip id; a clip without events may be absent, those of other clips
+            are left aside.
+        durations: Their seconds by clip id; ``None`` if they are not known, and then there is no
+            PSDS.
+        labels: The classes.
+        settings: What is measured.
+        of: Number of clips in the evaluation list; those that count if not given.
+        missing: Clips of the list that could not be scored.
+        fingerprint: Identifies the data; that of the evaluation itself if not given.
+        notes: What a reader of the numbers must know about these, in words.
+    """
+
+    clips: tuple[str, ...]
+    truth: Events
+    durations: Mapping[str, float] | None
+    labels: tuple[str, ...]
+    settings: MetricSettings = field(default_factory=MetricSettings)
+    of: int | None = None
+    missing: tuple[str, ...] = ()
+    fingerprint: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def counted(self) -> ScoringTask:
+        """The same without clips that the settings drop.
+
+        Raises:
+            ScoreError: If a clip has no duration.
+        """
+        if self.durations is not None:
+            check_clips(self.clips, self.durations, "scores", "durations")
+        of = len(self.clips) if self.of is None else self.of
+        if not self.settings.drop_eventless:
+            return replace(self, of=of, truth=self._of(self.clips))
+        kept = tuple(c for c in self.clips if any(b > a for a, b, _ in self.truth.get(c, ())))
+        note = f"{len(self.clips) - len(kept)} clips without events dropped"
+        return replace(
+            self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
+        )  # fmt: skip
+
+    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[Event]]:
+        return {clip: self.truth.get(clip, ()) for clip in clips}
+
+    def seconds(self) -> dict[str, float]:
+        """Durations of the clips that count.
+
+        Raises:
+            ScoreError: If they are not known.
+        """
+        if self.durations is None:
+            raise ScoreError("PSDS needs the clips' durations")
+        return {clip: self.durations[clip] for clip in self.clips}
 
 
 def make_task(
@@ -20,11 +81,11 @@ def make_task(
     *,
     scored: Collection[str] | None = None,
     derived: bool = False,
-    classes: Classes | None = None,
+    classes: ScoredClasses | None = None,
     settings: MetricSettings | None = None,
     allow_missing: bool = False,
     notes: Iterable[str] = (),
-) -> Task:
+) -> ScoringTask:
     """The clips that count, with their truth, and those that are missing.
 
     The list of clips is that of the durations; without, or if they are derived, of the truth.
@@ -46,7 +107,7 @@ def make_task(
             listed, or clips are missing and may not be (they are named); or if the truth has
             classes that the predictions do not have.
     """
-    labels, classes = tuple(labels), classes or Classes()
+    labels, classes = tuple(labels), classes or ScoredClasses()
     if durations is None or derived:
         listed, what = truth.clips, "truth"
     else:
@@ -64,7 +125,7 @@ def make_task(
     events = classes.truth(truth.events)
     _check_classes(events, labels)
     gone = set(missing)
-    return Task(
+    return ScoringTask(
         clips=tuple(clip for clip in listed if clip not in gone),
         truth=events,
         durations=durations,
