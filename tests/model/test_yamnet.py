@@ -7,14 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from earmark.core.errors import ConfigError
 from earmark.model.encoders.contract import nearest_token, token_centre, token_span
-from earmark.model.encoders.yamnet import Yamnet, YamnetMel, mel_weights
-from earmark.model.published.yamnet import read_yamnet
+from earmark.model.encoders.yamnet import (
+    Yamnet,
+    YamnetMel,
+    mel_weights,
+    pretrained_weights,
+    pretrained_yamnet,
+)
+from earmark.model.published.yamnet import read_yamnet, save_yamnet
 
 TONES = ("0.4s", "1s", "5s", "10s")
 ALL = tuple(range(1, 15))
@@ -242,3 +250,56 @@ def test_the_classifier_needs_its_block() -> None:
         Yamnet((6, 12), classifier=True)
     with pytest.raises(ConfigError, match="classifier=True"):
         Yamnet((14,)).class_scores(torch.zeros(1, 1, 1024))
+
+
+def test_our_file_is_the_published_one_in_half_precision(
+    weights: dict[str, Tensor], tmp_path: Path
+) -> None:
+    save_yamnet(weights, tmp_path / "yamnet.safetensors")
+    ours, again = pretrained_weights(), load_file(tmp_path / "yamnet.safetensors")
+    assert ours.keys() == again.keys() == weights.keys()
+    for name, value in ours.items():
+        assert value.dtype == again[name].dtype
+        assert torch.equal(value, again[name])
+    rounded = {name for name, value in ours.items() if value.dtype == torch.float16}
+    kept = sum(ours[name].numel() for name in ours.keys() - rounded)
+    assert sum(ours[name].numel() for name in rounded) > 0.97 * 3_751_369
+    assert kept == 3_751_369 - sum(ours[name].numel() for name in rounded)
+    assert all(torch.equal(ours[name], weights[name]) for name in ours.keys() - rounded)
+
+
+def test_rounding_costs_what_the_notice_says(weights: dict[str, Tensor], shared_dir: Path) -> None:
+    golden = np.load(shared_dir / "yamnet/golden.npz")
+    names = [name[5:-12] for name in golden.files if name.endswith("/mean_scores")]
+    assert len(names) == 9
+    for patches, largest, others in ((True, 0.0013, 0), (False, 0.0026, 2)):
+        exact = made(weights, 6, 12, 14, patches=patches)
+        rounded = pretrained_yamnet(patches=patches, classifier=True)
+        differing = 0
+        for name in names:
+            samples, _ = soundfile.read(shared_dir / "soundbank" / name, dtype="float32")
+            waveform = torch.from_numpy(samples)[None]
+            with torch.inference_mode():
+                features = exact.features(waveform)
+                expected = exact.class_scores(exact(features))
+                scores = rounded.class_scores(rounded(features))
+            torch.testing.assert_close(scores, expected, atol=largest, rtol=0)
+            differing += int((scores.argmax(2) != expected.argmax(2)).sum())
+            if patches:
+                mean = golden[f"bank/{name}/mean_scores"]
+                np.testing.assert_allclose(expected[0].mean(0), mean, atol=2e-5, rtol=0)
+                np.testing.assert_allclose(scores[0].mean(0), mean, atol=5e-4, rtol=0)
+        assert differing <= others
+
+
+def test_the_pretrained_network_knows_silence_from_noise() -> None:
+    encoder = pretrained_yamnet((14,), classifier=True)
+    assert not encoder.training
+    with torch.inference_mode():
+        silent, noisy = (
+            encoder.class_scores(encoder(encoder.features(x)))[0].mean(dim=0)
+            for x in (torch.zeros(1, 48_000), 10 * noise(1, 48_000).clamp(-0.1, 0.1))
+        )
+    silence, white_noise = 494, 514  # of the published class map
+    assert silent.argmax() == silence
+    assert white_noise in noisy.topk(3).indices

@@ -28,9 +28,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from importlib import resources
+from pathlib import Path
 from typing import cast
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -444,3 +447,23 @@ class Yamnet(nn.Module):
             own = self.blocks[index].named_parameters()
             groups.append([f"blocks.{index}.{name}" for name, _ in own])
         return groups
+
+
+def pretrained_weights() -> dict[str, Tensor]:
+    """State dict of ``Yamnet(classifier=True)`` as published, in the precision of our file of it.
+
+    That is single, but for the pointwise convolutions and the classifier, which are in half
+    precision; the notice beside the file says what that costs.
+    """
+    folder = Path(str(resources.files("earmark"))) / "bundles" / "yamnet"
+    return load_file(folder / "yamnet.safetensors")
+
+
+def pretrained_yamnet(
+    taps: Sequence[int] = (6, 12, 14), *, patches: bool = False, classifier: bool = False
+) -> Yamnet:
+    """`Yamnet` with the published weights, in single precision and evaluation mode."""
+    encoder = Yamnet(taps, patches=patches, classifier=classifier)
+    weights = pretrained_weights()
+    encoder.load_state_dict({name: weights[name] for name in encoder.state_dict()})
+    return encoder.eval()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from earmark.core.errors import BundleError
@@ -92,3 +92,27 @@ def read_yamnet(path: str | Path) -> Tensors:
     except (SafetensorError, OSError) as error:
         raise BundleError(f"is no safetensors file ({error})", where=path) from None
     return from_published(variables, path)
+
+
+def save_yamnet(weights: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a state dict of ``Yamnet(classifier=True)`` in half the size.
+
+    Pointwise convolutions and the classifier, 98 numbers of 100, become half precision. Depthwise
+    kernels and norms stay as they are: they are few, and rounding them would cost most.
+    """
+    kept = {
+        name: value.half() if _is_rounded(name) else value.float()
+        for name, value in weights.items()
+    }
+    about = {
+        "network": "YAMNet",
+        "authors": "M. Plakal, D. Ellis (Google)",
+        "licence": "Apache-2.0",
+        "source": "https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
+    }
+    save_file({name: value.contiguous() for name, value in kept.items()}, path, about)
+
+
+def _is_rounded(name: str) -> bool:
+    pointwise = name.endswith(".conv.weight") and name != "blocks.0.conv.weight"
+    return pointwise or name == "classifier.weight"
