@@ -98,7 +98,7 @@ def parse_clamp(text: str) -> Clamp | str:
     except ValueError:
         low, high = 0.0, 0.0
     if not low < high:
-        raise ConfigError(f"--db-clamp {text}", hint="Say layout, none or LOW,HIGH, as -50,80")
+        raise ConfigError(f"--db-clamp {text}", hint="Use LOW,HIGH, e.g. -50,80; none; or layout")
     return low, high
 
 

@@ -69,12 +69,16 @@ class Distribution(Settings):
     @property
     def lowest(self) -> float:
         """What no draw falls below; -inf for ``normal``."""
-        return self._limits()[0]
+        return -math.inf if self.kind == "normal" else min(self._bounds)
 
     @property
     def highest(self) -> float:
         """What no draw exceeds; inf for ``normal``."""
-        return self._limits()[1]
+        return math.inf if self.kind == "normal" else max(self._bounds)
+
+    @property
+    def _bounds(self) -> tuple[float, ...]:
+        return self.values[2:] if self.kind == "truncnorm" else self.values
 
     def draw(
         self, rng: np.random.Generator, low: float = -math.inf, high: float = math.inf
@@ -90,8 +94,8 @@ class Distribution(Settings):
         if self.kind == "const":
             return values[0]
         if self.kind == "choose":
-            shares = np.array(self.weights) / sum(self.weights) if self.weights else None
-            return values[int(rng.choice(len(values), p=shares))]
+            chances = np.array(self.weights) / sum(self.weights) if self.weights else None
+            return values[int(rng.choice(len(values), p=chances))]
         if self.kind == "uniform":
             return float(rng.uniform(values[0], values[1]))
         mean, sd = values[:2]
@@ -104,12 +108,6 @@ class Distribution(Settings):
         if self.kind == "uniform":
             return int(rng.integers(round(self.values[0]), round(self.values[1]) + 1))
         return round(self.draw(rng, 0.0))
-
-    def _limits(self) -> tuple[float, float]:
-        if self.kind == "normal":
-            return -math.inf, math.inf
-        values = self.values[2:] if self.kind == "truncnorm" else self.values
-        return min(values), max(values)
 
 
 def const(value: float) -> Distribution:
@@ -126,10 +124,9 @@ def within(low: float, high: float) -> Callable[[Distribution], Distribution]:
     """A validator: nothing outside [low, high] can be drawn (a ``normal`` is kept inside)."""
 
     def check(distribution: Distribution) -> Distribution:
-        if distribution.kind != "normal" and not (
-            low <= distribution.lowest and distribution.highest <= high
-        ):
-            raise ValueError(f"may give numbers outside [{low:g}, {high:g}]")
+        within = low <= distribution.lowest and distribution.highest <= high
+        if distribution.kind != "normal" and not within:
+            raise ValueError(f"must stay within [{low:g}, {high:g}]")
         return distribution
 
     return check
@@ -151,13 +148,13 @@ Count = Annotated[Distribution, AfterValidator(_whole)]
 def _parsed(given: Any) -> dict[str, Any]:
     """The fields of a distribution from any spelling."""
     if isinstance(given, bool) or given is None:
-        raise ValueError(f"{given!r} is no number; {_SPELLING}")
+        raise ValueError(f"{given!r} is not a number; {_SPELLING}")
     if isinstance(given, int | float | str):
         return {"kind": "const", "values": _numbers([given], given)}
     if isinstance(given, Sequence):
         return _checked("uniform", _numbers(given, given), given)
     if not isinstance(given, Mapping) or len(given) != 1 or next(iter(given)) not in KINDS:
-        raise ValueError(f"{given!r} is no distribution; {_SPELLING}")
+        raise ValueError(f"{given!r} is not a distribution; {_SPELLING}")
     kind, content = next(iter(given.items()))
     if kind == "choose" and isinstance(content, Mapping):
         weights = _numbers(list(content.values()), given)
@@ -180,7 +177,7 @@ def _numbers(items: Sequence[Any], given: Any) -> tuple[float, ...]:
             raise ValueError
         numbers = tuple(float(item) for item in items)
     except (TypeError, ValueError):
-        raise ValueError(f"{given!r} holds something that is no number; {_SPELLING}") from None
+        raise ValueError(f"{given!r} holds something that is not a number; {_SPELLING}") from None
     if not all(math.isfinite(number) for number in numbers):
         raise ValueError(f"{given!r} holds a number that is not finite")
     return numbers
@@ -191,14 +188,14 @@ def _checked(
 ) -> dict[str, Any]:
     sizes = {"const": 1, "uniform": 2, "normal": 2, "truncnorm": 4}
     if len(values) != sizes.get(kind, len(values)) or not values:
-        raise ValueError(f"{given!r} has not the numbers that {kind} needs; {_SPELLING}")
+        raise ValueError(f"{given!r} does not have the numbers that {kind} needs; {_SPELLING}")
     limits = {"uniform": values, "truncnorm": values[2:]}.get(kind)
     if limits is not None and limits[0] > limits[1]:
-        raise ValueError(f"the range [{limits[0]:g}, {limits[1]:g}] is upside down")
+        raise ValueError(f"use [{limits[1]:g}, {limits[0]:g}], the lower limit first")
     if kind in ("normal", "truncnorm") and values[1] < 0:
-        raise ValueError(f"sd is {values[1]:g}, it cannot be below 0")
+        raise ValueError(f"sd must not be negative, it is {values[1]:g}")
     if weights and (min(weights) < 0 or sum(weights) <= 0):
-        raise ValueError("the weights of choose must not be negative, nor all 0")
+        raise ValueError("weights of choose must not be negative or all 0")
     return {"kind": kind, "values": values}
 
 
@@ -214,7 +211,7 @@ def _truncated_normal(
     if mirrored:
         a, b = -b, -a
     with np.errstate(divide="ignore"):  # a chance of 0 is the limit itself
-        share = np.logaddexp(log_ndtr(a) + np.log1p(-chance), log_ndtr(b) + np.log(chance))
-    place = float(ndtri_exp(share))
+        quantile = np.logaddexp(log_ndtr(a) + np.log1p(-chance), log_ndtr(b) + np.log(chance))
+    place = float(ndtri_exp(quantile))
     value = mean + sd * (-place if mirrored else place)
     return min(max(value, low), high)

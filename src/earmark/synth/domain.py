@@ -17,8 +17,8 @@ from scipy.signal import lfilter
 
 from earmark.core.config import Settings, Share
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
+from earmark.synth.supplier import Samples
 
-Samples = NDArray[np.float32]
 Range = tuple[float, float]
 
 _ZERO_PHASE_MARGIN = seconds_to_samples(0.1)  # room for an equaliser's two-sided response
@@ -64,14 +64,14 @@ class DomainSettings(Settings):
         for name in ("rt60", "direct_db", "low_cut", "high_cut", "noise_db", "drive", "level_db"):
             low, high = getattr(self, name)
             if low > high:
-                raise ValueError(f"{name}: the range [{low}, {high}] is upside down")
+                raise ValueError(f"{name}: use [{high:g}, {low:g}], the lower limit first")
         for name in ("rt60", "low_cut", "high_cut", "drive"):
             if getattr(self, name)[0] <= 0:
                 raise ValueError(f"{name} must be above 0")
         if self.rt60[1] > 5:
             raise ValueError("rt60 must be at most 5 seconds")
         if self.level_db[1] > 0:
-            raise ValueError("level_db must be at most 0: louder clips would be cut off")
+            raise ValueError("level_db must be at most 0: louder clips would be clipped")
         return self
 
 

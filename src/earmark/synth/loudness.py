@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import sosfilt
 
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
-
-Samples = NDArray[np.float32]
+from earmark.synth.supplier import Samples
 
 #: Samples of a frame: 10 ms.
 FRAME = seconds_to_samples(0.01)

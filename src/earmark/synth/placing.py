@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
@@ -20,9 +19,7 @@ from earmark.synth.settings import (
     SynthSettings,
 )
 from earmark.synth.stretching import change
-from earmark.synth.supplier import Origin, Supplier, traced_event
-
-Samples = NDArray[np.float32]
+from earmark.synth.supplier import Samples, SoundOrigin, Supplier, traced_event
 
 _SHORTEST_HEARD = 3  # frames of 10 ms
 _PLACES = 16  # onsets tried for an event before it is left out
@@ -66,7 +63,7 @@ class Scene:
         supplier: Where sounds come from.
         split: Which of them may be used.
         settings: What soundscapes are like.
-        part: What clips of this subset are like.
+        subset: What clips of this subset are like.
         level: Of the background, dB (or LUFS).
         threshold: Mean square above which a frame of an event is heard.
     """
@@ -74,7 +71,7 @@ class Scene:
     supplier: Supplier
     split: str
     settings: SynthSettings
-    part: SubsetSettings
+    subset: SubsetSettings
     level: float
     threshold: float
 
@@ -124,7 +121,7 @@ def place_events(scene: Scene, rng: np.random.Generator) -> list[Placed]:
         ConfigError: An event is to be drawn, but no class has a probability above 0.
     """
     placed: list[Placed] = []
-    for wanted in _wanted(scene.part, rng):
+    for wanted in _wanted(scene.subset, rng):
         label = wanted or _draw_label(scene, [event.label for event in placed], rng)
         sound = _prepared(scene, label, rng)
         if sound is None:
@@ -136,21 +133,21 @@ def place_events(scene: Scene, rng: np.random.Generator) -> list[Placed]:
     return placed
 
 
-def _wanted(part: SubsetSettings, rng: np.random.Generator) -> list[str | None]:
+def _wanted(subset: SubsetSettings, rng: np.random.Generator) -> list[str | None]:
     """Classes of the events to draw; None is one to be drawn by probability."""
-    if rng.random() < part.empty:
+    if rng.random() < subset.empty:
         return []
     named: list[str | None] = []
-    for label, count in sorted(part.counts.items()):
+    for label, count in sorted(subset.counts.items()):
         named += [label] * count.draw_count(rng)
-    return [*named, *[None] * part.events.draw_count(rng)]
+    return [*named, *[None] * subset.events.draw_count(rng)]
 
 
 def _draw_label(scene: Scene, present: Sequence[str], rng: np.random.Generator) -> str:
     settings, labels = scene.settings, scene.supplier.labels
     weights = np.array(
         [
-            0.0 if label in scene.part.counts else settings.probabilities.get(label, 1.0)
+            0.0 if label in scene.subset.counts else settings.probabilities.get(label, 1.0)
             for label in labels
         ]
     )
@@ -199,11 +196,11 @@ def _prepared(scene: Scene, label: str, rng: np.random.Generator) -> _Sound | No
 
 def _cut(
     samples: Samples,
-    origin: Origin,
+    origin: SoundOrigin,
     own: EventSettings,
     settings: SynthSettings,
     rng: np.random.Generator,
-) -> tuple[Samples, Origin]:
+) -> tuple[Samples, SoundOrigin]:
     """The stretch of a sound that is wanted; it gets shorter only, never silent."""
     shortest = seconds_to_samples(settings.shortest_event)
     wanted = samples.size

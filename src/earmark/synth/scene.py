@@ -11,16 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.domain import apply_domain, reverberate, room_response
 from earmark.synth.loudness import at_level, frame_power
 from earmark.synth.placing import Ingredient, Scene, place_events
 from earmark.synth.settings import SPLIT_OF, SUBSETS, Subset, SynthSettings
-from earmark.synth.supplier import Supplier, traced_background
-
-Samples = NDArray[np.float32]
+from earmark.synth.supplier import Samples, Supplier, traced_background
 
 
 @dataclass(frozen=True)
@@ -65,13 +62,13 @@ def make_soundscape(
         ConfigError: No class of the supplier has a probability above 0.
     """
     first_of_split = next(name for name in SUBSETS if SPLIT_OF[name] == split)
-    part = settings.subset(subset or first_of_split)
+    own = settings.subset(subset or first_of_split)
     size = seconds_to_samples(settings.seconds)
     level = settings.background_db.draw(rng, -90, -20)
     background, origin = traced_background(supplier, split, size, rng)
     mixture = at_level(background, level, settings.loudness).copy()
     response = _response(settings, rng)
-    scene = Scene(supplier, split, settings, part, level, _threshold(mixture, level, settings))
+    scene = Scene(supplier, split, settings, own, level, _threshold(mixture, level, settings))
     behind = Ingredient("background", origin.source, origin.seconds, 0.0, settings.seconds)
     ingredients = [replace(behind, role="background")]
     events: list[tuple[float, float, str]] = []
@@ -80,8 +77,8 @@ def make_soundscape(
         ingredients.append(placed.ingredient)
         for first, last in placed.heard:
             events.append(_label(placed.label, placed.start + first, placed.start + last, settings))
-    if part.domain is not None:
-        mixture = apply_domain(mixture, settings.domains[part.domain], rng)
+    if own.domain is not None:
+        mixture = apply_domain(mixture, settings.domains[own.domain], rng)
     peak = float(np.max(np.abs(mixture)))
     if peak > 1:
         mixture /= np.float32(peak)
@@ -108,14 +105,14 @@ def make_recording(
     Returns:
         Audio and events of all of them, without the ingredients.
     """
-    parts: list[Samples] = []
+    clips: list[Samples] = []
     events: list[tuple[float, float, str]] = []
     for rng in generators:
-        begin = settings.seconds * len(parts)
+        begin = settings.seconds * len(clips)
         scene = make_soundscape(supplier, split, settings, rng, subset=subset)
         events += [(begin + onset, begin + offset, label) for onset, offset, label in scene.events]
-        parts.append(scene.audio)
-    return Soundscape(np.concatenate(parts), events)
+        clips.append(scene.audio)
+    return Soundscape(np.concatenate(clips), events)
 
 
 def _response(settings: SynthSettings, rng: np.random.Generator) -> Samples | None:

@@ -61,7 +61,7 @@ Factor = Annotated[Distribution, AfterValidator(within(1 / LONGEST_STRETCH, LONG
 
 
 class SubsetSettings(Settings):
-    """One subset of a dataset. What says *distribution* is spelt as ``distributions`` teaches.
+    """One subset of a dataset. How a *distribution* is written stands in ``distributions``.
 
     Attributes:
         clips: Number of clips.
@@ -83,8 +83,8 @@ class SubsetSettings(Settings):
     @property
     def may_be_empty(self) -> bool:
         """Whether a clip without events can be drawn."""
-        lowest = [count.lowest for count in (self.events, *self.counts.values())]
-        return self.empty > 0 or all(number < 0.5 for number in lowest)
+        counts = (self.events, *self.counts.values())
+        return self.empty > 0 or all(count.lowest < 0.5 for count in counts)
 
 
 class EventSettings(Settings):
@@ -92,11 +92,11 @@ class EventSettings(Settings):
 
     Attributes:
         event_time: Onset in the clip, seconds; below 0 the event has begun before the clip does.
-            Null places it anywhere where a label's shortest length is heard, and lets the share
-            ``started`` begin before.
+            Null places it anywhere where a label's shortest length is heard, and lets a
+            fraction ``started`` begin before.
         source_time: Seconds left out at the beginning of the source's sound.
         duration: Seconds taken from the source, before stretching; null takes what there is,
-            but for the share ``truncated``.
+            but for the fraction ``truncated``.
         snr_db: Event-to-background ratio, dB, by the measure ``loudness``; RMS is over the
             event's louder frames.
         pitch_shift: Semitones up; the duration stays.
@@ -228,14 +228,14 @@ class SynthSettings(EventSettings):
         levels |= {f"classes.{name}.snr_db": self.event(name).snr_db for name in self.classes}
         for where, snr in levels.items():
             if snr.kind != "normal" and snr.lowest <= self.audible_db:
-                raise ValueError(f"{where} must stay above audible_db, else events are not heard")
+                raise ValueError(f"{where} must stay above audible_db, or events cannot be heard")
         for name in SUBSETS:
             domain = self.subset(name).domain
             if domain is not None and domain not in self.domains:
-                raise ValueError(f"{name}.domain: {domain!r} is none of {sorted(self.domains)}")
+                raise ValueError(f"{name}.domain: {domain!r} is not one of {sorted(self.domains)}")
         if self.weak.may_be_empty:
             raise ValueError(
-                "weak.empty must be 0, and weak.events at least 1: a weak label names a class"
+                "weak.empty must be 0 and weak.events at least 1: a weak label names a class"
             )
         return self
 
@@ -254,10 +254,14 @@ class SynthSettings(EventSettings):
         return settings
 
 
+def _presets() -> dict[str, Path]:
+    folder = Path(str(resources.files("earmark"))) / "recipes" / "synth"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
 def preset_names() -> tuple[str, ...]:
     """Names of the settings that come with Earmark."""
-    folder = resources.files("earmark") / "recipes" / "synth"
-    return tuple(sorted(file.name[:-5] for file in folder.iterdir() if file.name.endswith(".yaml")))
+    return tuple(_presets())
 
 
 def load_synth_mapping(name_or_path: str | Path) -> dict[str, Any]:
@@ -266,19 +270,14 @@ def load_synth_mapping(name_or_path: str | Path) -> dict[str, Any]:
     So they can be overridden first.
 
     Raises:
-        ConfigError: There is no such preset or file, or it is no YAML mapping.
+        ConfigError: There is no such preset or file, or it is not a YAML mapping.
     """
-    name = str(name_or_path)
-    if name in preset_names():
-        with resources.as_file(
-            resources.files("earmark") / "recipes" / "synth" / f"{name}.yaml"
-        ) as path:
-            return load_yaml(path)
-    if Path(name).suffix.lower() in (".yaml", ".yml"):
-        return load_yaml(name)
+    name, presets = str(name_or_path), _presets()
+    if name in presets or Path(name).suffix.lower() in (".yaml", ".yml"):
+        return load_yaml(presets.get(name, Path(name)))
     raise ConfigError(
         f"no synth recipe {name!r}",
-        hint=f"Name one of {', '.join(preset_names())}, or a .yaml file.",
+        hint=f"Name one of {', '.join(presets)}, or a .yaml file.",
     )
 
 

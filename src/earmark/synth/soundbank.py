@@ -18,18 +18,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.loudness import FRAME, frame_power, runs
 from earmark.synth.soundbank_files import BACKGROUND, soundbank_files
-from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Origin
+from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Samples, SoundOrigin
 
 logger = logging.getLogger(__name__)
 
-Samples = NDArray[np.float32]
 
 _EMPHASIS = np.float32(0.97)
 _CROSSFADE = seconds_to_samples(0.25)
@@ -37,7 +35,7 @@ _EDGE_FADE = seconds_to_samples(0.005)
 
 
 @dataclass(frozen=True)
-class Gate:
+class EnergyGate:
     """An energy gate with hysteresis; levels are dB relative to the recording's loudest frame.
 
     A frame opens the gate above ``hold_db`` + ``hysteresis_db`` and keeps it open above
@@ -53,10 +51,10 @@ class Gate:
     hangover: float = 0.4
 
 
-DEFAULT_GATE = Gate()
+DEFAULT_GATE = EnergyGate()
 
 
-def active_parts(samples: Samples, gate: Gate = DEFAULT_GATE) -> list[tuple[int, int]]:
+def active_parts(samples: Samples, gate: EnergyGate = DEFAULT_GATE) -> list[tuple[int, int]]:
     """Find the stretches of a recording in which something sounds.
 
     Args:
@@ -115,7 +113,7 @@ class Soundbank:
         folder: str | Path,
         *,
         cache_mib: float = 256.0,
-        gate: Gate = DEFAULT_GATE,
+        gate: EnergyGate = DEFAULT_GATE,
         needed: Collection[str] = SPLITS,
         events: Literal["active", "whole"] = "active",
         lengthen: Literal["crossfade", "loop"] = "crossfade",
@@ -191,7 +189,7 @@ class Soundbank:
 
     def traced_event(
         self, label: str, split: str, rng: np.random.Generator
-    ) -> tuple[Samples, Origin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``event``, with where the event was taken from."""
         path, samples = self._draw(label, split, rng)
         shortest = seconds_to_samples(SHORTEST_EVENT)
@@ -244,7 +242,7 @@ class Soundbank:
 
     def traced_background(
         self, split: str, samples: int, rng: np.random.Generator
-    ) -> tuple[Samples, Origin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``background``, with where its beginning was taken from."""
         path, recording = self._draw(BACKGROUND, split, rng)
         if not np.any(recording):
@@ -263,8 +261,8 @@ class Soundbank:
         scaled = stretch / np.float32(max(1.0, float(np.max(np.abs(stretch)))))
         return scaled, self._origin(path, start)
 
-    def _origin(self, path: Path, start: int) -> Origin:
-        return Origin(path.relative_to(self.folder).as_posix(), samples_to_seconds(start))
+    def _origin(self, path: Path, start: int) -> SoundOrigin:
+        return SoundOrigin(path.relative_to(self.folder).as_posix(), samples_to_seconds(start))
 
     def _draw(self, label: str, split: str, rng: np.random.Generator) -> tuple[Path, Samples]:
         """One file of a class: first a recording, then one of its pieces.

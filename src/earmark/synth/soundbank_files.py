@@ -23,8 +23,8 @@ MANIFEST_SPLITS: Mapping[str, str] = {
     "validation": "validation",
     "test": "test",
 }
-#: Share of the recordings each split gets when no manifest says so.
-SPLIT_SHARES: Mapping[str, float] = {
+#: Fraction of the recordings each split gets when no manifest says so.
+SPLIT_FRACTIONS: Mapping[str, float] = {
     "synthetic": 0.4, "real": 0.3, "validation": 0.1, "test": 0.2,
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ def divide_recordings(
     assigned: dict[str, str] = {}
     for label in sorted(classes, key=lambda name: (len(set(classes[name])), name)):
         names = sorted(set(classes[label]), key=_stable_hash)
-        counts = dict.fromkeys(SPLIT_SHARES, 0)
+        counts = dict.fromkeys(SPLIT_FRACTIONS, 0)
         for name in names:
             if name in assigned:
                 counts[assigned[name]] += 1
@@ -138,28 +138,29 @@ def _divide_folder(folder: Path, needed: Collection[str]) -> Files:
 
 def _files_by_class(folder: Path) -> dict[str, list[Path]]:
     """Class (or ``background``) → its files, sorted."""
-    inner = [part for part in _folders(folder) if part.name.lower() == FOREGROUND]
-    parts = [part for part in _folders(folder) if part not in inner]
+    classes = _folders(folder)
+    inner = [one for one in classes if one.name.lower() == FOREGROUND]
     if inner:  # Scaper's layout: anything but the backgrounds beside it is no class
-        parts = [part for part in parts if part.name.lower() == BACKGROUND]
-        parts += [part for outer in inner for part in _folders(outer)]
+        classes = [one for one in classes if one.name.lower() == BACKGROUND]
+        classes += [one for outer in inner for one in _folders(outer)]
     audio: dict[str, list[Path]] = {}
-    for part in parts:
-        behind = part.name.lower() == BACKGROUND
-        label = BACKGROUND if behind else part.name
-        inside = part.rglob("*") if behind else part.iterdir()
+    for own in classes:
+        behind = own.name.lower() == BACKGROUND
+        label = BACKGROUND if behind else own.name
+        inside = own.rglob("*") if behind else own.iterdir()
         found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES)
         if not found:
             raise DataError(
-                f"class {label!r} has no .wav or .flac file", where=part, hint="Fill or remove it."
+                f"class {label!r} has no .wav or .flac file",
+                where=own,
+                hint="Add some, or remove it",
             )
         audio[label] = found
     return audio
 
 
 def _folders(folder: Path) -> list[Path]:
-    found = (part for part in folder.iterdir() if part.is_dir() and not part.name.startswith("."))
-    return sorted(found)
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
 def recording_name(path: Path) -> str:
@@ -179,7 +180,6 @@ def _stable_hash(name: str) -> bytes:
 
 
 def _neediest(counts: Mapping[str, int], total: int) -> str:
-    """The split furthest below its share; an empty one before all others."""
-    return max(
-        SPLITS, key=lambda split: (counts[split] == 0, SPLIT_SHARES[split] * total - counts[split])
-    )
+    """The split furthest below its fraction; an empty one before all others."""
+    lacking = {split: SPLIT_FRACTIONS[split] * total - counts[split] for split in SPLITS}
+    return max(SPLITS, key=lambda split: (counts[split] == 0, lacking[split]))

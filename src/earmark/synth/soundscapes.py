@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -22,19 +22,17 @@ from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import run_jobs
-from earmark.synth.jams import jams_document
-from earmark.synth.scene import make_soundscape
+from earmark.synth.placing import Ingredient
+from earmark.synth.scene import Soundscape, make_soundscape
 from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, Subset, SynthSettings
 from earmark.synth.supplier import Supplier
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: The file in a dataset that says how it was made.
 RECORD = "synth.yaml"
 
 _JOURNAL = ".synth"  # holds the labels of finished blocks until the dataset is complete
 _BLOCK = 20  # clips of one job
+_JAMS_VERSION = "0.3.4"  # of the schema followed
 _STRONG = ("strong", "validation", "test")
 
 #: Of the way sounds become clips. A folder that another version began is refused, so it goes up
@@ -149,7 +147,7 @@ def _write_block(job: _Job, dataset: _Dataset) -> None:
         soundscape = make_soundscape(dataset.supplier, split, settings, rng, subset=job.subset)
         path.parent.mkdir(parents=True, exist_ok=True)
         if dataset.has_jams(job):
-            document = jams_document(soundscape, path.name, settings.seconds)
+            document = _jams_document(soundscape, path.name, settings.seconds)
             text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
             _replace(path.with_suffix(".jams"), text)
         partial = path.with_name(f".{path.stem}.partial{path.suffix}")
@@ -234,7 +232,7 @@ def _current_form(record: dict[str, Any]) -> dict[str, Any]:
 
 def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
     """Write the label and duration tables from the journal."""
-    from earmark.core.events import write_durations, write_strong, write_weak
+    from earmark.core.tables import label_tables as tables
 
     seconds = dataset.settings.seconds
     for subset in SUBSETS:
@@ -248,20 +246,85 @@ def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
         path = dataset.out / label_file
         path.parent.mkdir(parents=True, exist_ok=True)
         if subset == "weak":
-            write_weak(
-                path, {name: tuple(sorted({e[2] for e in rows})) for name, rows in labels.items()}
-            )
+            classes = ((name, {label for *_, label in own}) for name, own in labels.items())
+            tables.write_weak(path, {name: tuple(sorted(present)) for name, present in classes})
         else:
-            write_strong(path, _event_table(labels), list(labels))
+            rows = [(name, *event) for name, own in labels.items() for event in own]
+            tables.write_strong(path, tables.event_frame(rows), list(labels))
         if duration_file is not None:
-            write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
+            tables.write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
 
 
-def _event_table(labels: Mapping[str, ClipEvents]) -> pd.DataFrame:
-    """Events of many clips as a table (columns ``EVENT_COLUMNS``)."""
-    from pandas import DataFrame
+def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[str, Any]:
+    """A clip as a JAMS document (Humphrey et al., ISMIR 2014), to be written as JSON.
 
-    from earmark.core.events import EVENT_COLUMNS
+    It has two annotations: what the clip was mixed from (Scaper's namespace ``scaper``, one
+    observation a sound, the background first) and what is heard in it (``tag_open``).
 
-    rows = [(name, *event) for name, events in labels.items() for event in events]
-    return DataFrame(rows, columns=list(EVENT_COLUMNS))
+    Args:
+        soundscape: The clip.
+        name: Its file name.
+        seconds: Its length.
+    """
+    made = (
+        _observation(one.onset, one.duration, _scaper_value(one)) for one in soundscape.ingredients
+    )
+    heard = (
+        _observation(onset, offset - onset, label) for onset, offset, label in soundscape.events
+    )
+    return {
+        "annotations": [
+            _annotation("scaper", seconds, made),
+            _annotation("tag_open", seconds, heard),
+        ],
+        "file_metadata": {
+            "title": name,
+            "artist": "",
+            "release": "",
+            "duration": seconds,
+            "identifiers": {},
+            "jams_version": _JAMS_VERSION,
+        },
+        "sandbox": {},
+    }
+
+
+def _annotation(
+    namespace: str, seconds: float, observations: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "annotation_metadata": {
+            "curator": {"name": "", "email": ""},
+            "annotator": {},
+            "version": "",
+            "corpus": "",
+            "annotation_tools": f"earmark {__version__}",
+            "annotation_rules": "",
+            "validation": "",
+            "data_source": "program",
+        },
+        "namespace": namespace,
+        "data": list(observations),
+        "sandbox": {},
+        "time": 0.0,
+        "duration": seconds,
+    }
+
+
+def _observation(time: float, duration: float, value: Any) -> dict[str, Any]:
+    return {"time": time, "duration": duration, "value": value, "confidence": 1.0}
+
+
+def _scaper_value(sound: Ingredient) -> dict[str, Any]:
+    """As Scaper has it: durations before stretching, null for what was not changed."""
+    return {
+        "label": sound.label,
+        "source_file": sound.source,
+        "source_time": sound.source_time,
+        "event_time": sound.onset,
+        "event_duration": sound.duration / sound.time_stretch,
+        "snr": sound.snr_db,
+        "role": sound.role,
+        "pitch_shift": sound.pitch_shift or None,
+        "time_stretch": sound.time_stretch if sound.time_stretch != 1 else None,
+    }

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
 from earmark.core.errors import LabelError
@@ -29,12 +28,12 @@ from earmark.synth.sounds.shaping import (
     tilted_noise,
     trimmed,
 )
+from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, Samples
 
 #: Of the synthesised sounds. Datasets that another version began are refused, so it goes up with
 #: every change that moves a sample by more than a step of 16 bits, and with no other.
 SOUNDS_VERSION = 1
 
-SHORTEST, LONGEST = 0.15, 10.0  # seconds, of any event
 _PEAK = 0.9
 _ATTEMPTS = 16
 
@@ -80,7 +79,7 @@ class SynthesisedSources:
         """The version of the sounds."""
         return f"sounds-{SOUNDS_VERSION}"
 
-    def event(self, label: str, split: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    def event(self, label: str, split: str, rng: np.random.Generator) -> Samples:
         """Synthesise one isolated event.
 
         Args:
@@ -99,12 +98,12 @@ class SynthesisedSources:
         for _ in range(_ATTEMPTS):
             narrow = 0.5 if label == "Speech" else 0.3
             taken = _record(stream, _EVENTS[label](stream), narrow)
-            signal = trimmed(taken)[: int(LONGEST * SAMPLE_RATE)]
-            if len(signal) >= SHORTEST * SAMPLE_RATE:
+            signal = trimmed(taken)[: int(LONGEST_EVENT * SAMPLE_RATE)]
+            if len(signal) >= SHORTEST_EVENT * SAMPLE_RATE:
                 return _normalised(_on_tape(stream, signal))
-        raise RuntimeError(f"no {label} of at least {SHORTEST} s in {_ATTEMPTS} attempts")
+        raise RuntimeError(f"no {label} of at least {SHORTEST_EVENT} s in {_ATTEMPTS} attempts")
 
-    def background(self, split: str, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    def background(self, split: str, samples: int, rng: np.random.Generator) -> Samples:
         """Synthesise a room's background, without any of the ten classes.
 
         Args:
@@ -166,7 +165,7 @@ def _on_tape(rng: np.random.Generator, signal: Array) -> Array:
     return signal + floor * level(signal) * decibels(rng.uniform(-60.0, -14.0))
 
 
-def _normalised(signal: Array) -> NDArray[np.float32]:
+def _normalised(signal: Array) -> Samples:
     scale = _PEAK / (float(np.abs(signal).max()) + 1e-12)
     return np.asarray(signal * scale, dtype=np.float32)
 

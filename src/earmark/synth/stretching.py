@@ -14,8 +14,8 @@ from scipy import fft
 from scipy.signal import get_window
 
 from earmark.core.timeline import SAMPLE_RATE
+from earmark.synth.supplier import Samples
 
-Samples = NDArray[np.float32]
 Spectra = NDArray[np.complex64]
 
 _WINDOW = 1024  # 64 ms at 16 kHz
@@ -85,18 +85,18 @@ def _moved(spectra: Spectra, places: NDArray[np.float64]) -> Spectra:
         [N, F] for synthesis at the hop of the analysis.
     """
     left = places.astype(np.int64)
-    share = (places - left).astype(np.float32)[:, None]  # [N, 1]
+    weight = (places - left).astype(np.float32)[:, None]  # [N, 1]
     magnitude, angles = np.abs(spectra), np.angle(spectra)  # [T, F]
-    magnitudes = (1 - share) * magnitude[left] + share * magnitude[left + 1]  # [N, F]
+    magnitudes = (1 - weight) * magnitude[left] + weight * magnitude[left + 1]  # [N, F]
     owner = _nearest_peaks(magnitudes)
-    # A bin turns as its peak does between the two frames around the place (over one hop, up to
-    # whole turns), and keeps the angle it has to the peak.
-    turn = np.take_along_axis((angles[1:] - angles[:-1])[left], owner, axis=1)
+    # A bin's phase advances as its peak's does between the two frames around the place (over one
+    # hop, up to several cycles), and keeps the angle it has to the peak.
+    advance = np.take_along_axis((angles[1:] - angles[:-1])[left], owner, axis=1)
     relative = angles[left] - np.take_along_axis(angles[left], owner, axis=1)
     phases = np.empty(magnitudes.shape)
     phases[0] = angles[left[0]]
     for n in range(1, len(places)):
-        phases[n] = phases[n - 1][owner[n]] + turn[n] + relative[n]
+        phases[n] = phases[n - 1][owner[n]] + advance[n] + relative[n]
     wrapped = (phases % (2 * np.pi)).astype(np.float32)
     result = np.empty(magnitudes.shape, dtype=np.complex64)
     np.multiply(magnitudes, np.cos(wrapped), out=result.real)

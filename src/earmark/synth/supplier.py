@@ -8,6 +8,8 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+#: Sound [S] at 16 kHz.
+Samples = NDArray[np.float32]
 Split = Literal["synthetic", "real", "validation", "test"]
 
 #: Splits whose sounds never meet: clean strong training data, weak and unlabelled training data,
@@ -33,7 +35,7 @@ class Supplier(Protocol):
 
     labels: tuple[str, ...]
 
-    def event(self, label: str, split: str, rng: np.random.Generator) -> NDArray[np.float32]:
+    def event(self, label: str, split: str, rng: np.random.Generator) -> Samples:
         """Draw one isolated event.
 
         Args:
@@ -47,13 +49,13 @@ class Supplier(Protocol):
         """
         ...
 
-    def background(self, split: str, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    def background(self, split: str, samples: int, rng: np.random.Generator) -> Samples:
         """Draw a stretch of background, of just so many samples and never silent."""
         ...
 
 
 @dataclass(frozen=True)
-class Origin:
+class SoundOrigin:
     """Where a sound was taken from.
 
     Attributes:
@@ -71,30 +73,30 @@ class TracingSupplier(Supplier, Protocol):
 
     def traced_event(
         self, label: str, split: str, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Origin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``event``."""
         ...
 
     def traced_background(
         self, split: str, samples: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], Origin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``background``."""
         ...
 
 
 def traced_event(
     supplier: Supplier, label: str, split: str, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], Origin]:
+) -> tuple[Samples, SoundOrigin]:
     """An event of any supplier, with its origin as far as that is known."""
     if isinstance(supplier, TracingSupplier):
         return supplier.traced_event(label, split, rng)
-    return supplier.event(label, split, rng), Origin()
+    return supplier.event(label, split, rng), SoundOrigin()
 
 
 def traced_background(
     supplier: Supplier, split: str, samples: int, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], Origin]:
+) -> tuple[Samples, SoundOrigin]:
     """A background of any supplier, with its origin as far as that is known."""
     if isinstance(supplier, TracingSupplier):
         return supplier.traced_background(split, samples, rng)
-    return supplier.background(split, samples, rng), Origin()
+    return supplier.background(split, samples, rng), SoundOrigin()

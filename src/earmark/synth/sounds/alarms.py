@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from earmark.core.timeline import SAMPLE_RATE
@@ -14,6 +12,7 @@ from earmark.synth.sounds.shaping import (
     harmonic_tone,
     log_uniform,
     modes,
+    one_of,
     seconds,
     swell,
     wander,
@@ -22,19 +21,13 @@ from earmark.synth.sounds.shaping import (
 
 def alarm(rng: np.random.Generator) -> Array:
     """Ring: one of nine kinds of alarm, bell, telephone or ring tone: [S]."""
-    kinds: tuple[tuple[Callable[[np.random.Generator], Array], float], ...] = (
-        (_beeps, 0.2),
-        (_siren, 0.1),
-        (_mechanical_bell, 0.15),
-        (_chimes, 0.15),
-        (_melody, 0.15),
-        (_telephone, 0.1),
-        (_line_tone, 0.05),
-        (_buzzer, 0.05),
-        (_chirps, 0.05),
-    )
-    chosen = rng.choice(len(kinds), p=[share for _, share in kinds])
-    return kinds[chosen][0](rng)
+    return one_of(
+        rng,
+        {
+            _beeps: 0.2, _siren: 0.1, _mechanical_bell: 0.15, _chimes: 0.15, _melody: 0.15,
+            _telephone: 0.1, _line_tone: 0.05, _buzzer: 0.05, _chirps: 0.05,
+        },
+    )  # fmt: skip
 
 
 def _timbre(rng: np.random.Generator) -> Array:
@@ -236,12 +229,6 @@ def _chirps(rng: np.random.Generator) -> Array:
         place = 1 - place
     line = log_uniform(rng, 500, 1_800) * rng.uniform(1.3, 3.5) ** place
     period = 1 / rate
-    gate = _gate(
-        samples,
-        period * rng.uniform(0.5, 0.98),
-        period,
-        int(rng.integers(2, 12)),
-        rng.uniform(0, 0.5),
-        0.004,
-    )
+    on, group = period * rng.uniform(0.5, 0.98), int(rng.integers(2, 12))
+    gate = _gate(samples, on, period, group, rng.uniform(0, 0.5), 0.004)
     return harmonic_tone(rng, line, _timbre(rng)) * gate

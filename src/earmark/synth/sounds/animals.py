@@ -16,6 +16,7 @@ from earmark.synth.sounds.shaping import (
     higher_poles,
     level,
     log_uniform,
+    one_of,
     overlap_add,
     peak,
     random_spectrum,
@@ -29,26 +30,12 @@ from earmark.synth.sounds.shaping import (
 
 def cat(rng: np.random.Generator) -> Array:
     """Meow (mostly), trill, yowl, hiss or purr: [S]."""
-    kind = rng.choice(5, p=[0.64, 0.08, 0.14, 0.08, 0.06])
-    if kind == 0:
-        return meows(rng)
-    if kind == 1:
-        return _trill(rng)
-    if kind == 2:
-        return _yowl(rng)
-    return _hiss(rng) if kind == 3 else _purr(rng)
+    return one_of(rng, {meows: 0.64, _trill: 0.08, _yowl: 0.14, _hiss: 0.08, _purr: 0.06})
 
 
 def dog(rng: np.random.Generator) -> Array:
     """Bark (mostly), growl, howl, whine or pant: [S]."""
-    kind = rng.choice(5, p=[0.7, 0.09, 0.08, 0.09, 0.04])
-    if kind == 0:
-        return barks(rng)
-    if kind == 1:
-        return _growl(rng)
-    if kind == 2:
-        return _howl(rng)
-    return _whine(rng) if kind == 3 else _pant(rng)
+    return one_of(rng, {barks: 0.7, _growl: 0.09, _howl: 0.08, _whine: 0.09, _pant: 0.04})
 
 
 def _voice(
@@ -138,15 +125,8 @@ def _trill(rng: np.random.Generator) -> Array:
     line = base * contour(samples, [(0, 1), (1, rng.uniform(1.1, 1.7))]) * (1 + 0.04 * beat)
     envelope = swell(samples, 0.03, 0.1) * (1 + rng.uniform(0.3, 0.9) * beat) / 2
     mouth = [np.full(samples, f) for f in rng.uniform([500, 1400, 2800], [900, 2200, 3800])]
-    return _voice(
-        rng,
-        line,
-        envelope,
-        mouth,
-        tilt=rng.uniform(0.6, 1.3),
-        noise=0.15,
-        width=rng.uniform(150, 350),
-    )
+    tilt, width = rng.uniform(0.6, 1.3), rng.uniform(150, 350)
+    return _voice(rng, line, envelope, mouth, tilt=tilt, noise=0.15, width=width)
 
 
 def _yowl(rng: np.random.Generator) -> Array:
@@ -218,15 +198,8 @@ def _growl(rng: np.random.Generator) -> Array:
     line = log_uniform(rng, 45, 130) * wander(rng, samples, 2, 0.85, 1.15) * (1 + rough)
     mouth = [np.full(samples, f) for f in rng.uniform([350, 900, 2000], [700, 1600, 3200])]
     envelope = swell(samples, 0.15, 0.3) * wander(rng, samples, 12, 0.4, 1.0)
-    return _voice(
-        rng,
-        line,
-        envelope,
-        mouth,
-        tilt=rng.uniform(0.3, 0.8),
-        noise=rng.uniform(0.3, 1.2),
-        width=250,
-    )
+    tilt, noise = rng.uniform(0.3, 0.8), rng.uniform(0.3, 1.2)
+    return _voice(rng, line, envelope, mouth, tilt=tilt, noise=noise, width=250)
 
 
 def _howl(rng: np.random.Generator) -> Array:

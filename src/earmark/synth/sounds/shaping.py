@@ -6,7 +6,7 @@ their partials below `CEILING`, so nothing folds back at the Nyquist frequency.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from scipy import fft
 from earmark.core.timeline import SAMPLE_RATE
 
 Array = NDArray[np.float64]
+#: Makes a sound [S].
+Maker = Callable[[np.random.Generator], Array]
 CEILING = 7_800.0  # Hz, the highest partial of any tone
 HOP = 128  # samples between control points of the time-varying filter (8 ms)
 _FRAME = 256
@@ -27,6 +29,12 @@ _LEVELS_PER_OCTAVE = 3
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     """Draw one number whose logarithm is uniform between those of ``low`` and ``high``."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+
+def one_of(rng: np.random.Generator, chances: Mapping[Maker, float]) -> Array:
+    """Make one of several sounds, drawn by their probabilities, which add up to 1: [S]."""
+    makers = list(chances)
+    return makers[rng.choice(len(makers), p=list(chances.values()))](rng)
 
 
 def decibels(value: float | Array) -> Array:
