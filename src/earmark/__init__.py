@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from earmark._version import __version__
+
 if TYPE_CHECKING:
     from earmark.detect.detector import Detector
 
 __all__ = ["Detector", "__version__"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

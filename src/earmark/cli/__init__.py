@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.cli.cache import cache
 from earmark.cli.checkpoints import import_checkpoint
 from earmark.cli.demo import demo

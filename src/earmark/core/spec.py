@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
+from earmark.core.errors import ConfigError
 from earmark.core.timeline import SAMPLE_RATE, FrameGrid
 
 
@@ -53,3 +54,18 @@ class ModelSpec:
     def frames(self) -> int:
         """Output frames of one window."""
         return self.grid.frames_in(self.window)
+
+
+def spec_of(network: object) -> NetworkSpec:
+    """Returns a network's specification.
+
+    Raises:
+        ConfigError: If the network has none.
+    """
+    spec = getattr(network, "spec", None)
+    if spec is None:
+        raise ConfigError(
+            "the network does not say what it listens for",
+            hint="Give it a `spec` with labels, sample_rate, window and frame_hop",
+        )
+    return cast(NetworkSpec, spec)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.errors import BundleError
 from earmark.core.files import write_text
 from earmark.detect.postprocess import PostProcess

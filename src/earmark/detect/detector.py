@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import AudioSource, audio_info, expected_seconds, read_blocks
 from earmark.core.errors import ConfigError, LabelError
+from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.loading import load_trained
-from earmark.detect.network import as_scorer, spec_of, suitable_batch, suitable_threads
+from earmark.detect.network import as_scorer, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
 from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
 from earmark.detect.sliding import Progress, sliding_scores

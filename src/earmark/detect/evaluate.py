@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.spec import NetworkSpec
+from earmark.core.spec import NetworkSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Evaluation
-from earmark.detect.network import call_network, spec_of
+from earmark.detect.network import call_network
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.sliding import sliding_scores
 from earmark.detect.splits import classes_of, split_task

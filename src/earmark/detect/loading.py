@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import BundleError, ConfigError
-from earmark.detect.network import spec_of
+from earmark.core.spec import spec_of
 from earmark.detect.postprocess import PostProcess
 from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.errors import ConfigError
 from earmark.core.parallel import available_cores
 from earmark.core.spec import NetworkSpec
 
@@ -52,21 +51,6 @@ BATCH_SIZE = 4
 if TYPE_CHECKING:
     Network = nn.Module | WindowScorer
     """Anything detection can work with."""
-
-
-def spec_of(network: Network) -> NetworkSpec:
-    """Returns a network's specification.
-
-    Raises:
-        ConfigError: If the network has none.
-    """
-    spec = getattr(network, "spec", None)
-    if spec is None:
-        raise ConfigError(
-            "the network does not say what it listens for",
-            hint="Give it a `spec` with labels, sample_rate, window and frame_hop",
-        )
-    return cast(NetworkSpec, spec)
 
 
 def as_scorer(network: Network) -> WindowScorer:

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError, ScoreError
-from earmark.detect.network import WindowScorer, as_scorer, one_thread_each, spec_of
+from earmark.core.spec import spec_of
+from earmark.detect.network import WindowScorer, as_scorer, one_thread_each
 from earmark.detect.windows import OverlapMean, Window, WindowCutter, plan_windows
 
 if TYPE_CHECKING:

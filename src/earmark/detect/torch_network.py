@@ -14,9 +14,8 @@ from torch import nn
 
 from earmark.core.errors import ConfigError
 from earmark.core.parallel import available_cores
-from earmark.core.spec import NetworkSpec
+from earmark.core.spec import NetworkSpec, spec_of
 from earmark.core.timeline import FrameGrid
-from earmark.detect.network import spec_of
 from earmark.model.packed import multiplies_bfloat16, pack
 
 CPU_BATCH = 4

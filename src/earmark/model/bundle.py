@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.spec import ModelSpec

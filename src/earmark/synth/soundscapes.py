@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.folders import claim_folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.config import Recipe
 from earmark.core.pretraining import PretrainRecipe
 from earmark.data.crops import Recordings

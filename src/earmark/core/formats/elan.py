@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as Xml
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import (
     Content,

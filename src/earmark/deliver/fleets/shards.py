@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.events import write_events
 from earmark.deliver.fleets.store import Remote, Store

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.errors import ConfigError, ExportError
 from earmark.core.parallel import available_cores
 from earmark.data.manifest import Evaluation

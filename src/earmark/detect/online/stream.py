@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from earmark.core.audio.resampling import Resampler, to_mono
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.files import write_whole
+from earmark.core.spec import spec_of
 from earmark.core.timeline import FrameGrid, samples_to_seconds
-from earmark.detect.network import spec_of
 from earmark.detect.online.csebb import BoxFinder
 from earmark.detect.online.median import MedianFinder
 from earmark.detect.postprocess import PostProcess, ScoredEvent

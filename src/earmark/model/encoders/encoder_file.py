@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.config import EncoderSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
 from earmark.model.encoders.atst import AtstFrame

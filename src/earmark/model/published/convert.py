@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from yaml import YAMLError
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.config import EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
 from earmark.core.tables.rows import check_label

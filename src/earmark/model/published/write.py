@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.config import NetworkSettings
 from earmark.core.differing import differing
 from earmark.core.errors import BundleError

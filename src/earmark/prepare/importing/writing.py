@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark import __version__
+from earmark._version import __version__
 from earmark.core.audio.audio import read_blocks, write_blocks
 from earmark.core.errors import AudioError
 from earmark.core.files import write_lines
