@@ -18,6 +18,7 @@ from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import (
     LAYOUT,
     SUBSETS,
+    TRUTH,
     SynthSettings,
     load_synth_settings,
     preset_names,
@@ -459,3 +460,21 @@ def test_what_the_supplier_lacks_is_told(workers: int, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=missing) as caught:
         write_dataset(tmp_path / "out", Soundbank(tmp_path / "bank"), small(), 0, workers=workers)
     assert caught.value.hint is not None
+
+
+def test_the_truth_of_every_clip_is_written_on_request(tmp_path: Path) -> None:
+    options = small()
+    write_dataset(tmp_path / "plain", Tones(), options, 3)
+    write_dataset(tmp_path / "told", Tones(), options.model_copy(update={"truth": True}), 3)
+    for subset, name in TRUTH.items():
+        assert not (tmp_path / "plain" / name).exists()
+        events, listed = read_strong(tmp_path / "told" / name)
+        clips = sorted(path.name for path in (tmp_path / "told" / LAYOUT[subset][0]).iterdir())
+        assert sorted(listed) == clips
+        assert (events.offset.dropna() > events.onset.dropna()).all()
+    weak = read_weak(tmp_path / "told" / str(LAYOUT["weak"][1]))
+    events, _ = read_strong(tmp_path / "told" / TRUTH["weak"])
+    for clip, tags in weak.items():
+        assert set(events[events.filename == clip].event_label.dropna()) == set(tags)
+    audio = [digests(tmp_path / folder / "audio") for folder in ("plain", "told")]
+    assert audio[0] == audio[1]

@@ -15,12 +15,24 @@ def synth(
     ] = "mini",
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
     soundbank: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="Folder of recordings: CLASS/*.wav|flac and background/, optionally "
-            "manifest.csv; Scaper's foreground/ and background/ will do. Without it all sounds "
-            "are synthesised."
+            "manifest.csv; Scaper's foreground/ and background/ will do. Repeat it for several. "
+            "Without it all sounds are synthesised."
         ),
+    ] = None,
+    synthesised: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="With --soundbank: fraction of the sounds synthesised all the same.",
+        ),
+    ] = 0.0,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="With --soundbank: class that is synthesised alone. Repeat it."),
     ] = None,
     clips: Annotated[
         str | None,
@@ -51,6 +63,7 @@ def synth(
     Examples:
     - `earmark synth data/mini`
     - `earmark synth data/own --soundbank my_sounds --recipe scaper --seed 3`
+    - `earmark synth data/both --soundbank my_sounds --soundbank more --synthesised 0.25`
     - `earmark synth data/small --clips strong=100,weak=50,unlabelled=200,validation=30,test=30`
     - `earmark synth data/own --soundbank my_sounds --set "pitch_shift={normal: {mean: 0, sd: 1}}"
       --set "strong.counts={Doorbell: 1}" --set "strong.events=[0,3]"`
@@ -64,7 +77,7 @@ def synth(
     overrides = [*_clip_overrides(clips), *(["jams=true"] if jams else []), *(set_ or [])]
     content: dict[str, Any] = apply_overrides(load_synth_mapping(recipe), overrides)
     settings = parse_settings(SynthSettings, content, recipe)
-    supplier = _supplier(soundbank, settings)
+    supplier = _supplier(soundbank or [], settings, synthesised, also or [])
     with counting("soundscapes") as progress:
         write_dataset(
             out, supplier, settings, seed, workers=workers or available_cores(), progress=progress
@@ -72,21 +85,40 @@ def synth(
     typer.echo(_summary(out, settings, supplier.labels))
 
 
-def _supplier(soundbank: Path | None, settings: Any) -> Any:
-    if soundbank is not None:
-        from earmark.synth.settings import SPLIT_OF, SUBSETS
-        from earmark.synth.soundbank import Soundbank
+def _supplier(folders: list[Path], settings: Any, synthesised: float, also: list[str]) -> Any:
+    """One soundbank, several or partly synthesised ones, or synthesised sounds alone.
 
-        used = [name for name in SUBSETS if settings.subset(name).clips]
-        return Soundbank(
-            soundbank,
-            needed={SPLIT_OF[name] for name in used},
+    Raises:
+        ConfigError: Options that go with a soundbank, without one.
+    """
+    from earmark.core.errors import ConfigError
+    from earmark.synth.settings import SPLIT_OF, SUBSETS
+    from earmark.synth.soundbank import Soundbank
+    from earmark.synth.sources import SynthesisedSources
+
+    if not folders:
+        if synthesised or also:
+            raise ConfigError(
+                "--synthesised and --also go with --soundbank",
+                hint="Without recordings every sound is synthesised",
+            )
+        return SynthesisedSources()
+    used = [name for name in SUBSETS if settings.subset(name).clips]
+    blended = len(folders) > 1 or synthesised > 0 or bool(also)
+    banks = [
+        Soundbank(
+            folder,
+            needed=() if blended else {SPLIT_OF[name] for name in used},
             events=settings.soundbank.events,
             lengthen=settings.soundbank.background,
         )
-    from earmark.synth.sources import SynthesisedSources
+        for folder in folders
+    ]
+    if not blended:
+        return banks[0]
+    from earmark.synth.blend import BlendedSources
 
-    return SynthesisedSources()
+    return BlendedSources(banks, synthesised, also)
 
 
 def _clip_overrides(clips: str | None) -> list[str]:

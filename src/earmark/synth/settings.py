@@ -51,6 +51,12 @@ LAYOUT: Mapping[Subset, tuple[str, str | None, str | None]] = {
 }
 
 
+#: Where ``truth`` puts the events of subsets whose labels say less.
+TRUTH: Mapping[Subset, str] = {
+    "weak": "metadata/train/weak_truth.tsv",
+    "unlabelled": "metadata/train/unlabel_in_domain_truth.tsv",
+}
+
 #: Pitch moves by at most so many semitones, durations by at most this factor either way.
 MOST_SEMITONES = 24.0
 LONGEST_STRETCH = 4.0
@@ -194,6 +200,8 @@ class SynthSettings(EventSettings):
         format: Kind of the audio files. ``wav`` is written and read faster, ``flac`` is smaller.
         jams: Write a JAMS file beside each strongly labelled clip: what it was mixed from
             (namespace ``scaper``) and where it is heard (``tag_open``).
+        truth: Write the events of weak and unlabelled clips, too, beside the labels that training
+            sees: the ceiling of an experiment, or strong labels in every domain.
     """
 
     seconds: Annotated[float, Field(ge=1, le=60)] = 10.0
@@ -221,6 +229,7 @@ class SynthSettings(EventSettings):
     longest_pause: Annotated[float, Field(ge=0)] = 0.5
     format: Literal["wav", "flac"] = "wav"
     jams: bool = False
+    truth: bool = False
 
     @model_validator(mode="after")
     def _settings_agree(self) -> SynthSettings:

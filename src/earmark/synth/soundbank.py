@@ -160,7 +160,7 @@ class Soundbank:
         Raises:
             DataError: There is none.
         """
-        found = self._files.get(label, {}).get(split)
+        found = self.recordings_of(label, split)
         if not found:
             raise DataError(
                 f"the soundbank has no recording of {label!r} for the split {split!r}",
@@ -169,6 +169,10 @@ class Soundbank:
                 "manifest.csv.",
             )
         return found
+
+    def recordings_of(self, label: str, split: str) -> dict[str, tuple[Path, ...]]:
+        """The same, empty where there is none."""
+        return self._files.get(label, {}).get(split, {})
 
     def event(self, label: str, split: str, rng: np.random.Generator) -> Samples:
         """Draw one event: a sounding stretch of a recording, drawn recording by recording.

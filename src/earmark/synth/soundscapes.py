@@ -24,7 +24,7 @@ from earmark.core.folders import claim_folder
 from earmark.core.parallel import run_jobs
 from earmark.synth.placing import Ingredient
 from earmark.synth.scene import Soundscape, make_soundscape
-from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, Subset, SynthSettings
+from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, TRUTH, Subset, SynthSettings
 from earmark.synth.supplier import Supplier
 
 #: The file in a dataset that says how it was made.
@@ -241,18 +241,24 @@ def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
             if job.subset == subset:
                 labels |= json.loads(job.journal(dataset.out).read_text(encoding="utf-8"))
         _, label_file, duration_file = LAYOUT[subset]
-        if not labels or label_file is None:
+        if not labels:
             continue
-        path = dataset.out / label_file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if subset == "weak":
+        if subset == "weak" and label_file is not None:
             classes = ((name, {label for *_, label in own}) for name, own in labels.items())
+            path = _made(dataset.out / label_file)
             tables.write_weak(path, {name: tuple(sorted(present)) for name, present in classes})
-        else:
+        strong_file = label_file if subset in _STRONG else TRUTH[subset]
+        if strong_file is not None and (subset in _STRONG or dataset.settings.truth):
             rows = [(name, *event) for name, own in labels.items() for event in own]
+            path = _made(dataset.out / strong_file)
             tables.write_strong(path, tables.event_frame(rows), list(labels))
         if duration_file is not None:
             tables.write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[str, Any]:
