@@ -19,9 +19,8 @@ from earmark.detect.postprocess import PostProcess, filter_table, scores_to_even
 from earmark.detect.tuning import grid_search
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.detect.tuning.tune import Tuning, deal, tune
-from earmark.score.f1 import collar_f1
+from earmark.score.f1 import CollarCriterion, collar_f1, f1_statistics
 from earmark.score.psds import PSDS1, psds
-from earmark.score.settings import COLLAR
 
 FRAME = 0.064
 LABELS = ("a", "b", "c")
@@ -128,15 +127,15 @@ def test_best_f1_of_boxes_is_the_best_of_all_thresholds(
             for clip, table in found.tables.items()
         }
 
-    def f1_above(tau: float, truth: Truth, collars: Any) -> dict[str, float]:
+    def f1_above(tau: float, truth: Truth, collars: CollarCriterion) -> dict[str, float]:
         events = {clip: events_above(tau)[clip] for clip in truth}
-        return collar_f1(events, truth, LABELS, clips=list(truth), **collars).per_class
+        return f1_statistics(events, truth, LABELS, collars, clips=list(truth)).result().per_class
 
     tried: dict[tuple[int, int], list[float]] = {}  # row, column → some of its confidences
     # Wide collars: many boxes are near several events.
     for collar in (0.2, 1.0):
-        collars = {**COLLAR, "onset_collar": collar, "offset_collar": collar}
-        best = box_best_f1(boxes, found.reference(weights), **collars)
+        collars = CollarCriterion(onset_collar=collar, offset_collar=collar)
+        best = box_best_f1(boxes, found.reference(weights), collars)
         for number, (row, f1, threshold) in enumerate(
             zip(weights, best.f1, best.threshold, strict=True)
         ):
@@ -199,7 +198,7 @@ def test_each_class_gets_the_best_of_the_grid(data: Set, method: str, objective:
             for clip, table in data.tables.items()
         }
         figures["psds1"].append(psds(filtered, data.truth, data.durations, PSDS1).per_class)
-        figures["collar_f1"].append(collar_f1(events, data.truth, LABELS, **COLLAR).per_class)
+        figures["collar_f1"].append(collar_f1(events, data.truth, LABELS).per_class)
     by = "collar_f1" if objective == "collar_f1" else "psds1"
     for choice in result.classes:
         assert choice.tuned

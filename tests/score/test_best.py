@@ -11,11 +11,11 @@ from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import (
     F1Result,
+    IntersectionCriterion,
+    SegmentCriterion,
     SweepStatistics,
-    best_collar_statistics,
     best_f1,
-    best_intersection_statistics,
-    best_segment_statistics,
+    best_statistics,
     collar_f1,
     detections_from_scores,
     intersection_f1,
@@ -24,15 +24,11 @@ from earmark.score.f1 import (
     tagging_metrics,
     tagging_statistics,
 )
+from earmark.score.f1.events import CRITERIA
 from helpers.score_cases import Case, make_case
 from helpers.score_tables import tables_of
 
 SEED = st.integers(1_000, 9_999)
-STATISTICS = {
-    "collar": best_collar_statistics,
-    "intersection": best_intersection_statistics,
-    "segment": best_segment_statistics,
-}
 AT_ONE = {"collar": collar_f1, "intersection": intersection_f1, "segment": segment_f1}
 
 
@@ -53,7 +49,7 @@ def one_by_one(case: Case, scores: dict[str, ScoreTable], criterion: str) -> lis
     ]
 
 
-@pytest.mark.parametrize("criterion", STATISTICS)
+@pytest.mark.parametrize("criterion", CRITERIA)
 @settings(max_examples=12, deadline=None)
 @given(seed=SEED)
 def test_no_threshold_is_better(criterion: str, seed: int) -> None:
@@ -103,24 +99,33 @@ def test_what_no_threshold_can_hit_and_what_only_the_lowest_can() -> None:
     with pytest.raises(ScoreError, match="no class has ground truth"):
         best_f1({"a": table}, {}, {"a": 2.0})
     with pytest.raises(ScoreError, match=r"segments of 0 s"):
-        best_segment_statistics({"a": table}, {}, {"a": 2.0}, segment_seconds=0)
+        SegmentCriterion(segment_seconds=0)
+
+
+def test_intersections_at_every_threshold_have_one_rounding() -> None:
+    case = make_case(3)
+    given = tables_of(case), case.truth, case.durations
+    with pytest.raises(ScoreError, match="all thresholds are compared at 6 decimals"):
+        best_statistics(*given, IntersectionCriterion(decimals=None))
 
 
 def test_segments_may_end_with_the_clip() -> None:
     case = make_case(3)
     scores = tables_of(case)
     cut = {clip: max(0.5, seconds - 1.3) for clip, seconds in case.durations.items()}
-    best = best_segment_statistics(scores, case.truth, cut, until_duration=True).result()
+    best = best_statistics(scores, case.truth, cut, SegmentCriterion(durations=cut)).result()
     for label, threshold in best.thresholds.items():
         found = detections_from_scores(scores, threshold)
         at = segment_f1(found, case.truth, case.labels, durations=cut)
         assert at.counts[label] == best.counts[label]
 
 
-@pytest.mark.parametrize("criterion", STATISTICS)
+@pytest.mark.parametrize("criterion", CRITERIA)
 def test_resamples_are_the_scores_of_the_drawn_clips(criterion: str) -> None:
     case = make_case(17)
-    statistics: SweepStatistics = STATISTICS[criterion](tables_of(case), case.truth, case.durations)
+    statistics: SweepStatistics = best_statistics(
+        tables_of(case), case.truth, case.durations, CRITERIA[criterion]
+    )
     size = len(statistics.clips)
     weights = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=40)
     weights = weights[(weights @ statistics.true).any(axis=1)]
@@ -136,7 +141,9 @@ def test_resamples_are_the_same_without_the_short_cut() -> None:
 
     for seed in (2, 9, 17, 20):
         case = make_case(seed)
-        found = best_intersection_statistics(tables_of(case), case.truth, case.durations)
+        found = best_statistics(
+            tables_of(case), case.truth, case.durations, CRITERIA["intersection"]
+        )
         plain = dataclasses.replace(found, highest=None)
         size = len(found.clips)
         # Wild weights too, for which the short cut does not hold.

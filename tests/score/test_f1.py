@@ -13,14 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
-from earmark.score.f1.events import (
-    F1Counts,
-    F1Result,
-    collar_f1,
-    intersection_f1,
-    largest_matching,
-    segment_f1,
-)
+from earmark.score.f1 import F1Counts, F1Result, collar_f1, intersection_f1, segment_f1
+from earmark.score.f1.collars import largest_matching
 from helpers.score_cases import make_case
 
 Measure = Callable[..., F1Result]

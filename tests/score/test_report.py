@@ -12,7 +12,7 @@ import pytest
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap
-from earmark.score.f1 import collar_f1, collar_statistics, detections_from_scores
+from earmark.score.f1 import CollarCriterion, collar_f1, detections_from_scores, f1_statistics
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
 from earmark.score.report import metrics_dict
 from earmark.score.settings import MetricSettings
@@ -106,7 +106,9 @@ def test_intervals_hold_the_value_and_come_from_the_seed(case: Case) -> None:
 def test_resampled_scores_are_those_of_the_drawn_clips(case: Case) -> None:
     scores = tables_of(case)
     found = detections_from_scores(scores, case.threshold)
-    statistics = collar_statistics(found, case.truth, case.labels, clips=tuple(scores))
+    statistics = f1_statistics(
+        found, case.truth, case.labels, CollarCriterion(), clips=tuple(scores)
+    )
     ends = bootstrap({"f1": statistics}, resamples=1, rng=np.random.default_rng(5))
     size = len(scores)
     drawn = np.random.default_rng(5).multinomial(size, np.full(size, 1 / size))
@@ -149,7 +151,7 @@ def test_intervals_need_sense(case: Case) -> None:
         bootstrap({"a": statistics}, resamples=0, rng=rng)
     with pytest.raises(ScoreError, match="at level 1"):
         bootstrap({"a": statistics}, resamples=5, rng=rng, level=1.0)
-    other = collar_statistics({}, {"q": [(0.0, 1.0, "x")]}, ["x"])
+    other = f1_statistics({}, {"q": [(0.0, 1.0, "x")]}, ["x"], CollarCriterion())
     with pytest.raises(ScoreError, match="same clips"):
         bootstrap({"a": statistics, "b": other}, resamples=5, rng=rng)
 

@@ -12,7 +12,7 @@ import pytest
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap, draw_clips
-from earmark.score.f1 import collar_statistics, detections_from_scores
+from earmark.score.f1 import CollarCriterion, detections_from_scores, f1_statistics
 from earmark.score.psds import PSDS1, PSDS2, detection_statistics, psds_statistics
 from earmark.score.report import (
     ScoringTask,
@@ -114,11 +114,13 @@ def test_other_truth_classes_or_parameters_are_refused(case: Case) -> None:
     with pytest.raises(ScoreError, match="durations of the two systems differ"):
         compare_systems(one, {"psds": psds_statistics(*given[:2], longer, PSDS1)}, rng=rng)
     added = case.truth | {clip: [*case.truth[clip], (0.0, 1.0, "new")]}
-    more = collar_statistics({}, added, (*case.labels, "new"), clips=tuple(scores))
+    more = f1_statistics({}, added, (*case.labels, "new"), CollarCriterion(), clips=tuple(scores))
     with pytest.raises(ScoreError, match="other classes: new"):
         compare_systems({"collar_f1": first["collar_f1"]}, {"collar_f1": more}, rng=rng)
     # A class without truth is in no mean: one system may know it and the other not.
-    more = collar_statistics({}, case.truth, ("new", *case.labels), clips=tuple(scores))
+    more = f1_statistics(
+        {}, case.truth, ("new", *case.labels), CollarCriterion(), clips=tuple(scores)
+    )
     compare_systems({"collar_f1": first["collar_f1"]}, {"collar_f1": more}, resamples=5, rng=rng)
 
 

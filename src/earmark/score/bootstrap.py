@@ -11,12 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
+from earmark.score.events import Bools, Floats, Ints
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 PART = 100
 """Draws between two calls of a progress callback."""
 
@@ -29,7 +27,7 @@ class Statistics(Protocol):
         """The N clips."""
         ...
 
-    def eventful(self) -> NDArray[np.bool_]:
+    def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         ...
 
@@ -116,7 +114,7 @@ def resampled_values(
     ]
 
 
-def draw_clips(rng: np.random.Generator, eventful: NDArray[np.bool_], size: int) -> Ints:
+def draw_clips(rng: np.random.Generator, eventful: Bools, size: int) -> Ints:
     """How often each of N clips comes up in N draws with replacement, ``[size, N]``.
 
     Args:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Events = Mapping[str, Sequence[tuple[float, float, str]]]
 """Clip id → (onset, offset, label) of each event, seconds."""
 
@@ -26,24 +29,27 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class EventArrays:
+class Columns:
+    """Arrays of equal length, one for each field: the columns of a table."""
+
+    def at(self, chosen: Any) -> Self:
+        """Some of the rows, by index, mask or slice."""
+        return type(self)(*(getattr(self, column.name)[chosen] for column in fields(self)))
+
+
+@dataclass(frozen=True)
+class EventArrays(Columns):
     """N events as columns; clips and labels by index, in clip, label, onset order."""
 
-    clip: NDArray[np.int64]
-    label: NDArray[np.int64]
-    onset: NDArray[np.float64]
-    offset: NDArray[np.float64]
+    clip: Ints
+    label: Ints
+    onset: Floats
+    offset: Floats
 
     @property
-    def seconds(self) -> NDArray[np.float64]:
+    def seconds(self) -> Floats:
         """Length of each event ``[N]``."""
         return self.offset - self.onset
-
-    def at(self, chosen: NDArray[np.bool_]) -> EventArrays:
-        """Some of the events."""
-        return EventArrays(
-            self.clip[chosen], self.label[chosen], self.onset[chosen], self.offset[chosen]
-        )
 
 
 def some_of(names: Sequence[str]) -> str:
@@ -76,7 +82,7 @@ def tidy(
     apart; those that overlap are merged if asked, for measures that add up overlaps.
 
     Args:
-        events: Events by clip id; clips that are not in ``clips`` are not looked at.
+        events: Events by clip id; those of clips that are not in ``clips`` are ignored.
         clips: The clips that count, in order.
         labels: Every label that may occur, in order.
         what: What the events are ("truth", "detections"), for messages.
@@ -115,9 +121,9 @@ def tidy(
 def _check(
     clips: Sequence[str],
     rows: Sequence[tuple[float, float, str]],
-    clip: NDArray[np.int64],
-    label: NDArray[np.int64],
-    times: NDArray[np.float64],
+    clip: Ints,
+    label: Ints,
+    times: Floats,
     index: Mapping[str, int],
     what: str,
 ) -> None:
@@ -136,7 +142,7 @@ def _check(
         )
 
 
-def _differing(events: EventArrays) -> NDArray[np.bool_]:
+def _differing(events: EventArrays) -> Bools:
     """Which of sorted events differ from the one before."""
     columns = (events.clip, events.label, events.onset, events.offset)
     first = np.ones(len(events.clip), dtype=np.bool_)
@@ -164,26 +170,42 @@ def _merged(events: EventArrays) -> EventArrays:
     return EventArrays(events.clip, events.label, events.onset, offset).at(kept)
 
 
+def eventful_clips(clips: Iterable[str], truth: Events) -> tuple[str, ...]:
+    """The clips that have a true event of some length."""
+    return tuple(
+        clip for clip in clips if any(event[1] > event[0] for event in truth.get(clip, ()))
+    )
+
+
+def left_out(
+    labels: Iterable[str], measured: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Classes that were not measured as they have no truth, and a warning that names them."""
+    without = tuple(label for label in labels if label not in measured)
+    said = f"classes without truth left out of the mean: {', '.join(without)}"
+    return without, (said,) if without else ()
+
+
+def ratio(count: NDArray[Any], whole: NDArray[Any]) -> Floats:
+    """``count / whole`` elementwise, 0 where the whole is."""
+    return np.asarray(np.divide(count, whole, out=np.zeros(whole.shape), where=whole > 0))
+
+
 def at_least(
-    found: NDArray[np.float64],
-    ratio: float,
-    whole: NDArray[np.float64],
-    decimals: int = TIME_DECIMALS,
-) -> NDArray[np.bool_]:
-    """Whether ``found`` seconds are at least ``ratio`` of ``whole`` seconds, elementwise.
+    found: Floats, criterion: float, whole: Floats, decimals: int = TIME_DECIMALS
+) -> Bools:
+    """Whether ``found`` seconds are at least a fraction of ``whole`` seconds, elementwise.
 
     Args:
         found: Overlap in seconds.
-        ratio: The tolerance criterion ρ.
+        criterion: The tolerance criterion ρ, that fraction.
         whole: Length in seconds that ρ refers to.
         decimals: Both sides are rounded to so many decimals (sed_scores_eval's convention).
     """
     scale = 10.0**decimals
-    return np.asarray(np.rint(found * scale) >= np.rint(ratio * whole * scale))
+    return np.asarray(np.rint(found * scale) >= np.rint(criterion * whole * scale))
 
 
-def sum_by(
-    index: NDArray[np.integer[Any]], weights: NDArray[Any] | None, size: int
-) -> NDArray[np.float64]:
+def sum_by(index: NDArray[np.integer[Any]], weights: NDArray[Any] | None, size: int) -> Floats:
     """Sum of the weights (or number of entries) that fall to each index below ``size``."""
     return np.asarray(np.bincount(index, weights, minlength=size), dtype=np.float64)

@@ -7,33 +7,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from earmark.core.errors import ScoreError
 from earmark.score.events import CONVENTIONS, Convention
+from earmark.score.f1.collars import CollarCriterion
+from earmark.score.f1.events import CRITERIA, Criterion
+from earmark.score.f1.intersections import IntersectionCriterion
 from earmark.score.psds.parameters import PSDS1, PSDS2, PsdsParameters
 
 NAME = re.compile(r"psds[a-z0-9_]*")
 
 
-class _Collar(TypedDict):
-    onset_collar: float
-    offset_collar: float
-    offset_share: float
-
-
-class _Intersection(TypedDict):
-    dtc: float
-    gtc: float
-
-
-class _Segment(TypedDict):
-    segment_seconds: float
-
-
-COLLAR: _Collar = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_share": 0.2}
-INTERSECTION: _Intersection = {"dtc": 0.5, "gtc": 0.5}
-SEGMENT: _Segment = {"segment_seconds": 1.0}
+UNSTATED = ("decimals", "durations")
+"""Settings of criteria that `MetricSettings` decides."""
 SCENARIOS: Mapping[str, PsdsParameters] = MappingProxyType({"psds1": PSDS1, "psds2": PSDS2})
 
 
@@ -82,14 +69,22 @@ class MetricSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """The ``parameters`` of a report; two reports with the same have the same rules."""
-        told: dict[str, Any] = {name: asdict(given) for name, given in self.scenarios.items()}
-        told |= {
-            "collar_f1": dict(COLLAR),
-            "intersection_f1": dict(INTERSECTION),
-            "segment_f1": dict(SEGMENT),
-            "clips_without_events": "dropped" if self.drop_eventless else "counted",
+        stated: dict[str, Any] = {name: asdict(given) for name, given in self.scenarios.items()}
+        for name, criterion in CRITERIA.items():
+            own = asdict(criterion).items()
+            stated[f"{name}_f1"] = {key: value for key, value in own if key not in UNSTATED}
+        stated["clips_without_events"] = "dropped" if self.drop_eventless else "counted"
+        return stated if self.like == CONVENTIONS[0] else {**stated, "like": self.like}
+
+    def criteria(self) -> dict[str, Criterion]:
+        """When a detection is right, by metric."""
+        if self.like == "sed_scores_eval":
+            return {f"{name}_f1": criterion for name, criterion in CRITERIA.items()}
+        return {
+            "collar_f1": CollarCriterion(decimals=None),
+            "intersection_f1": IntersectionCriterion(decimals=None),
+            "segment_f1": CRITERIA["segment"],
         }
-        return told if self.like == CONVENTIONS[0] else {**told, "like": self.like}
 
 
 def read_scenario(text: str) -> tuple[str, PsdsParameters]:
@@ -105,12 +100,12 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
     """
     known = [one.name for one in dataclasses.fields(PsdsParameters)]
     given: dict[str, Any] = {}
-    for part in text.split(","):
-        name, equals, value = (piece.strip() for piece in part.partition("="))
+    for pair in text.split(","):
+        name, equals, value = (piece.strip() for piece in pair.partition("="))
         if not equals or name not in (*known, "name") or name in given:
             what = "twice" if name in given else "no parameter of a PSDS"
             raise ScoreError(
-                f"{part.strip()!r} in {text!r} is {what}",
+                f"{pair.strip()!r} in {text!r} is {what}",
                 hint=f"Write NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
             )
         try:

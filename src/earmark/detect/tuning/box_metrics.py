@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.detect.csebb import Boxes
-from earmark.score.events import TIME_DECIMALS, EventArrays, Events, at_least, sum_by, tidy
+from earmark.score.events import EventArrays, Events, at_least, sum_by, tidy
+from earmark.score.f1 import CollarCriterion
 from earmark.score.psds import HOUR, PsdsParameters
 
 Floats = NDArray[np.float64]
@@ -200,29 +201,17 @@ class BestF1:
     threshold: Floats
 
 
-def box_best_f1(
-    found: Found,
-    reference: Reference,
-    *,
-    onset_collar: float,
-    offset_collar: float,
-    offset_share: float,
-) -> BestF1:
+def box_best_f1(found: Found, reference: Reference, collars: CollarCriterion) -> BestF1:
     """Best collar F1 of each class; of equal thresholds the highest.
 
     Args:
         found: The boxes.
         reference: Truth and sets.
-        onset_collar: Largest difference of onsets in seconds.
-        offset_collar: Largest difference of offsets in seconds, or …
-        offset_share: … this share of the event's length, whichever is larger.
+        collars: How near a box must come to an event.
     """
     true = reference.events
-    by, on = _near(found, true, reference, onset_collar)
-    onsets = np.abs(found.onset[by] - true.onset[on]) - onset_collar
-    offsets = np.abs(found.offset[by] - true.offset[on])
-    offsets -= np.maximum(offset_collar, offset_share * true.seconds[on])
-    near = (onsets.round(TIME_DECIMALS) <= 0) & (offsets.round(TIME_DECIMALS) <= 0)
+    by, on = _near(found, true, reference, collars.onset_collar)
+    near = collars.near(found.onset[by], found.offset[by], true.onset[on], true.offset[on])
     hits = np.sort(_hits(by[near], on[near]))  # in falling confidence, class by class
     events = reference.counts(true)
     f1 = np.where(events > 0, 0.0, np.nan)

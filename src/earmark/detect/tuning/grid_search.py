@@ -13,9 +13,8 @@ from earmark.detect.csebb import Boxes, Candidates, CsebbSettings, find_candidat
 from earmark.detect.postprocess import PostProcess, filter_table
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.score.events import Events
-from earmark.score.f1 import best_collar_statistics
+from earmark.score.f1 import CollarCriterion, best_statistics
 from earmark.score.psds import PSDS1, psds_statistics
-from earmark.score.settings import COLLAR
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -108,7 +107,7 @@ def measure_boxes(
                 if objective != "collar_f1":
                     figures.psds1[number, :, classes] = box_psds(found, reference, PSDS1)
                 if objective != "psds1":
-                    best = box_best_f1(found, reference, **COLLAR)
+                    best = box_best_f1(found, reference, CollarCriterion())
                     figures.f1[number, :, classes] = best.f1
                     figures.threshold[number, :, classes] = best.threshold
                 done += 1
@@ -181,7 +180,7 @@ def _best_of_thresholds(
     """Best collar F1 and the highest threshold that gives it, both ``[S, C]``."""
     f1 = np.full((len(data.sets), len(data.labels)), np.nan)
     threshold = np.full(f1.shape, np.nan)
-    statistics = best_collar_statistics(filtered, data.truth, data.durations, **COLLAR)
+    statistics = best_statistics(filtered, data.truth, data.durations, CollarCriterion())
     for row in np.flatnonzero(rows):
         found = statistics.result(data.sets[row].astype(np.int64))
         f1[row] = [found.per_class.get(label, np.nan) for label in data.labels]

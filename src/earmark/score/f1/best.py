@@ -10,56 +10,41 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.score.events import TIME_DECIMALS, Events, tidy
-from earmark.score.f1.events import F1Counts
-from earmark.score.f1.hits import Collars, collar_steps, segment_steps
+from earmark.score.events import TIME_DECIMALS, Bools, Events, Floats, Ints, ratio, tidy
+from earmark.score.f1.counts import F1Counts, F1Result, Owners, count_owners
+from earmark.score.f1.events import CRITERIA, Criterion, CriterionName
+from earmark.score.f1.intersections import IntersectionCriterion
+from earmark.score.f1.segments import SegmentCriterion
 from earmark.score.psds.accumulator import known_clips
 from earmark.score.psds.parameters import PsdsParameters
 from earmark.score.psds.score import psds_statistics
 from earmark.score.psds.steps import Steps
 from earmark.score.psds.sweeps import ClassSweep, class_sweeps
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Criterion = Literal["collar", "intersection", "segment"]
 CELLS = 1_000_000
 """Steps × resamples handled together."""
 SMALL = 1e-3
 """A ``dtc`` above this is more than rounding for any frame of a millisecond."""
 CAUTION = 0.7
-"""Resamples are first looked at only as far down as could give this share of the best F1."""
+"""Resamples are first swept only as far down as could give this fraction of the best F1."""
 
 
 @dataclass(frozen=True)
-class BestF1Result:
-    """F1 at each class's best threshold.
+class BestF1Result(F1Result):
+    """F1 at each class's best threshold; ``counts`` are of the classes that have truth.
 
     Args:
-        macro: Mean over the classes that have truth.
-        micro: F1 of the counts of all these classes together, each at its own threshold.
-        per_class: Best F1 of each class that has truth.
         thresholds: The threshold that gives it, midway between the lowest score that must be above
             it and the next lower one at which a count changes; the highest of equals. ``inf`` if
             no threshold gives a true positive, ``-inf`` if every frame must be active.
-        counts: Counts of each class at its threshold.
-        left_out: Classes without truth.
-        warnings: What was changed or left out, in words.
     """
 
-    macro: float
-    micro: float
-    per_class: dict[str, float]
     thresholds: dict[str, float]
-    counts: dict[str, F1Counts]
-    left_out: tuple[str, ...]
-    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,39 +68,25 @@ class SweepStatistics:
     warnings: tuple[str, ...]
     highest: Floats | None = None
 
-    def result(self, weights: NDArray[np.int64] | None = None) -> BestF1Result:
+    def result(self, weights: Ints | None = None) -> BestF1Result:
         """Best F1 with each clip counted ``weights`` times (once by default).
 
         Raises:
             ScoreError: If no class has truth.
         """
         once = np.ones(len(self.clips), dtype=np.int64) if weights is None else weights
-        true = once @ self.true
-        if not true.any():
-            raise ScoreError("no class has ground truth", hint="F1 needs at least one true event.")
-        counts, thresholds = {}, {}
-        for c in np.flatnonzero(true):
-            found = _best(self.sweeps[c], int(true[c]), once.astype(np.float64)[:, None])
-            counts[self.labels[c]], thresholds[self.labels[c]] = found
-        per_class = {label: count.f1 for label, count in counts.items()}
-        left_out = tuple(label for label in self.labels if label not in counts)
-        missing = [f"classes without truth left out of the mean: {', '.join(left_out)}"]
-        every = F1Counts(
-            sum(count.tp for count in counts.values()),
-            sum(count.fp for count in counts.values()),
-            sum(count.fn for count in counts.values()),
-        )
-        return BestF1Result(
-            macro=float(np.mean(list(per_class.values()))),
-            micro=every.f1,
-            per_class=per_class,
-            thresholds=thresholds,
-            counts=counts,
-            left_out=left_out,
-            warnings=(*self.warnings, *(missing if left_out else ())),
-        )
+        true = dict(zip(self.labels, (once @ self.true).tolist(), strict=True))
+        column = once.astype(np.float64)[:, None]
+        best = {
+            label: _best(sweep, true[label], column)
+            for label, sweep in zip(self.labels, self.sweeps, strict=True)
+            if true[label]
+        }
+        thresholds = {label: threshold for label, (_, threshold) in best.items()}
+        counts = {label: count for label, (count, _) in best.items()}
+        return BestF1Result.of(counts, true, self.warnings, thresholds=thresholds)
 
-    def eventful(self) -> NDArray[np.bool_]:
+    def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         return np.asarray(self.true.any(axis=1))
 
@@ -188,11 +159,11 @@ def best_f1(
     scores: Mapping[str, ScoreTable],
     truth: Events,
     durations: Mapping[str, float],
-    criterion: Criterion = "collar",
+    criterion: CriterionName = "collar",
 ) -> BestF1Result:
     """F1 of each class at its best threshold, with the settings that are usual.
 
-    The functions below take other settings, and their ``result`` is the same.
+    `best_statistics` takes other settings, and its ``result`` is the same.
 
     Args:
         scores: Score table of each clip, by clip id.
@@ -203,107 +174,76 @@ def best_f1(
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    given = scores, truth, durations
-    if criterion == "collar":
-        return best_collar_statistics(*given).result()
-    if criterion == "intersection":
-        return best_intersection_statistics(*given).result()
-    if criterion == "segment":
-        return best_segment_statistics(*given).result()
-    raise ScoreError(
-        f"there is no F1 by {criterion}", hint="Choose collar, intersection or segment."
-    )
+    if criterion not in CRITERIA:
+        raise ScoreError(
+            f"there is no F1 by {criterion}", hint="Choose collar, intersection or segment."
+        )
+    return best_statistics(scores, truth, durations, CRITERIA[criterion]).result()
 
 
-def best_collar_statistics(
+def best_statistics(
     scores: Mapping[str, ScoreTable],
     truth: Events,
     durations: Mapping[str, float],
-    *,
-    onset_collar: float = 0.2,
-    offset_collar: float = 0.2,
-    offset_share: float = 0.2,
-    decimals: int | None = TIME_DECIMALS,
+    criterion: Criterion,
 ) -> SweepStatistics:
-    """Hits by collars over all thresholds; settings as of `earmark.score.f1.collar_f1`."""
-    labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
-    true, warnings = tidy(truth, clips, labels, "truth", merge=False)
-    collars = Collars(onset_collar, offset_collar, offset_share, decimals)
-    steps = collar_steps([scores[clip] for clip in clips], true, collars)
-    found = sweep_statistics(steps, (true.clip, true.label), clips, labels, warnings)
-    return replace(found, highest=_maxima(scores, clips))
-
-
-def best_intersection_statistics(
-    scores: Mapping[str, ScoreTable],
-    truth: Events,
-    durations: Mapping[str, float],
-    *,
-    dtc: float = 0.5,
-    gtc: float = 0.5,
-) -> SweepStatistics:
-    """Intersections over all thresholds; settings as of ``intersection_f1``."""
-    found = psds_statistics(scores, truth, durations, PsdsParameters(dtc, gtc))
-    true = _count((found.truth.clip, found.truth.label), len(found.clips), len(found.labels))
-    # With a larger dtc nothing but truth makes a detection relevant, even if times are rounded.
-    highest = _maxima(scores, found.clips) if dtc > SMALL else None
-    return SweepStatistics(found.labels, found.clips, found.sweeps, true, found.warnings, highest)
-
-
-def best_segment_statistics(
-    scores: Mapping[str, ScoreTable],
-    truth: Events,
-    durations: Mapping[str, float],
-    *,
-    segment_seconds: float = 1.0,
-    until_duration: bool = False,
-) -> SweepStatistics:
-    """Active segments over all thresholds.
+    """Counts over all thresholds, by any criterion.
 
     Args:
-        scores: As for `best_f1`, like truth and durations.
-        truth: …
-        durations: …
-        segment_seconds: Length of a segment.
-        until_duration: Whether segments after a clip's duration do not count (sed_scores_eval's
-            convention, sed_eval counts all).
+        scores: Score table of each clip, by clip id.
+        truth: Ground truth by clip id.
+        durations: Seconds of each clip.
+        criterion: When a detection is right.
+
+    Raises:
+        ScoreError: If clips, classes or times do not fit together.
     """
+    if isinstance(criterion, IntersectionCriterion):
+        return _best_intersections(scores, truth, durations, criterion)
     labels, clips = common_labels(scores.items()), known_clips(scores, truth, durations, "scores")
-    if not segment_seconds > 0:
-        raise ScoreError(f"segments of {segment_seconds} s", hint="They need a positive length.")
-    true, warnings = tidy(truth, clips, labels, "truth", merge=False)
-    seconds = [durations[clip] if until_duration else None for clip in clips]
-    tables = [scores[clip] for clip in clips]
-    steps, owners = segment_steps(tables, true, seconds, segment_seconds)
+    true, warnings = tidy(truth, clips, labels, "truth", merge=criterion.merge)
+    steps, owners = criterion.steps([scores[clip] for clip in clips], true, clips)
     found = sweep_statistics(steps, owners, clips, labels, warnings)
-    return found if until_duration else replace(found, highest=_maxima(scores, clips))
+    # Where segments end with the clip, what is detected after its end is no false positive.
+    limited = isinstance(criterion, SegmentCriterion) and criterion.durations is not None
+    return found if limited else replace(found, highest=_maxima(scores, clips))
+
+
+def _best_intersections(
+    scores: Mapping[str, ScoreTable],
+    truth: Events,
+    durations: Mapping[str, float],
+    criterion: IntersectionCriterion,
+) -> SweepStatistics:
+    if criterion.decimals != TIME_DECIMALS:
+        raise ScoreError(
+            f"intersections over all thresholds are compared at {TIME_DECIMALS} decimals",
+            hint="Leave `decimals` out, or give the F1 a threshold.",
+        )
+    found = psds_statistics(scores, truth, durations, PsdsParameters(criterion.dtc, criterion.gtc))
+    owners = found.truth.clip, found.truth.label
+    true = count_owners(owners, len(found.clips), len(found.labels))
+    # With a larger dtc nothing but truth makes a detection relevant, even if times are rounded.
+    highest = _maxima(scores, found.clips) if criterion.dtc > SMALL else None
+    return SweepStatistics(found.labels, found.clips, found.sweeps, true, found.warnings, highest)
 
 
 def sweep_statistics(
     steps: Steps,
-    true: tuple[Ints, Ints],
+    true: Owners,
     clips: Sequence[str],
     labels: Sequence[str],
     warnings: Sequence[str] = (),
 ) -> SweepStatistics:
     """Statistics from steps of all classes, and clip and label of everything that is true."""
-    return SweepStatistics(
-        tuple(labels),
-        tuple(clips),
-        class_sweeps([steps], len(labels)),
-        _count(true, len(clips), len(labels)),
-        tuple(warnings),
-    )
+    sweeps = class_sweeps([steps], len(labels))
+    actual = count_owners(true, len(clips), len(labels))
+    return SweepStatistics(tuple(labels), tuple(clips), sweeps, actual, tuple(warnings))
 
 
 def _maxima(scores: Mapping[str, ScoreTable], clips: Sequence[str]) -> Floats:
     """The highest score of each clip ``[N, C]``."""
     return np.stack([scores[clip].values.max(axis=0) for clip in clips]).astype(np.float64)
-
-
-def _count(true: tuple[Ints, Ints], clips: int, labels: int) -> Ints:
-    found = np.bincount(true[0] * labels + true[1], minlength=clips * labels)
-    return np.asarray(found.reshape(clips, labels))
 
 
 def _best(sweep: ClassSweep, true: int, weights: Floats) -> tuple[F1Counts, float]:
@@ -323,5 +263,4 @@ def _best(sweep: ClassSweep, true: int, weights: Floats) -> tuple[F1Counts, floa
 
 
 def _f1(tp: Floats, fp: Floats, true: Floats) -> Floats:
-    total = tp + fp + true
-    return np.divide(2 * tp, total, out=np.zeros(total.shape), where=total > 0)
+    return ratio(2 * tp, tp + fp + true)

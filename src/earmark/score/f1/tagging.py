@@ -9,18 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.score.events import Events, check_clips, tidy
+from earmark.score.events import Bools, Events, Floats, Ints, check_clips, left_out, tidy
 from earmark.score.f1.best import BestF1Result, SweepStatistics, sweep_statistics
-from earmark.score.f1.events import F1Result, F1Statistics, thresholds_of
-from earmark.score.f1.hits import item_steps
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
+from earmark.score.f1.counts import F1Result, F1Statistics
+from earmark.score.f1.events import thresholds_of
+from earmark.score.f1.segments import item_steps
 
 
 @dataclass(frozen=True)
@@ -65,8 +61,8 @@ class PrecisionStatistics:
             raise ScoreError("no class has ground truth", hint="mAP needs at least one tagged clip")
         labels = self.ranking.labels
         found = {label: float(values[c, 0]) for c, label in enumerate(labels) if true[c, 0]}
-        left_out = tuple(label for label in labels if label not in found)
-        return PrecisionResult(float(np.mean(list(found.values()))), found, left_out)
+        without, _ = left_out(labels, found)
+        return PrecisionResult(float(np.mean(list(found.values()))), found, without)
 
     def resampled(self, weights: Ints) -> dict[str, Floats]:
         """MAP of each of R resamples, from weights ``[R, N]``."""
@@ -105,7 +101,7 @@ class TaggingResult:
 
 @dataclass(frozen=True)
 class TaggingStatistics:
-    """What tags are measured by; each part keeps its counts by clip."""
+    """What tags are measured by; each keeps its counts by clip."""
 
     average_precision: PrecisionStatistics
     f1: F1Statistics
@@ -155,7 +151,9 @@ def tagging_statistics(
     clips = tuple(scores)
     check_clips(truth, set(clips), "truth", "scores")
     true = _tags(truth, clips, names)
-    ranking = tag_sweeps(found, true, clips, names)
+    steps = item_steps(found, true, np.arange(len(clips)))
+    owner, label = np.nonzero(true)
+    ranking = sweep_statistics(steps, (owner, label), clips, names)
     detected = found > thresholds_of(names, threshold)
     return TaggingStatistics(
         PrecisionStatistics(ranking), _f1_statistics(detected, true, clips, names), ranking
@@ -188,20 +186,11 @@ def tag_statistics(
     return _f1_statistics(tags[0], tags[1], clips, labels)
 
 
-def tag_sweeps(
-    scores: Floats, true: Bools, clips: Sequence[str], labels: Sequence[str]
-) -> SweepStatistics:
-    """Tags over all thresholds, from scores and truth ``[N, C]``."""
-    owner, label = np.nonzero(true)
-    steps = item_steps(scores, true, np.arange(len(clips)))
-    return sweep_statistics(steps, (owner, label), clips, labels)
-
-
 def _f1_statistics(
     detected: Bools, true: Bools, clips: Sequence[str], labels: Sequence[str]
 ) -> F1Statistics:
     tp, positive, actual = (found.astype(np.uint8) for found in (detected & true, detected, true))
-    return F1Statistics(tuple(labels), tuple(clips), tp, positive, actual, ())
+    return F1Statistics(tuple(labels), tuple(clips), tp, positive, actual)
 
 
 def _clip_scores(

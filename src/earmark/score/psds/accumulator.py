@@ -14,13 +14,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.events import EventArrays, Events, check_clips, some_of, tidy
+from earmark.score.events import (
+    Bools,
+    EventArrays,
+    Events,
+    Floats,
+    Ints,
+    check_clips,
+    eventful_clips,
+    some_of,
+    tidy,
+)
 from earmark.score.psds.parameters import PsdsParameters
-from earmark.score.psds.runs import Floats, Ints, Runs, ragged
+from earmark.score.psds.runs import Runs, ragged
 from earmark.score.psds.spill import RowShelf, StepShelf
 from earmark.score.psds.statistics import PsdsStatistics, cross_trigger_costs
 from earmark.score.psds.steps import intersection_steps
@@ -60,7 +69,7 @@ class _Clips:
         check_durations(durations)
         clips, warnings = tuple(durations), []
         if drop_eventless:
-            clips = tuple(clip for clip in clips if any(b > a for a, b, _ in truth.get(clip, ())))
+            clips = eventful_clips(clips, truth)
             warnings.append(f"{len(durations) - len(clips)} clips without events dropped")
         events, changed = tidy(truth, clips, labels, "truth", merge=True)
         if not len(events.clip):
@@ -302,7 +311,7 @@ class PsdsAccumulator:
             found += math.ceil(DEVIATIONS * math.sqrt(spread)) + math.ceil(DEVIATIONS)
         return found
 
-    def _guards(self) -> NDArray[np.bool_] | None:
+    def _guards(self) -> Bools | None:
         if self._highest is None or self._floor is None or not np.isfinite(self._floor).any():
             return None
         there = (self._highest >= self._floor) & ~self._truthful

@@ -1,17 +1,29 @@
-"""Intersection criteria for given detections, at one threshold."""
+"""The criteria of PSDS, and which detections and events meet them at one threshold."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from earmark.score.events import TIME_DECIMALS, EventArrays, at_least, sum_by
+from earmark.score.events import TIME_DECIMALS, Bools, EventArrays, Floats, Ints, at_least, sum_by
+from earmark.score.psds.runs import ragged
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+
+@dataclass(frozen=True)
+class Criteria:
+    """The tolerances of Bilen et al. (ICASSP 2020).
+
+    Args:
+        dtc: Detection tolerance ρ_dtc: how much of a detection truth of its class must cover.
+        gtc: Ground-truth intersection ρ_gtc: how much of an event relevant detections must cover.
+        cttc: Cross-trigger tolerance ρ_cttc: how much of a false positive truth of another class
+            must cover, or ``None`` not to count cross triggers.
+    """
+
+    dtc: float
+    gtc: float
+    cttc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,29 +47,23 @@ class Intersections:
 def intersect(
     detections: EventArrays,
     truth: EventArrays,
-    *,
-    dtc: float,
-    gtc: float,
-    cttc: float | None = None,
+    criteria: Criteria,
     decimals: int | None = TIME_DECIMALS,
 ) -> Intersections:
-    """Apply the criteria of Bilen et al. (ICASSP 2020).
+    """Apply the criteria.
 
     Args:
         detections: Detections; those of one class and clip must not overlap.
         truth: Ground truth, likewise.
-        dtc: Share of a detection that truth of its class must cover for it to be relevant.
-        gtc: Share of an event that relevant detections must cover for a true positive.
-        cttc: Share of a false positive that truth of another class must cover for a cross trigger;
-            ``None`` looks for none.
+        criteria: How much must be covered.
         decimals: Rounding of compared times (see `earmark.score.events.at_least`).
     """
-    found, true, shared = _overlaps(detections, truth)
+    found, true, overlap = _overlaps(detections, truth)
     same = detections.label[found] == truth.label[true]
-    relevant = _enough(shared[same], found[same], detections.seconds, dtc, decimals)
+    relevant = _enough(overlap[same], found[same], detections.seconds, criteria.dtc, decimals)
     used = same & relevant[found]
-    hit = _enough(shared[used], true[used], truth.seconds, gtc, decimals)
-    if cttc is None:
+    hit = _enough(overlap[used], true[used], truth.seconds, criteria.gtc, decimals)
+    if criteria.cttc is None:
         nothing = np.zeros(0, dtype=np.int64)
         return Intersections(relevant, hit, nothing, nothing)
     other = ~same & ~relevant[found]
@@ -66,42 +72,40 @@ def intersect(
         found[other] * labels + truth.label[true[other]], return_inverse=True
     )  # detection × class
     by, on = pairs // labels, pairs % labels
-    enough = _enough(shared[other], inverse, detections.seconds[by], cttc, decimals)
+    enough = _enough(overlap[other], inverse, detections.seconds[by], criteria.cttc, decimals)
     return Intersections(relevant, hit, by[enough], on[enough])
 
 
 def _enough(
-    shared: Floats, owner: Ints, whole: Floats, ratio: float, decimals: int | None
+    overlap: Floats, owner: Ints, whole: Floats, criterion: float, decimals: int | None
 ) -> Bools:
     """Whether the overlaps of each owner add up to enough of its length.
 
     Args:
-        shared: Seconds of each overlap ``[P]``.
+        overlap: Seconds of each overlap ``[P]``.
         owner: Whose it is, below N ``[P]``.
         whole: Seconds of each owner ``[N]``.
-        ratio: Share of them that is enough.
-        decimals: As for `intersect`; ``None`` adds up shares, not seconds, as psds_eval does.
+        criterion: Fraction of them that is enough.
+        decimals: As for `intersect`; ``None`` adds up fractions, not seconds, as psds_eval does.
     """
     if decimals is None:
-        return np.asarray(sum_by(owner, shared / whole[owner], len(whole)) >= ratio)
-    return at_least(sum_by(owner, shared, len(whole)), ratio, whole, decimals)
+        return np.asarray(sum_by(owner, overlap / whole[owner], len(whole)) >= criterion)
+    return at_least(sum_by(owner, overlap, len(whole)), criterion, whole, decimals)
 
 
 def pairs_in_clip(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints]:
     """Every pair of a detection and a true event of the same clip, by index ``[N]`` each."""
     # Events come clip by clip, so those of a clip are one stretch.
-    first = np.searchsorted(truth.clip, detections.clip, side="left")
-    counts = np.searchsorted(truth.clip, detections.clip, side="right") - first
-    found = np.repeat(np.arange(len(counts)), counts)
-    true = np.arange(len(found)) - np.repeat(np.cumsum(counts) - counts - first, counts)
+    first, last = (np.searchsorted(truth.clip, detections.clip, side) for side in ("left", "right"))
+    true, found = ragged(first, last)
     return found, true
 
 
 def _overlaps(detections: EventArrays, truth: EventArrays) -> tuple[Ints, Ints, Floats]:
     """Pairs of a detection and a true event of one clip that overlap, and by how many seconds."""
     found, true = pairs_in_clip(detections, truth)
-    shared = np.minimum(detections.offset[found], truth.offset[true]) - np.maximum(
+    overlap = np.minimum(detections.offset[found], truth.offset[true]) - np.maximum(
         detections.onset[found], truth.onset[true]
     )
-    chosen = shared > 0
-    return found[chosen], true[chosen], shared[chosen]
+    chosen = overlap > 0
+    return found[chosen], true[chosen], overlap[chosen]

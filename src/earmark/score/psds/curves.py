@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from earmark.score.events import Bools, Floats
 
 CELLS = 2_000_000
 """Classes × points handled together."""
@@ -67,7 +66,7 @@ def effective_curve(curves: Sequence[Curve], alpha_st: float) -> Curve:
 def effective_areas(
     efpr: Sequence[Floats],
     tpr: Sequence[Floats],
-    present: NDArray[np.bool_],
+    present: Bools,
     alpha_st: float,
     limit: float,
 ) -> Floats:

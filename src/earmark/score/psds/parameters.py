@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earmark.core.errors import ScoreError
-from earmark.score.psds.steps import Criteria
+from earmark.score.psds.criteria import Criteria
 
 HOUR = 3600.0
 

@@ -19,11 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.events import EventArrays, sum_by
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
+from earmark.score.events import Bools, EventArrays, Floats, Ints, sum_by
 
 
 @dataclass(frozen=True)
@@ -172,7 +168,7 @@ def ragged(first: Ints, last: Ints) -> tuple[Ints, Ints]:
     return number, part
 
 
-def sum_at(places: Ints, weights: NDArray[np.float64] | Bools) -> Floats:
+def sum_at(places: Ints, weights: Floats | Bools) -> Floats:
     """Row by row, the sum of weights that go to each place; a place of -1 takes none. [R, T]."""
     rows, frames = places.shape
     row, column = np.nonzero((places >= 0) & (weights != 0))

@@ -13,7 +13,14 @@ from typing import Literal
 import numpy as np
 
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.score.events import TIME_DECIMALS, Convention, Events, check_clips, tidy
+from earmark.score.events import (
+    TIME_DECIMALS,
+    Convention,
+    Events,
+    check_clips,
+    eventful_clips,
+    tidy,
+)
 from earmark.score.psds.accumulator import PsdsAccumulator, check_durations, known_clips
 from earmark.score.psds.criteria import intersect
 from earmark.score.psds.parameters import PSDS1, PsdsParameters
@@ -184,7 +191,7 @@ def detection_statistics(
     clips = known_clips(durations, truth, durations, "durations")
     warnings: list[str] = []
     if drop_eventless:
-        clips = tuple(clip for clip in clips if any(b > a for a, b, _ in truth.get(clip, ())))
+        clips = eventful_clips(clips, truth)
         warnings.append(f"{len(durations) - len(clips)} clips without events dropped")
     true, changed = tidy(truth, clips, labels, "truth", merge=True)
     warnings += changed
@@ -199,10 +206,7 @@ def detection_statistics(
         late = given.onset >= seconds[given.clip]
         beyond += int(np.count_nonzero(late))
         warnings += [line for line in changed if line not in warnings]
-        rules = parameters.criteria
-        met = intersect(
-            given, true, dtc=rules.dtc, gtc=rules.gtc, cttc=rules.cttc, decimals=decimals
-        )
+        met = intersect(given, true, parameters.criteria, decimals)
         false = ~met.relevant & ~(late & ignored)
         counts = (
             (TP, true.label[met.hit], true.clip[met.hit]),

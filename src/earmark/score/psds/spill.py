@@ -10,11 +10,9 @@ import tempfile
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from earmark.score.events import Floats, Ints
 from earmark.score.psds.steps import COST, Steps
-
-Floats = NDArray[np.float64]
 
 PENDING = 500_000
 """So many steps are held in memory before they are written away."""
@@ -34,7 +32,7 @@ class StepShelf:
         self.labels = labels
         self._pending: list[Steps] = []
         self._waiting = 0
-        self._written: list[tuple[IO[bytes], int, NDArray[np.int64]]] = []
+        self._written: list[tuple[IO[bytes], int, Ints]] = []
         self._file: IO[bytes] | None = None
 
     def put(self, steps: Steps) -> None:

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
-from earmark.score.events import EventArrays, sum_by
+from earmark.score.events import Bools, EventArrays, Floats, Ints, sum_by
 from earmark.score.psds.curves import (
     Curve,
     best_curve,
@@ -21,8 +20,6 @@ from earmark.score.psds.parameters import HOUR, PsdsParameters
 from earmark.score.psds.steps import CT
 from earmark.score.psds.sweeps import ClassSweep
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 CELLS = 1_000_000
 """Steps × resamples handled together."""
 
@@ -147,7 +144,7 @@ class PsdsStatistics:
         efpr, tpr = sweep.points(hours, events, factors, weights)
         return best_curve(efpr[:, 0], tpr[:, 0], self.parameters.max_efpr)
 
-    def resampled(self, weights: NDArray[np.int64]) -> dict[str, Floats]:
+    def resampled(self, weights: Ints) -> dict[str, Floats]:
         """The score of each of R resamples, ``[R]``, under the name "".
 
         Args:
@@ -163,7 +160,7 @@ class PsdsStatistics:
         ]  # fmt: skip
         return {"": np.concatenate(parts)}
 
-    def resampled_classes(self, weights: NDArray[np.int64]) -> Floats:
+    def resampled_classes(self, weights: Ints) -> Floats:
         """Each class's own score in each resample ``[C, R]``; NaN where it has no truth."""
         return self._areas(weights)[1]
 
@@ -193,7 +190,7 @@ class PsdsStatistics:
             triggers = {self.labels[c]: ct[:, c] for c in others}
         return OperatingPoints(scores, tp, fp, triggers)
 
-    def _areas(self, weights: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    def _areas(self, weights: Ints) -> tuple[Floats, Floats]:
         """Scores of the resamples ``[R]``, and those of each class ``[C, R]``."""
         columns = np.ascontiguousarray(weights.T, dtype=np.float64)  # [N, R]
         events, hours, factors = self._totals(columns)

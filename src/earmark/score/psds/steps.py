@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.score.events import EventArrays, at_least
-from earmark.score.psds.runs import Bools, Cover, Floats, Ints, Runs, ragged, sum_at
+from earmark.score.events import Bools, Columns, EventArrays, Floats, Ints, at_least
+from earmark.score.psds.criteria import Criteria
+from earmark.score.psds.runs import Cover, Runs, ragged, sum_at
 
 TP, FP, CT = 0, 1, 2
 """Kinds of step; ``CT + k`` is a cross trigger with class k."""
@@ -26,22 +27,7 @@ EXPANDED = 400_000
 
 
 @dataclass(frozen=True)
-class Criteria:
-    """The tolerances of Bilen et al. (ICASSP 2020).
-
-    Args:
-        dtc: Detection tolerance ρ_dtc: share of a detection that truth of its class must cover.
-        gtc: Ground-truth intersection ρ_gtc: share of an event that relevant detections must cover.
-        cttc: Cross-trigger tolerance ρ_cttc, or ``None`` not to count cross triggers.
-    """
-
-    dtc: float
-    gtc: float
-    cttc: float | None = None
-
-
-@dataclass(frozen=True)
-class Steps:
+class Steps(Columns):
     """N changes of counts of all classes, in no order.
 
     Args:
@@ -83,13 +69,6 @@ class Steps:
             return cls.of(TP, nothing, np.zeros(0), nothing, nothing)
         names = ("label", "score", "kind", "clip", "change")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-    def at(self, chosen: Any) -> Steps:
-        """Some of the steps, by index or mask."""
-        return Steps(
-            self.label[chosen], self.score[chosen], self.kind[chosen], self.clip[chosen],
-            self.change[chosen],
-        )  # fmt: skip
 
 
 def intersection_steps(

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.score.events import Floats, Ints
 from earmark.score.psds.steps import COST, CT, FP, TP, Steps
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.score.bootstrap import Statistics, interval, resampled_values
-from earmark.score.events import check_clips
+from earmark.score.events import Bools, Floats, Ints, check_clips
 from earmark.score.f1.best import SweepStatistics
-from earmark.score.f1.events import F1Statistics
+from earmark.score.f1.counts import F1Statistics
 from earmark.score.f1.tagging import PrecisionStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 
@@ -98,7 +97,7 @@ def aligned_systems(
 
 def compare_resampled(
     systems: Sequence[Mapping[str, Statistics]],
-    values: Sequence[Mapping[str, NDArray[np.float64]]],
+    values: Sequence[Mapping[str, Floats]],
     level: float,
 ) -> dict[str, Comparison]:
     """Two systems by their scores on the same draws of clips.
@@ -128,15 +127,15 @@ class Reordered:
 
     statistics: Statistics
     clips: tuple[str, ...]
-    order: NDArray[np.int64]  # for each of the statistics' clips its place in ``clips``
+    order: Ints  # for each of the statistics' clips its place in ``clips``
 
-    def eventful(self) -> NDArray[np.bool_]:
+    def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         found = np.zeros(len(self.clips), dtype=np.bool_)
         found[self.order] = self.statistics.eventful()
         return found
 
-    def resampled(self, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    def resampled(self, weights: Ints) -> dict[str, Floats]:
         """Scores of R resamples, from weights ``[R, N]``."""
         return self.statistics.resampled(weights[:, self.order])
 
@@ -156,11 +155,11 @@ class Averaged:
         """The N clips."""
         return self.runs[0].clips
 
-    def eventful(self) -> NDArray[np.bool_]:
+    def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         return self.runs[0].eventful()
 
-    def resampled(self, weights: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    def resampled(self, weights: Ints) -> dict[str, Floats]:
         """Mean scores of R resamples, from weights ``[R, N]``."""
         found = [run.resampled(weights) for run in self.runs]
         return {ending: np.mean([one[ending] for one in found], axis=0) for ending in found[0]}
@@ -193,7 +192,7 @@ def reordered(statistics: Statistics, clips: tuple[str, ...]) -> Statistics:
     return Reordered(statistics, clips, _places(clips, statistics.clips))
 
 
-def _places(clips: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
+def _places(clips: tuple[str, ...], wanted: tuple[str, ...]) -> Ints:
     """Where each of the wanted clips is among ``clips``."""
     place = {clip: number for number, clip in enumerate(clips)}
     return np.array([place[clip] for clip in wanted], dtype=np.int64)
@@ -230,9 +229,7 @@ def _plain(statistics: Statistics) -> Statistics:
     return statistics
 
 
-def _check_truth(
-    name: str, first: Statistics, second: Statistics, order: NDArray[np.int64], what: str
-) -> None:
+def _check_truth(name: str, first: Statistics, second: Statistics, order: Ints, what: str) -> None:
     one, other = _truth(first), _truth(second)
     if one is None or other is None:
         return
@@ -253,7 +250,7 @@ def _check_truth(
 
 def _truth(
     statistics: Statistics,
-) -> tuple[tuple[str, ...], NDArray[np.float64]] | None:  # fmt: skip
+) -> tuple[tuple[str, ...], Floats] | None:  # fmt: skip
     """Classes, and what is true in each clip: number of events or seconds, ``[N, C]``."""
     if isinstance(statistics, PrecisionStatistics):
         return _truth(statistics.ranking)

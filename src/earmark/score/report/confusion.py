@@ -10,16 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
-from earmark.score.events import TIME_DECIMALS, Events, check_clips, sum_by, tidy
+from earmark.score.events import TIME_DECIMALS, Events, Floats, Ints, check_clips, sum_by, tidy
 from earmark.score.psds.accumulator import check_durations
-from earmark.score.psds.criteria import intersect
+from earmark.score.psds.criteria import Criteria, intersect
 from earmark.score.psds.parameters import HOUR, PSDS2, PsdsParameters
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,9 +76,8 @@ def cross_triggers(
     clips, size = tuple(durations), len(labels)
     found, warnings = tidy(detections, clips, labels, "detections", merge=True)
     true, changed = tidy(truth, clips, labels, "truth", merge=True)
-    met = intersect(
-        found, true, dtc=parameters.dtc, gtc=parameters.gtc, cttc=parameters.cttc, decimals=decimals
-    )
+    criteria = Criteria(parameters.dtc, parameters.gtc, parameters.cttc)
+    met = intersect(found, true, criteria, decimals)
     counts = np.zeros((size, size), dtype=np.int64)
     hit = true.label[met.hit]
     np.add.at(counts, (hit, hit), 1)

@@ -8,32 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
-
-import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.score.bootstrap import Statistics
-from earmark.score.events import TIME_DECIMALS, Events, check_clips
-from earmark.score.f1.best import (
-    best_collar_statistics,
-    best_intersection_statistics,
-    best_segment_statistics,
-)
-from earmark.score.f1.events import (
-    F1Statistics,
-    collar_statistics,
-    intersection_statistics,
-    joined,
-    segment_statistics,
-)
+from earmark.score.events import Events, Floats, check_clips
+from earmark.score.f1.best import best_statistics
+from earmark.score.f1.counts import F1Statistics
+from earmark.score.f1.events import CRITERIA, f1_statistics
 from earmark.score.f1.tagging import tag_statistics, tagging_statistics
 from earmark.score.psds.accumulator import PsdsAccumulator
 from earmark.score.psds.score import detection_statistics
 from earmark.score.report.task import ScoringTask
-from earmark.score.settings import COLLAR, INTERSECTION, SEGMENT
 
 TOGETHER = 256
 """Clips whose detections are counted together, after which only the counts are kept."""
@@ -77,7 +63,7 @@ class Measurer:
         self._wanted = frozenset(task.clips)
         self._waiting: dict[str, Sequence[Event]] = {}
         self._hard: list[dict[str, F1Statistics]] = []
-        self._highest: dict[str, NDArray[np.float64]] = {}
+        self._highest: dict[str, Floats] = {}
         self._frames: dict[str, int] = {}
         self._tables: dict[str, ScoreTable] = {}
         self._first: tuple[str, ScoreTable] | None = None
@@ -136,7 +122,9 @@ class Measurer:
         statistics: dict[str, Statistics] = dict(scenarios)
         self._count_detections()
         for name in self._hard[0]:
-            statistics[name] = joined([part[name] for part in self._hard], task.clips)
+            statistics[name] = F1Statistics.joined(
+                [group[name] for group in self._hard], task.clips
+            )
         if task.settings.best:
             statistics |= self._best()
         return Measurement(task, statistics, task.notes)
@@ -144,10 +132,9 @@ class Measurer:
     def _count_detections(self) -> None:
         """Count those that wait, so that they need not be kept."""
         if self._waiting or not self._hard:
-            part = replace(
-                self.task, clips=tuple(self._waiting), truth=_only(self.task.truth, self._waiting)
-            )
-            self._hard.append(_of_detections(self._waiting, part))
+            clips = tuple(self._waiting)
+            group = replace(self.task, clips=clips, truth=_only(self.task.truth, clips))
+            self._hard.append(_of_detections(self._waiting, group))
             self._waiting = {}
 
     def _best(self) -> dict[str, Statistics]:
@@ -155,13 +142,11 @@ class Measurer:
         given = {clip: self._tables[clip] for clip in task.clips}, task.truth, task.seconds()
         highest = {clip: self._highest[clip] for clip in task.clips}
         tags = tagging_statistics(highest, task.truth, task.labels)
-        return {
-            "collar_f1_best": best_collar_statistics(*given, **COLLAR),
-            "intersection_f1_best": best_intersection_statistics(*given, **INTERSECTION),
-            "segment_f1_best": best_segment_statistics(*given, **SEGMENT),
-            "tagging_f1_best": tags.best,
-            "tagging_map": tags.average_precision,
+        best = {
+            f"{name}_f1_best": best_statistics(*given, criterion)
+            for name, criterion in CRITERIA.items()
         }
+        return {**best, "tagging_f1_best": tags.best, "tagging_map": tags.average_precision}
 
 
 def measure_tables(
@@ -226,21 +211,13 @@ def _check_labels(clip: str, table: ScoreTable, task: ScoringTask) -> None:
         )
 
 
-class _Rest(TypedDict):
-    clips: tuple[str, ...]
-    decimals: int | None
-
-
 def _of_detections(detections: Events, task: ScoringTask) -> dict[str, F1Statistics]:
     given = _only(detections, task.clips), task.truth, task.labels
-    decimals = None if task.settings.like == "psds_eval" else TIME_DECIMALS
-    rest: _Rest = {"clips": task.clips, "decimals": decimals}
-    return {
-        "collar_f1": collar_statistics(*given, **rest, **COLLAR),
-        "intersection_f1": intersection_statistics(*given, **rest, **INTERSECTION),
-        "segment_f1": segment_statistics(*given, clips=task.clips, **SEGMENT),
-        "tagging_f1": tag_statistics(*given, task.clips),
+    found = {
+        name: f1_statistics(*given, criterion, clips=task.clips)
+        for name, criterion in task.settings.criteria().items()
     }
+    return {**found, "tagging_f1": tag_statistics(*given, task.clips)}
 
 
 def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[Event]]:

@@ -15,7 +15,7 @@ from earmark.core.errors import ScoreError
 from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
 from earmark.score.events import Events
 from earmark.score.f1.best import BestF1Result, SweepStatistics
-from earmark.score.f1.events import F1Statistics
+from earmark.score.f1.counts import F1Statistics
 from earmark.score.f1.tagging import PrecisionStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 from earmark.score.report.compare import aligned_systems, averaged, compare_resampled

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import ScoredClasses
-from earmark.score.events import Events, check_clips, some_of
+from earmark.score.events import Events, check_clips, eventful_clips, some_of
 from earmark.score.files import Truth
 from earmark.score.settings import MetricSettings
 
@@ -54,7 +54,7 @@ class ScoringTask:
         of = len(self.clips) if self.of is None else self.of
         if not self.settings.drop_eventless:
             return replace(self, of=of, truth=self._of(self.clips))
-        kept = tuple(c for c in self.clips if any(b > a for a, b, _ in self.truth.get(c, ())))
+        kept = eventful_clips(self.clips, self.truth)
         note = f"{len(self.clips) - len(kept)} clips without events dropped"
         return replace(
             self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
