@@ -1,4 +1,4 @@
-"""Forty-odd kinds of damage, one by one and together: each is named with its file and a mend."""
+"""Forty-odd kinds of damage, one by one and together: each is named, with what to do about it."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def test_a_healthy_tree(tree: Path) -> None:
     assert diagnosis.findings == []
     assert diagnosis.healthy
     assert diagnosis.fingerprint == load_manifest(tree).fingerprint
-    assert [(part.name, part.found, part.seconds) for part in diagnosis.parts] == [
+    assert [(part.name, part.found, part.seconds) for part in diagnosis.subsets] == [
         ("validation", 6, 6.0),
         ("synthetic", 6, 6.0),
         ("real", 6, 6.0),
         ("weak", 6, 6.0),
         ("unlabelled", 6, 6.0),
     ]
-    assert diagnosis.parts[1].labels == {"Cat": 2, "Dog": 2, "Speech": 2}
+    assert diagnosis.subsets[1].labels == {"Cat": 2, "Dog": 2, "Speech": 2}
 
 
 @pytest.mark.parametrize("kind", damage.DAMAGE)

@@ -34,9 +34,9 @@ def doctor(
         typer.Option("--cache/--no-cache", help="Remember recordings that have not changed."),
     ] = True,
 ) -> None:
-    """Examine a dataset: what is missing, damaged, mislabelled or leaks, and how to mend it.
+    """Examine a dataset: what is missing, damaged, mislabelled or leaks, and what to do about it.
 
-    Nothing of the dataset is changed. Recordings are looked at in parallel and remembered by path,
+    Nothing of the dataset is changed. Recordings are read in parallel and remembered by path,
     size and time, so that an interrupted or repeated run goes on where it was.
 
     Exit code: 0 no errors (there may be warnings), 1 errors found, 2 no such dataset.
@@ -77,34 +77,32 @@ def doctor(
 
 
 def _print(console: Any, diagnosis: Any) -> None:
-    """The parts, then the findings, worst first."""
+    """The subsets, then the findings, worst first."""
     from rich.markup import escape
     from rich.table import Table
 
     from earmark.prepare.doctor.catalogue import KINDS
 
-    table = Table("part", "labels", "listed", "there", "readable", "hours", "DESED has")
-    for part in diagnosis.parts:
-        usual = (
-            "" if part.published is None else "–".join(f"{n:,}" for n in sorted({*part.published}))
-        )
+    table = Table("subset", "labels", "listed", "there", "readable", "hours", "DESED has")
+    for subset in diagnosis.subsets:
+        usual = "–".join(f"{n:,}" for n in sorted({*(subset.published or ())}))
         table.add_row(
-            part.name,
-            part.kind,
-            f"{part.listed:,}" if part.kind != "unlabelled" else "",
-            f"{part.found:,}",
-            f"{part.usable:,}",
-            f"{part.seconds / 3600:.2f}",
+            subset.name,
+            subset.kind,
+            f"{subset.listed:,}" if subset.kind != "unlabelled" else "",
+            f"{subset.found:,}",
+            f"{subset.usable:,}",
+            f"{subset.seconds / 3600:.2f}",
             usual,
         )
     console.print(table)
-    for part in diagnosis.parts:
-        if part.labels:
-            counts = ", ".join(f"{escape(name)} {n:,}" for name, n in part.labels.items())
-            console.print(f"[bold]{part.name}[/]: {counts}")
+    for subset in diagnosis.subsets:
+        if subset.labels:
+            counts = ", ".join(f"{escape(name)} {n:,}" for name, n in subset.labels.items())
+            console.print(f"[bold]{subset.name}[/]: {counts}")
     for finding in diagnosis.findings:
         kind, colour = KINDS[finding.kind], _COLOURS[finding.severity]
-        of = f" in {finding.part}" if finding.part else ""
+        of = f" in {finding.subset}" if finding.subset else ""
         console.print(
             f"[{colour}]{finding.severity}[/] {len(finding.places):,} {escape(kind.title)}{of} "
             f"[dim]({finding.kind})[/]"
@@ -119,6 +117,6 @@ def _print(console: Any, diagnosis: Any) -> None:
     state = "[green]no errors[/]" if diagnosis.healthy else "[red]errors found[/]"
     depth = "" if diagnosis.content else ", headers only"
     console.print(
-        f"{state}; {diagnosis.recordings:,} recordings ({diagnosis.inspected:,} looked at now"
+        f"{state}; {diagnosis.recordings:,} recordings ({diagnosis.inspected:,} read now"
         f"{depth}), fingerprint {diagnosis.fingerprint or 'none: it cannot be used'}"
     )

@@ -17,6 +17,9 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 Shared = TypeVar("Shared")
 
+#: Called with (done, in all).
+Progress = Callable[[int, int], None]
+
 _WAITING = 3  # jobs handed out for each process, so that none waits for the next one
 _shared: Any = None  # of this process, set once when it starts
 
@@ -66,6 +69,31 @@ def run_jobs(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def counted(
+    results: Iterable[tuple[Job, Result]],
+    before: int,
+    total: int,
+    progress: Progress | None,
+    size: Callable[[Job], int] = lambda _: 1,
+) -> Iterator[tuple[Job, Result]]:
+    """Pass the results of jobs on, reporting progress at the start and after each was used.
+
+    Args:
+        results: Of `run_jobs`.
+        before: What was done before.
+        total: All there is to do, with what was done before.
+        progress: Called with (done, in all); None reports nothing.
+        size: How much a job counts.
+    """
+    if progress is not None:
+        progress(before, total)
+    for job, result in results:
+        yield job, result
+        before += size(job)
+        if progress is not None:
+            progress(before, total)
 
 
 def _fed(

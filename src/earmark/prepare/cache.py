@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,13 +19,12 @@ import soundfile
 from earmark.core.audio.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
 from earmark.core.folders import refuse_foreign
-from earmark.core.parallel import run_jobs
+from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 from earmark.prepare.cache_index import INDEX, CacheIndex, Entry
 from earmark.prepare.cache_plan import Format, Task, plan_cache
 
 FORMATS: tuple[Format, ...] = ("flac", "wav")
-Progress = Callable[[int, int], None]
 
 _BLOCK_SECONDS = 60.0
 
@@ -103,19 +102,15 @@ def write_cache(
             index.note(_copied(task, out))
         report.copied = len(copies)
         pending = [task for task in recordings if not _current(task, out, index)]
-        done = report.kept = len(recordings) - len(pending)
-        if progress is not None:
-            progress(done, len(recordings))
-        for task, result in run_jobs(_converted, pending, out, min(workers, len(pending))):
+        report.kept = len(recordings) - len(pending)
+        results = run_jobs(_converted, pending, out, min(workers, len(pending)))
+        for task, result in counted(results, report.kept, len(recordings), progress):
             if isinstance(result, Entry):
                 index.note(result)
                 report.made += 1
             else:
                 report.failed[str(task.source)] = result
                 _forget(task, out, index)
-            done += 1
-            if progress is not None:
-                progress(done, len(recordings))
         entries = [entry for entry in index.entries.values() if entry.samples]
     report.limited = sum(entry.limited > 0 for entry in entries)
     report.seconds = samples_to_seconds(sum(entry.samples for entry in entries))
@@ -141,12 +136,11 @@ def verify_cache(
     index = _existing_index(out)
     entries = list(index.entries.values())
     faults: dict[str, str] = {}
-    for done, (entry, fault) in enumerate(run_jobs(_fault, entries, out, workers), start=1):
+    results = run_jobs(_fault, entries, out, workers)
+    for entry, fault in counted(results, 0, len(entries), progress):
         if fault is not None:
             faults[entry.file] = fault
             del index.entries[entry.file]
-        if progress is not None:
-            progress(done, len(entries))
     if faults:
         index.rewrite()
     return len(entries), faults

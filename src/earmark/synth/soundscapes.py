@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from earmark._version import __version__
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.folders import claim_folder
-from earmark.core.parallel import run_jobs
+from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.synth.placing import Ingredient
 from earmark.synth.scene import Soundscape, make_soundscape
 from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, TRUTH, Subset, SynthSettings
@@ -49,6 +49,9 @@ class _Job:
     subset: Subset
     start: int
     stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
     def journal(self, out: Path) -> Path:
         return out / _JOURNAL / f"{self.subset}-{self.start:06d}.json"
@@ -80,7 +83,7 @@ def write_dataset(
     seed: int,
     *,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Write a dataset of soundscapes in DESED's layout.
 
@@ -117,15 +120,12 @@ def write_dataset(
         for subset in SUBSETS
         for start in range(0, settings.subset(subset).clips, _BLOCK)
     ]
-    total = sum(job.stop - job.start for job in jobs)
+    total = sum(map(len, jobs))
     pending = [job for job in jobs if not _finished(job, dataset)]
-    done = total - sum(job.stop - job.start for job in pending)
-    if progress is not None:
-        progress(done, total)
-    for job, _ in run_jobs(_write_block, pending, dataset, min(workers, len(pending))):
-        done += job.stop - job.start
-        if progress is not None:
-            progress(done, total)
+    before = total - sum(map(len, pending))
+    results = run_jobs(_write_block, pending, dataset, min(workers, len(pending)))
+    for _ in counted(results, before, total, progress, len):
+        pass
     if (out / _JOURNAL).is_dir():
         _write_metadata(jobs, dataset)
         shutil.rmtree(out / _JOURNAL)

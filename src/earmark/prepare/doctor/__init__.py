@@ -1,1 +1,1 @@
-"""The doctor: what is wrong with a dataset, and how to mend it. It changes nothing."""
+"""The doctor: what is wrong with a dataset, and what to do about it. It changes nothing."""

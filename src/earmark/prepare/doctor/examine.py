@@ -1,15 +1,17 @@
-"""The examination of a dataset: parts one by one, then what they have in common."""
+"""The examination of a dataset: subset by subset, then what they have in common."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from earmark.core.audio.audio import SUFFIXES, list_audio
 from earmark.core.errors import EarmarkError
+from earmark.core.parallel import Progress
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.data.classes import Classes
 from earmark.data.clips import ClipFinder, Recordings, promised_seconds
@@ -25,8 +27,8 @@ from earmark.prepare.doctor.labels import (
     check_durations,
     check_labels,
 )
-from earmark.prepare.doctor.parts import Part, parts_of
-from earmark.prepare.doctor.recordings import Facts, FactsCache, Progress, inspect_all
+from earmark.prepare.doctor.recordings import Facts, FactsCache, inspect_all
+from earmark.prepare.doctor.subsets import SubsetFiles, subsets_of
 
 WINDOW = 10.0
 _RATES = (8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000)
@@ -34,10 +36,13 @@ _QUIET = 2.0 / 32768.0
 _CLIPPED = 1e-3
 _DURATION_SLACK = 0.1
 
+Note = Callable[..., None]
+"""Notes a finding in a subset: file, kind, detail, line."""
+
 
 @dataclass(frozen=True)
-class PartSummary:
-    """Counts of a part."""
+class SubsetSummary:
+    """Counts of a subset."""
 
     name: str
     kind: str
@@ -56,23 +61,23 @@ class Diagnosis:
 
     Attributes:
         root: The dataset's folder.
-        fingerprint: Of the dataset as training uses it; None where it cannot be used.
-        parts: Counts.
-        findings: Worst first.
-        inspected: Recordings looked at in this run; of the others the facts were known.
+        content: Whether samples were decoded, not headers alone.
         recordings: Recordings in all.
-        content: Whether samples were looked at, not headers alone.
+        inspected: Recordings read in this run; of the others the facts were known.
+        subsets: Counts.
+        findings: Worst first.
         exclude: Name, source and reason of clips not to train on.
+        fingerprint: Of the dataset as training uses it; None where it cannot be used.
     """
 
     root: Path
-    fingerprint: str | None
-    parts: list[PartSummary]
-    findings: list[Finding]
-    inspected: int
-    recordings: int
     content: bool
+    recordings: int
+    inspected: int
+    subsets: list[SubsetSummary] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     exclude: list[tuple[str, str, str]] = field(default_factory=list)
+    fingerprint: str | None = None
 
     @property
     def healthy(self) -> bool:
@@ -80,7 +85,7 @@ class Diagnosis:
         return not any(finding.severity == "error" for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, fit for JSON."""
+        """All of it, fit for JSON; ``parts`` is the name that version 0.1 gave to subsets."""
         counts = Counter(finding.severity for finding in self.findings)
         return {
             "healthy": self.healthy,
@@ -89,7 +94,7 @@ class Diagnosis:
             "inspected": self.inspected,
             "content": self.content,
             "counts": {severity: counts[severity] for severity in SEVERITIES},
-            "parts": [vars(part) for part in self.parts],
+            "parts": [vars(subset) for subset in self.subsets],
             "findings": [finding.to_dict() for finding in self.findings],
         }
 
@@ -102,7 +107,7 @@ def examine(
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Look a dataset over; nothing of it is changed.
+    """Examine a dataset; nothing of it is changed.
 
     Args:
         data: A folder in DESED's layout, or a YAML file that describes a dataset.
@@ -114,223 +119,189 @@ def examine(
     Raises:
         EarmarkError: There is no such dataset, or its description has a mistake.
     """
-    root, classes, parts = parts_of(Path(data))
-    facts = FactsCache(cache)
+    root, classes, subsets = subsets_of(Path(data))
+    finders = {subset.name: ClipFinder(subset.folders) for subset in subsets}
+    paths = list(dict.fromkeys(path for finder in finders.values() for path in finder.clips))
+    found, facts = Findings(root), FactsCache(cache)
     try:
-        found, diagnosis = _look(root, classes, parts, facts, content, workers, progress)
+        inspected = inspect_all(paths, facts, content, workers, progress)
+        diagnosis = Diagnosis(root, content, len(paths), inspected)
+        _Examination(diagnosis, found, classes, subsets, finders, facts).run()
     finally:
         facts.close()
+    del finders, paths  # the names of all clips take memory, which the manifest needs next
     try:
         diagnosis.fingerprint = load_manifest(data).fingerprint
     except EarmarkError as error:
-        found.add("not-usable", "", str(data), 0, str(error))
+        found.add("", str(data), "not-usable", str(error))
     diagnosis.findings = found.worst_first()
     return diagnosis
 
 
-def _look(
-    root: Path,
-    classes: Classes,
-    parts: list[Part],
-    facts: FactsCache,
-    content: bool,
-    workers: int,
-    progress: Progress | None,
-) -> tuple[Findings, Diagnosis]:
-    """Findings and counts; the names of all clips, which take memory, are forgotten after it."""
-    finders = {part.name: ClipFinder(part.folders) for part in parts}
-    paths = list(dict.fromkeys(path for finder in finders.values() for path in finder.clips))
-    inspected = inspect_all(paths, facts, content, workers, progress)
-    rounds = _Examination(root, classes, parts, finders, facts, content)
-    rounds.run()
-    diagnosis = Diagnosis(
-        root, None, rounds.summaries, [], inspected, len(paths), content, rounds.exclude
-    )
-    return rounds.found, diagnosis
-
-
+@dataclass
 class _Examination:
-    """What is remembered while the parts are looked at: digests by part, and findings."""
+    """What is remembered while the subsets are examined.
 
-    def __init__(
-        self,
-        root: Path,
-        classes: Classes,
-        parts: list[Part],
-        finders: Mapping[str, ClipFinder],
-        facts: FactsCache,
-        content: bool,
-    ) -> None:
-        self.root, self.classes, self.parts = root, classes, parts
-        self.finders, self.facts, self.content = finders, facts, content
-        self.found = Findings()
-        self.summaries: list[PartSummary] = []
-        self.exclude: list[tuple[str, str, str]] = []
-        self._scored: dict[str, tuple[str, Path]] = {}
-        self._trained: dict[str, tuple[str, Path]] = {}
-        self._labels: dict[str, Labels] = {}
+    Attributes:
+        diagnosis: Its ``subsets`` and ``exclude`` are filled.
+        found: The findings, which are added to.
+        scored: Digest of a recording that is scored on → split and file.
+        trained: Digest of a training recording → source and file.
+        labels: Subset → its labels.
+    """
+
+    diagnosis: Diagnosis
+    found: Findings
+    classes: Classes
+    subsets: list[SubsetFiles]
+    finders: Mapping[str, ClipFinder]
+    facts: FactsCache
+    scored: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    trained: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    labels: dict[str, Labels] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Look at all parts; splits come first, so that training is compared with them."""
-        for part in self.parts:
-            self._part(part)
-        check_classes(self._labels, self.found)
+        """Examine all subsets; splits come first, so that training is compared with them."""
+        for subset in self.subsets:
+            self._examine(subset, partial(self.found.add, subset.name))
+        check_classes(self.labels, self.found)
         self._check_coverage()
 
-    def show(self, path: Path) -> str:
-        """A path within the dataset's folder, as it is shown."""
-        return relative(path, self.root)
-
-    def _part(self, part: Part) -> None:
-        finder = self.finders[part.name]
-        if part.kind != "unlabelled" and not part.tables:
-            detail = f"{part.wanted} is not there"
-            for folder in part.folders:
-                self.found.add("no-table", part.name, self.show(folder), 0, detail)
-        labels = check_labels(part, self.classes, self.found, self.show)
-        self._labels[part.name] = labels
-        durations = check_durations(part, self.found, self.show)
+    def _examine(self, subset: SubsetFiles, note: Note) -> None:
+        finder = self.finders[subset.name]
+        if subset.kind != "unlabelled" and not subset.tables:
+            for folder in subset.folders:
+                note(folder, "no-table", f"{subset.wanted} is not there")
+        labels = check_labels(subset, self.classes, self.found)
+        self.labels[subset.name] = labels
+        durations = check_durations(subset, self.found)
         listed, missing = finder.match(labels.listed)
-        self._check_presence(part, finder, listed, missing)
+        self._check_presence(subset, listed, missing, note)
         names = {path: name for name, path in listed.items()}
         usable, seconds = 0, 0.0
         for path in finder.clips:
-            facts = self.facts.known(path, self.content) or Facts("unreadable", "it is gone")
+            gone = Facts("unreadable", "it is gone")
+            facts = self.facts.known(path, self.diagnosis.content) or gone
             if facts.fault:
-                self.found.add(facts.fault, part.name, self.show(path), 0, facts.why)
+                note(path, facts.fault, facts.why)
                 continue
             usable += 1
             seconds += facts.seconds
-            self._check_recording(part, path, facts)
+            for kind, detail in _oddities(path, facts):
+                note(path, kind, detail)
             if path in names:
-                self._check_times(part, names[path], path, facts, labels, durations)
+                _check_events(names[path], facts.seconds, labels, note)
+                _check_duration(subset, names[path], path, facts.seconds, durations, note)
             if facts.digest:
-                self._check_doubles(part, path, facts.digest)
-        labels.events.clear()  # memory for one part's labels at a time
-        self._check_names(part)
-        self.summaries.append(
-            PartSummary(
-                part.name,
-                part.kind,
-                part.split,
-                len(labels.listed),
-                len(finder.clips),
-                usable,
-                round(seconds, 3),
-                dict(sorted(labels.classes.items())),
-                part.published,
+                self._check_doubles(subset, path, facts.digest, note)
+        labels.events.clear()  # memory for one subset's labels at a time
+        if not subset.split:
+            self._check_names(subset, note)
+        counts = (len(labels.listed), len(finder.clips), usable, round(seconds, 3))
+        classes = dict(sorted(labels.classes.items()))
+        self.diagnosis.subsets.append(
+            SubsetSummary(
+                subset.name, subset.kind, subset.split, *counts, classes, subset.published
             )
         )
 
     def _check_presence(
-        self, part: Part, finder: ClipFinder, listed: Mapping[str, Path], missing: tuple[str, ...]
+        self, subset: SubsetFiles, listed: Mapping[str, Path], missing: tuple[str, ...], note: Note
     ) -> None:
+        clips = self.finders[subset.name].clips
         hollow: set[str] = set()
         seen: dict[tuple[Path, str], Path] = {}
-        for folder in part.folders:
-            for path in list_audio(folder):
-                key = (path.parent, path.stem)
-                if key in seen and size_of(path):
-                    detail = f"beside {seen[key].name}"
-                    self.found.add("same-name", part.name, self.show(path), 0, detail)
-                seen.setdefault(key, path)
-                if not size_of(path):
-                    kind = "empty-file" if path.exists() else "dangling-link"
-                    self.found.add(kind, part.name, self.show(path))
-                    hollow.add(path.stem)
-        known = f"known: {' '.join(SUFFIXES)}"
-        for path in part.stray_files():
-            self.found.add("other-files", part.name, self.show(path), 0, known)
-        table = self.show(part.tables[0]) if part.tables else ""
-        if not finder.clips and (part.tables or part.kind == "unlabelled"):
-            where = ", ".join(map(self.show, part.folders)) or part.name
-            self.found.add("no-recordings", part.name, where, 0, f"{len(missing)} are listed")
+        for path in (path for folder in subset.folders for path in list_audio(folder)):
+            key = (path.parent, path.stem)
+            if key in seen and size_of(path):
+                note(path, "same-name", f"beside {seen[key].name}")
+            seen.setdefault(key, path)
+            if not size_of(path):
+                note(path, "empty-file" if path.exists() else "dangling-link")
+                hollow.add(path.stem)
+        for path in subset.stray_files():
+            note(path, "other-files", f"known: {' '.join(SUFFIXES)}")
+        if not clips and (subset.tables or subset.kind == "unlabelled"):
+            folders = ", ".join(relative(folder, self.found.root) for folder in subset.folders)
+            note(folders or subset.name, "no-recordings", f"{len(missing)} are listed")
+        table = relative(subset.tables[0], self.found.root) if subset.tables else ""
         for name in missing:
             if Path(name).stem not in hollow:
-                self.found.add("missing", part.name, name, 0, f"listed in {table}")
-        if part.kind != "unlabelled" and part.tables:
+                note(name, "missing", f"listed in {table}")
+        if subset.kind != "unlabelled" and subset.tables:
             meant = set(listed.values())
-            for path in finder.clips:
+            for path in clips:
                 if path not in meant:
-                    self.found.add("not-listed", part.name, self.show(path), 0, f"not in {table}")
+                    note(path, "not-listed", f"not in {table}")
 
-    def _check_recording(self, part: Part, path: Path, facts: Facts) -> None:
-        for kind, detail in _oddities(path, facts):
-            self.found.add(kind, part.name, self.show(path), 0, detail)
-
-    def _check_times(
-        self,
-        part: Part,
-        name: str,
-        path: Path,
-        facts: Facts,
-        labels: Labels,
-        durations: Mapping[str, float],
-    ) -> None:
-        for table, row in labels.events.get(name, ()):
-            span = f"from {row.onset:g} s to {row.offset:g} s of {facts.seconds:.2f} s"
-            detail = f"{row.label} of {name} {span}"
-            kind = "after-end" if row.onset >= facts.seconds else "beyond-end"
-            if row.onset >= facts.seconds or row.offset > facts.seconds + END_SLACK:
-                self.found.add(kind, part.name, self.show(table), row.line, detail)
-        if part.durations is None:
+    def _check_doubles(self, subset: SubsetFiles, path: Path, digest: str, note: Note) -> None:
+        """Recordings with the audio of another one, in this subset or in another."""
+        leaks = not subset.split and digest in self.scored
+        own = self.scored if subset.split or leaks else self.trained
+        name, other = own.setdefault(digest, (subset.name, path))
+        if other == path or (leaks and Recordings([other]).has(path)):
             return
-        seconds = durations.get(name)
-        if seconds is None:
-            self.found.add("no-duration", part.name, self.show(part.durations), 0, name)
-        elif abs(seconds - facts.seconds) > _DURATION_SLACK:
-            detail = f"{path.name}: {seconds:g} s listed, {facts.seconds:.3f} s in the file"
-            self.found.add("duration-differs", part.name, self.show(part.durations), 0, detail)
-
-    def _check_doubles(self, part: Part, path: Path, digest: str) -> None:
-        if not part.split and digest in self._scored:
-            name, other = self._scored[digest]
-            if other != path and not Recordings([other]).has(path):
-                detail = f"the same as {self.show(other)} of {name}"
-                self.found.add("leak-by-content", part.name, self.show(path), 0, detail)
-                self.exclude.append((path.name, part.name, detail))
-            return
-        own = self._scored if part.split else self._trained
-        name, other = own.setdefault(digest, (part.name, path))
-        if other == path:
-            return
-        detail = f"the same as {self.show(other)}"
-        if name == part.name:
-            self.found.add("duplicate-audio", part.name, self.show(path), 0, detail)
+        detail = f"the same as {relative(other, self.found.root)}"
+        if name == subset.name:
+            note(path, "duplicate-audio", detail)
         else:
-            self.found.add("shared-content", part.name, self.show(path), 0, f"{detail} of {name}")
-        if not part.split:
-            self.exclude.append((path.name, part.name, detail))
+            detail += f" of {name}"
+            note(path, "leak-by-content" if leaks else "shared-content", detail)
+        if not subset.split:
+            self.diagnosis.exclude.append((path.name, subset.name, detail))
 
-    def _check_names(self, part: Part) -> None:
+    def _check_names(self, subset: SubsetFiles, note: Note) -> None:
         """Training clips that a split lists; they are left out by name, there or not."""
-        if part.split:
-            return
-        for other in self.parts:
+        for other in self.subsets:
             if other.split:
                 recordings = Recordings(self.finders[other.name].clips)
-                for path in self.finders[part.name].clips:
+                for path in self.finders[subset.name].clips:
                     if recordings.has(path):
-                        detail = f"in {other.name}"
-                        self.found.add("leak-by-name", part.name, self.show(path), 0, detail)
+                        note(path, "leak-by-name", f"in {other.name}")
 
     def _check_coverage(self) -> None:
-        trained, scored = Counter[str](), dict[str, tuple[str, int]]()
-        for part in self.parts:
-            labels = self._labels[part.name]
-            if part.split:
+        trained, scored = Counter[str](), dict[str, tuple[Path, int]]()
+        for subset in self.subsets:
+            labels = self.labels[subset.name]
+            if subset.split:
                 scored = labels.first | scored
             else:
                 trained.update(labels.classes)
-        for label, where in sorted(scored.items()):
+        for label, (path, line) in sorted(scored.items()):
             if trained and label not in trained:
-                self.found.add("never-trained", "", *where, label)
+                self.found.add("", path, "never-trained", label, line)
         known = {*trained, *scored}
         if self.classes.names is None and len(known & set(CLASSES)) > len(CLASSES) // 2:
-            for part in self.parts:
-                for label, where in self._labels[part.name].first.items():
+            for name, labels in self.labels.items():
+                for label, (path, line) in labels.first.items():
                     if label not in CLASSES:
-                        self.found.add("foreign-class", part.name, *where, label)
+                        self.found.add(name, path, "foreign-class", label, line)
+
+
+def _check_events(name: str, seconds: float, labels: Labels, note: Note) -> None:
+    for table, row in labels.events.get(name, ()):
+        span = f"from {row.onset:g} s to {row.offset:g} s of {seconds:.2f} s"
+        kind = "after-end" if row.onset >= seconds else "beyond-end"
+        if row.onset >= seconds or row.offset > seconds + END_SLACK:
+            note(table, kind, f"{row.label} of {name} {span}", row.line)
+
+
+def _check_duration(
+    subset: SubsetFiles,
+    name: str,
+    path: Path,
+    seconds: float,
+    durations: Mapping[str, float],
+    note: Note,
+) -> None:
+    if subset.durations is None:
+        return
+    listed = durations.get(name)
+    if listed is None:
+        note(subset.durations, "no-duration", name)
+    elif abs(listed - seconds) > _DURATION_SLACK:
+        detail = f"{path.name}: {listed:g} s listed, {seconds:.3f} s in the file"
+        note(subset.durations, "duration-differs", detail)
 
 
 def _oddities(path: Path, facts: Facts) -> Iterator[tuple[str, str]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import SequenceMatcher
+from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,14 @@ from earmark.core.tables.label_tables import (
 )
 from earmark.data.classes import Classes
 from earmark.prepare.doctor.catalogue import Findings
-from earmark.prepare.doctor.parts import Part
+from earmark.prepare.doctor.subsets import SubsetFiles
+
+Note = Callable[[str, str, int], None]
+"""Notes a finding in a table: kind, detail, line."""
+
 
 END_SLACK = 0.25
-"""Seconds by which an event may outlast its clip before it is told: annotators round."""
+"""Seconds by which an event may outlast its clip before it is reported: annotators round."""
 _ALIKE = 0.85
 _FAULTS = (
     ("is not a number", "bad-number"),
@@ -41,55 +46,58 @@ _FAULTS = (
 
 
 class Labels:
-    """The labels of a part, checked.
+    """The labels of a subset, checked.
 
     Attributes:
         listed: Names of its clips.
-        events: Rows of strong labels by clip.
+        events: Rows of strong labels by clip, each with its table.
         classes: Number of labels by class, as they are spelt.
-        first: Where each class stands first.
+        first: Table and line where each class occurs first.
     """
 
     def __init__(self) -> None:
         self.listed: list[str] = []
         self.events: dict[str, list[tuple[Path, StrongRow]]] = {}
         self.classes: Counter[str] = Counter()
-        self.first: dict[str, tuple[str, int]] = {}
+        self.first: dict[str, tuple[Path, int]] = {}
 
 
-def check_labels(part: Part, classes: Classes, found: Findings, show: Any) -> Labels:
-    """Read the tables of a part and note what is wrong with their rows."""
-    labels, listed = Labels(), dict[str, None]()
-    for path in part.tables:
+def check_labels(subset: SubsetFiles, classes: Classes, found: Findings) -> Labels:
+    """Read the tables of a subset and note what is wrong with their rows."""
+    labels, listed, weak = Labels(), dict[str, None](), subset.kind == "weak"
+    for path in subset.tables:
+        note = partial(found.add, subset.name, path)
         try:
-            table: Table[Any] = (weak_table if part.kind == "weak" else strong_table)(path)
+            table: Table[Any] = (weak_table if weak else strong_table)(path)
         except LabelError as error:
-            found.add("bad-table", part.name, show(path), 0, error.what)
+            note("bad-table", error.what)
             continue
-        known = WEAK_COLUMNS if part.kind == "weak" else EVENT_COLUMNS
-        _check_columns(part, path, table.columns, known, found, show)
+        _check_columns(table.columns, WEAK_COLUMNS if weak else EVENT_COLUMNS, note)
         for fault in table.faults:
-            found.add(_kind_of(fault), part.name, show(path), fault.line, fault.error.what)
+            note(_kind_of(fault), fault.error.what, fault.line)
         listed |= dict.fromkeys(table.listed)
-        rows = _check_weak if part.kind == "weak" else _check_strong
-        rows(part, path, table.rows, labels, found, show)
+        if weak:
+            _check_weak(table.rows, note)
+        else:
+            _check_strong(table.rows, note)
         for row in table.rows:
-            for label in row.labels if part.kind == "weak" else (row.label,):
-                labels.first.setdefault(label, (show(path), row.line))
+            if not weak:
+                labels.events.setdefault(row.filename, []).append((path, row))
+            for label in row.labels if weak else (row.label,):
+                labels.classes[label] += 1
+                labels.first.setdefault(label, (path, row.line))
                 try:
                     classes.of(label)
                 except LabelError as error:
-                    found.add("unknown-class", part.name, show(path), row.line, error.what)
+                    note("unknown-class", error.what, row.line)
     labels.listed = list(listed)
     return labels
 
 
-def _check_columns(
-    part: Part, path: Path, columns: Iterable[str], known: Iterable[str], found: Findings, show: Any
-) -> None:
+def _check_columns(columns: Iterable[str], known: Collection[str], note: Note) -> None:
     extra = [column or "(no name)" for column in columns if column not in known]
     if extra:
-        found.add("unknown-column", part.name, show(path), 1, ", ".join(extra))
+        note("unknown-column", ", ".join(extra), 1)
 
 
 def _kind_of(fault: Fault) -> str:
@@ -100,25 +108,14 @@ def _kind_of(fault: Fault) -> str:
     return next((kind for text, kind in _FAULTS if text in what), "bad-row")
 
 
-def _check_strong(
-    part: Part,
-    path: Path,
-    rows: Iterable[StrongRow],
-    labels: Labels,
-    found: Findings,
-    show: Any,
-) -> None:
+def _check_strong(rows: Iterable[StrongRow], note: Note) -> None:
     seen: dict[tuple[Any, ...], int] = {}
     by_class: dict[tuple[str, str], list[StrongRow]] = {}
     for row in rows:
-        labels.classes[row.label] += 1
-        labels.events.setdefault(row.filename, []).append((path, row))
         if row.offset == row.onset:
-            detail = f"{row.label} of {row.filename}"
-            found.add("zero-length", part.name, show(path), row.line, detail)
+            note("zero-length", f"{row.label} of {row.filename}", row.line)
         if row[1:] in seen:
-            detail = f"as line {seen[row[1:]]}"
-            found.add("duplicate-row", part.name, show(path), row.line, detail)
+            note("duplicate-row", f"as line {seen[row[1:]]}", row.line)
             continue
         seen[row[1:]] = row.line
         by_class.setdefault((row.filename, row.label), []).append(row)
@@ -126,44 +123,39 @@ def _check_strong(
         own.sort(key=lambda row: row.onset)
         for one, other in pairwise(own):
             if other.onset < one.offset:
-                detail = f"{label} of {clip}, with line {one.line}"
-                found.add("overlap", part.name, show(path), other.line, detail)
+                note("overlap", f"{label} of {clip}, with line {one.line}", other.line)
 
 
-def _check_weak(
-    part: Part, path: Path, rows: Iterable[WeakRow], labels: Labels, found: Findings, show: Any
-) -> None:
+def _check_weak(rows: Iterable[WeakRow], note: Note) -> None:
     seen: dict[str, int] = {}
     for row in rows:
-        labels.classes.update(row.labels)
         if row.filename in seen:
-            found.add(
-                "duplicate-row", part.name, show(path), row.line, f"as line {seen[row.filename]}"
-            )
+            note("duplicate-row", f"as line {seen[row.filename]}", row.line)
         seen.setdefault(row.filename, row.line)
         if not row.labels:
-            found.add("no-labels", part.name, show(path), row.line, row.filename)
+            note("no-labels", row.filename, row.line)
 
 
-def check_durations(part: Part, found: Findings, show: Any) -> dict[str, float]:
-    """Seconds by name as a part's table lists them."""
-    if part.durations is None:
+def check_durations(subset: SubsetFiles, found: Findings) -> dict[str, float]:
+    """Seconds by name as a subset's table lists them."""
+    if subset.durations is None:
         return {}
+    note = partial(found.add, subset.name, subset.durations)
     try:
-        table = duration_table(part.durations)
+        table = duration_table(subset.durations)
     except LabelError as error:
-        found.add("bad-table", part.name, show(part.durations), 0, error.what)
+        note("bad-table", error.what)
         return {}
-    _check_columns(part, part.durations, table.columns, DURATION_COLUMNS, found, show)
+    _check_columns(table.columns, DURATION_COLUMNS, note)
     for fault in table.faults:
-        found.add("bad-duration", part.name, show(part.durations), fault.line, fault.error.what)
+        note("bad-duration", fault.error.what, fault.line)
     return {row.filename: row.seconds for row in table.rows}
 
 
-def check_classes(parts: Mapping[str, Labels], found: Findings) -> None:
-    """Class names that are nearly alike, over all parts."""
+def check_classes(labels: Mapping[str, Labels], found: Findings) -> None:
+    """Class names that are nearly alike, over the labels of all subsets."""
     total: Counter[str] = Counter()
-    for own in parts.values():
+    for own in labels.values():
         total.update(own.classes)
     for one, other in combinations(sorted(total), 2):
         if _plain(one) == _plain(other) or (
@@ -171,9 +163,9 @@ def check_classes(parts: Mapping[str, Labels], found: Findings) -> None:
             and SequenceMatcher(None, _plain(one), _plain(other)).ratio() >= _ALIKE
         ):
             rare, usual = sorted((one, other), key=lambda name: total[name])
-            where = next(own.first[rare] for own in parts.values() if rare in own.first)
+            path, line = next(own.first[rare] for own in labels.values() if rare in own.first)
             detail = f"{rare!r} ({total[rare]} times) and {usual!r} ({total[usual]} times)"
-            found.add("alike-classes", "", *where, detail)
+            found.add("", path, "alike-classes", detail, line)
 
 
 def _plain(name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import audio_info, read_blocks, to_int16
 from earmark.core.errors import AudioError
-from earmark.core.parallel import run_jobs
+from earmark.core.parallel import Progress, counted, run_jobs
 
-Progress = Callable[[int, int], None]
 _VERSION = 1  # of the facts: another number forgets all of them
-_CHUNK = 64
+_BATCH = 64
 _SILENT = 2.0 / 32768.0
 _FULL = 0.999
 
@@ -29,7 +28,7 @@ class Facts(NamedTuple):
     Attributes:
         fault: A kind of finding, or empty.
         why: In words.
-        clipped: Share of samples that stand at full scale, three or more in a row.
+        clipped: Fraction of samples that stand at full scale, three or more in a row.
         cancelled: The mean of its channels is silent, a channel is not.
         digest: Of its samples as 16-bit mono, silence at both ends left aside; empty if unknown.
     """
@@ -46,7 +45,7 @@ class Facts(NamedTuple):
 
 
 def inspect(path: Path, content: bool) -> Facts:
-    """Look at a recording; a fault is a fact, not an error."""
+    """Inspect a recording; a fault is a fact, not an error."""
     try:
         info = audio_info(path)
         if not content:
@@ -110,7 +109,7 @@ def default_cache(root: Path) -> Path:
 
 
 class FactsCache:
-    """Facts by path, size and time of change, on disk; each chunk is there when it is found.
+    """Facts by path, size and time of change, on disk; each batch is there when it is found.
 
     Args:
         path: An SQLite file, made where it is not there; None keeps the facts of this run alone.
@@ -177,20 +176,15 @@ def inspect_all(
 ) -> int:
     """Put the facts of all files into the cache; returns how many were not there before."""
     pending = [path for path in paths if cache.known(path, content) is None]
-    done = len(paths) - len(pending)
-    if progress is not None:
-        progress(done, len(paths))
-    for chunk, facts in run_jobs(_inspected, _chunks(pending), content, min(workers, len(pending))):
-        cache.keep(list(zip(chunk, facts, strict=True)), content)
-        done += len(chunk)
-        if progress is not None:
-            progress(done, len(paths))
+    results = run_jobs(_inspected, _batches(pending), content, min(workers, len(pending)))
+    for batch, facts in counted(results, len(paths) - len(pending), len(paths), progress, len):
+        cache.keep(list(zip(batch, facts, strict=True)), content)
     return len(pending)
 
 
-def _chunks(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
-    for start in range(0, len(paths), _CHUNK):
-        yield tuple(paths[start : start + _CHUNK])
+def _batches(paths: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    for start in range(0, len(paths), _BATCH):
+        yield tuple(paths[start : start + _BATCH])
 
 
 def _inspected(paths: tuple[Path, ...], content: bool) -> list[Facts]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from earmark.core.audio.audio import read_blocks, write_blocks
 from earmark.core.errors import AudioError
 from earmark.core.files import write_lines
 from earmark.core.folders import claim_folder
-from earmark.core.parallel import run_jobs
+from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
     event_frame,
@@ -56,7 +56,7 @@ def write_import(
     record: Mapping[str, Any],
     *,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, str]:
     """Write the clips, then the tables.
 
@@ -86,16 +86,12 @@ def write_import(
             one = prepared[index]
             recording = one.recording
             jobs.append(_Job(recording.path, recording.key, one.rate, tuple(missing)))
-    done = total - sum(len(job.clips) for job in jobs)
-    if progress is not None:
-        progress(done, total)
+    before = total - sum(len(job.clips) for job in jobs)
+    results = run_jobs(_write_clips, jobs, out, min(workers, len(jobs)))
     failed: dict[str, str] = {}
-    for job, fault in run_jobs(_write_clips, jobs, out, min(workers, len(jobs))):
+    for job, fault in counted(results, before, total, progress, lambda job: len(job.clips)):
         if fault is not None:
             failed[job.key] = fault
-        done += len(job.clips)
-        if progress is not None:
-            progress(done, total)
     _write_tables(out, plan)
     _write_notes(out / NOTES, plan)
     return failed

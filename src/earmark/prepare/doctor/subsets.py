@@ -1,7 +1,8 @@
-"""The parts of a dataset as the doctor looks at them: folders and tables, whatever they hold."""
+"""The subsets of a dataset as the doctor examines them: folders and tables, whatever they hold."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from earmark.data.subsets import Kind
 
 
 @dataclass(frozen=True)
-class Part:
-    """A source or a split.
+class SubsetFiles:
+    """What a source or a split is made of.
 
     Attributes:
         name: Of it.
@@ -43,55 +44,45 @@ class Part:
         return [path for path in files if not path.name.lower().endswith(known)]
 
 
-def parts_of(path: Path) -> tuple[Path, Classes, list[Part]]:
-    """Folder, classes and parts of a dataset, splits first.
+def subsets_of(path: Path) -> tuple[Path, Classes, list[SubsetFiles]]:
+    """Folder, classes and subsets of a dataset, splits first.
 
     Raises:
         EarmarkError: There is no such dataset, or its description has a mistake.
     """
     if is_description(path):
-        return _described(description_of(path))
+        described = Described(description_of(path))
+        return described.root, described.classes, list(_described(described))
     root = desed.find_root(path)
-    parts = []
-    for place in (*desed.SPLITS, *desed.TRAIN):
-        folders = desed.folders_of(root, place)
-        table = desed.table_of(root, place)
-        tables: tuple[Path, ...] = () if table is None else (table,)
-        if place is desed.REAL and table is None:
-            tables = desed.real_division(root) or ()
-        if folders or tables:
-            durations = desed.table_of(root, place, place.durations) if place.split else None
-            parts.append(
-                Part(
-                    place.name,
-                    place.kind,
-                    place.split,
-                    tuple(folders),
-                    tables,
-                    durations,
-                    place.labels,
-                    place.published,
-                )
-            )
-    return root, Classes(), parts
+    found = (_at(root, place) for place in (*desed.SPLITS, *desed.TRAIN))
+    return root, Classes(), [files for files in found if files.folders or files.tables]
 
 
-def _described(path: Path) -> tuple[Path, Classes, list[Part]]:
-    described = Described(path)
-    parts = []
+def _at(root: Path, place: desed.Place) -> SubsetFiles:
+    """What lies in a place of DESED."""
+    table = desed.table_of(root, place)
+    tables: tuple[Path, ...] = () if table is None else (table,)
+    if place is desed.REAL and table is None:
+        tables = desed.real_division(root) or ()
+    durations = desed.table_of(root, place, place.durations) if place.split else None
+    folders = tuple(desed.folders_of(root, place))
+    own = (place.name, place.kind, place.split, folders, tables, durations)
+    return SubsetFiles(*own, wanted=place.labels, published=place.published)
+
+
+def _described(described: Described) -> Iterator[SubsetFiles]:
+    """The subsets that a description names."""
     for name, (keys, split) in described.splits().items():
-        own = tuple(described.table(keys, "strong", table) for table in split.strong)
+        tables = tuple(described.table(keys, "strong", table) for table in split.strong)
         durations = split.durations and described.table(keys, "durations", split.durations)
         folders = tuple(described.folders(keys, split.audio))
-        parts.append(Part(name, "strong", True, folders, own, durations or None))
+        yield SubsetFiles(name, "strong", True, folders, tables, durations or None)
     for keys, name, source in described.sources("train"):
-        folders = tuple(described.folders(keys, source.audio))
         kind: Kind = "unlabelled"
-        tables: tuple[Path, ...] = ()
+        tables = ()
         if source.strong is not None:
             kind = "strong"
             tables = tuple(described.table(keys, "strong", table) for table in source.strong)
         elif source.weak is not None:
             kind, tables = "weak", (described.table(keys, "weak", source.weak),)
-        parts.append(Part(name, kind, False, folders, tables))
-    return described.root, described.classes, parts
+        yield SubsetFiles(name, kind, False, tuple(described.folders(keys, source.audio)), tables)
