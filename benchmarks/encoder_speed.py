@@ -31,7 +31,7 @@ from torch import nn
 
 from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.model.encoders.atst import AtstFrame
-from earmark.model.packed import PackableLinear, pack
+from earmark.model.packed import pack
 from earmark.model.sed import Mels, SedNetwork
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results/encoder_speed.json"
@@ -52,7 +52,7 @@ def multiplication(shape: tuple[int, int, int], flops: float, packed: bool) -> T
     """[rows, inner] × [inner, columns], as often as makes about so many operations."""
     rows, inner, columns = shape
     repeats = max(1, round(flops / (2.0 * rows * inner * columns)))
-    left, layer = torch.randn(rows, inner), PackableLinear(inner, columns, bias=False)
+    left, layer = torch.randn(rows, inner), nn.Linear(inner, columns, bias=False)
     out = torch.empty(rows, columns)
     if packed and not pack(layer):
         raise SystemExit("this PyTorch comes without oneDNN")

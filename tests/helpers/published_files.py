@@ -16,7 +16,7 @@ from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import EarmarkError
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.published.convert import import_checkpoint
-from earmark.model.published.official_names import from_official, to_official
+from earmark.model.published.networks import from_official, to_official
 from earmark.model.sed import SedNetwork
 
 GOLDEN = Path(__file__).parents[1] / "model" / "golden"

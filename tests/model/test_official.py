@@ -16,12 +16,10 @@ from earmark.core.errors import BundleError
 from earmark.model.bundle import load_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame, align_tokens
 from earmark.model.encoders.encoder_file import load_encoder
-from earmark.model.published.classes import DESED, MAESTRO
-from earmark.model.published.convert import import_checkpoint
+from earmark.model.published.convert import DESED, MAESTRO, import_checkpoint
 from earmark.model.published.encoders import encoder_shapes, find_encoder
 from earmark.model.published.file import CheckpointFile, read_checkpoint
-from earmark.model.published.networks import V1, find_networks
-from earmark.model.published.official_names import from_official
+from earmark.model.published.networks import V1, find_networks, from_official
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
 from helpers.published_files import network, refused, same, write

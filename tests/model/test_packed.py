@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -17,7 +18,7 @@ from earmark.detect.postprocess import PostProcess
 from earmark.model import packed
 from earmark.model.bundle import save_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
-from earmark.model.packed import PackableLinear, pack
+from earmark.model.packed import PackedLinear, pack
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
@@ -26,9 +27,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def maker(bias: bool = True) -> tuple[PackableLinear, torch.Tensor]:
+def maker(bias: bool = True) -> tuple[Any, torch.Tensor]:
     torch.manual_seed(0)
-    return PackableLinear(48, 40, bias=bias), torch.randn(2, 7, 48)
+    return nn.Linear(48, 40, bias=bias), torch.randn(2, 7, 48)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -95,7 +96,7 @@ def test_a_detector_of_a_bundle_is_packed(tmp_path: Path) -> None:
     network = SedNetwork(load_recipe("mini").network.model_copy(update=changes), ("a",)).eval()
     save_bundle(tmp_path / "run", network, PostProcess(median_seconds=0.3).to_dict(), "card")
     detector = Detector.from_pretrained(tmp_path / "run")
-    packed = [m for m in detector.network.modules() if isinstance(m, PackableLinear)]
+    packed = [m for m in detector.network.modules() if isinstance(m, PackedLinear)]
     assert len(packed) == 16
     assert all(module._packed is not None for module in packed)
     clip = 0.1 * torch.randn(160_000, generator=torch.Generator().manual_seed(0))
@@ -157,7 +158,7 @@ def test_a_processor_that_onednn_refuses_multiplies_without_it(
 @torch.no_grad()
 def test_a_stale_weight_takes_what_a_packed_neighbour_gives() -> None:
     first, x = maker()
-    second = PackableLinear(40, 8)
+    second = nn.Linear(40, 8)
     pack(nn.Sequential(first, second), torch.bfloat16)
     second.weight.mul_(2)
     expected = functional.linear(first(x).float(), second.weight, second.bias)

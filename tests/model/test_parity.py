@@ -18,8 +18,7 @@ from torch.nn import functional as F
 
 from earmark.model.published.convert import network_of
 from earmark.model.published.file import CheckpointFile
-from earmark.model.published.networks import V1, find_networks
-from earmark.model.published.official_names import from_official, to_official
+from earmark.model.published.networks import V1, find_networks, from_official, to_official
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
 

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from earmark.model.published.convert import Clamp, Report
+    from earmark.model.published.convert import Clamp, Conversion
 
 
 def import_checkpoint(
@@ -114,7 +114,7 @@ def _read_labels(path: Path | None) -> list[str] | None:
     return [line.strip() for line in lines if line.strip()]
 
 
-def show(console: Console, report: Report) -> None:
+def show(console: Console, report: Conversion) -> None:
     """What was found, what was left, and where it went."""
     from rich.markup import escape
     from rich.table import Table

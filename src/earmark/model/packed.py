@@ -1,4 +1,4 @@
-"""Linear maps whose weights can be laid out once for inference, in float32 or in bfloat16.
+"""Linear maps with weights laid out once for inference, in float32 or in bfloat16.
 
 PyTorch multiplies float32 matrices with MKL, which reads a weight as it is stored. oneDNN, which
 comes with PyTorch too, is faster where the weight stands in blocks of its own order; so a network
@@ -6,6 +6,9 @@ that only detects keeps a second copy of its weights in that order. The copy may
 where the processor multiplies that by itself, products take a fraction of the time, and are rounded
 to 8 bits of mantissa (sums are not). The parameter stays what it is: state dicts, training and
 export know nothing of the copy, and a weight that has changed since is multiplied as any other.
+
+Networks are written with `nn.Linear` and know nothing of this: `pack` turns the maps of a finished
+network into `PackedLinear` where they stand.
 """
 
 from __future__ import annotations
@@ -17,6 +20,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+UNPACKED = {"crnn", "patch_embed"}
+"""Modules whose maps stay as they are: the CRNN's are small, and the encoder's first one takes
+log-mels in float32."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class _Packed:
         return cast(Tensor, pointwise(x, self.weight, self.bias, "none", [], ""))
 
 
-class PackableLinear(nn.Linear):
-    """`nn.Linear` that `pack` can make faster without gradients, from a float32 weight.
+class PackedLinear(nn.Linear):
+    """What `pack` makes of `nn.Linear`: faster without gradients, from a float32 weight.
 
     Packed in bfloat16, its outputs are bfloat16.
     """
@@ -102,7 +109,8 @@ def pack(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
     The network stays usable for everything else. Each packed weight is held twice.
 
     Args:
-        network: Its `PackableLinear` maps with float32 weights are packed.
+        network: Its linear maps with float32 weights are packed, but for those under names of
+            `UNPACKED`.
         dtype: Of the products: float32, which is faster on a CPU alone, or bfloat16.
 
     Returns:
@@ -110,13 +118,16 @@ def pack(network: nn.Module, dtype: torch.dtype = torch.float32) -> int:
         oneDNN: nothing would be gained.
     """
     count = 0
-    for module in network.modules():
-        if not isinstance(module, PackableLinear) or module.weight.dtype != torch.float32:
+    for name, module in network.named_modules():
+        if type(module) not in (nn.Linear, PackedLinear) or UNPACKED & set(name.split(".")):
             continue
-        blocked = module.weight.device.type == "cpu" and _has_blocks(dtype)
+        linear = cast(nn.Linear, module)
+        blocked = linear.weight.device.type == "cpu" and _has_blocks(dtype)
         # A tensor of inference mode does not say when it is changed.
-        if (blocked or dtype != torch.float32) and not module.weight.is_inference():
-            module.pack(dtype, blocked)
+        usable = linear.weight.dtype == torch.float32 and not linear.weight.is_inference()
+        if usable and (blocked or dtype != torch.float32):
+            linear.__class__ = PackedLinear
+            cast(PackedLinear, linear).pack(dtype, blocked)
             count += 1
     return count
 

@@ -24,7 +24,6 @@ from torch.utils.checkpoint import checkpoint
 
 from earmark.core.config import EncoderSettings
 from earmark.core.errors import AudioError
-from earmark.model.packed import PackableLinear
 
 ENCODER_SIZES = {
     "tiny": EncoderSettings(width=96, depth=4, heads=3),
@@ -61,8 +60,8 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = PackableLinear(width, 3 * width, bias=False)
-        self.proj = PackableLinear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
         """[B, N, D] → [B, N, D]; ``keys`` [B, 1, 1, N] are the tokens that may be attended to."""
@@ -78,8 +77,8 @@ class Mlp(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = PackableLinear(width, 4 * width)
-        self.fc2 = PackableLinear(4 * width, width)
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[…, D] → […, D]."""

@@ -21,20 +21,50 @@ from earmark.core.config import EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
 from earmark.core.tables.rows import check_label
 from earmark.core.timeline import FrameGrid
+from earmark.data.desed import CLASSES as DESED
 from earmark.features.frontend import LogMel
 from earmark.model.bundle import is_bundle, load_bundle, save_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.encoders.encoder_file import Encoder, is_encoder, load_encoder, save_encoder
-from earmark.model.published.classes import DEFAULT_MEDIAN, MEDIANS
 from earmark.model.published.encoders import FoundEncoder, find_encoder
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, read_checkpoint
 from earmark.model.published.networks import ATST_SED, FoundNetworks, find_networks
 from earmark.model.published.write import ssl_checkpoint, v1_checkpoint, write_checkpoint
 from earmark.model.sed import SedNetwork
 
+MAESTRO = (
+    "cutlery and dishes",
+    "furniture dragging",
+    "people talking",
+    "children voices",
+    "coffee machine",
+    "footsteps",
+    "large_vehicle",
+    "car",
+    "brakes_squeaking",
+    "cash register beeping",
+    "announcement",
+    "shopping cart",
+    "metro leaving",
+    "metro approaching",
+    "door opens/closes",
+    "wind_blowing",
+    "birds_singing",
+)
+_DESED_FRAMES = (6, 20, 7, 4, 7, 6, 6, 6, 6, 6)
+_DCASE_2024_FRAMES = (
+    *(3, 9, 9, 5, 5, 5, 9, 7, 11, 9),
+    *(7, 3, 9, 13, 7, 1, 13, 3, 13, 7, 5, 5, 1, 13, 17, 13, 15),
+)
+PUBLISHED_MEDIANS = {DESED: _DESED_FRAMES, (*DESED, *MAESTRO): _DCASE_2024_FRAMES}
+"""Classes in index order → median filters in frames, from the configurations of ATST-SED's second
+stage and of CPJKU's."""
+
+DEFAULT_MEDIAN = 7  # frames: ATST-SED's first stage
+
 
 @dataclass(frozen=True)
-class Report:
+class Conversion:
     """What was found in a file and what became of it.
 
     Attributes:
@@ -71,7 +101,7 @@ def import_checkpoint(
     db_clamp: Clamp | str = "layout",
     labels: Sequence[str] | None = None,
     command: str = "",
-) -> Report:
+) -> Conversion:
     """Convert a published checkpoint into a bundle or an encoder.
 
     Args:
@@ -128,7 +158,7 @@ def _import_networks(
     db_clamp: Clamp | str,
     labels: Sequence[str] | None,
     command: str,
-) -> Report:
+) -> Conversion:
     settings, (main, *others) = found.settings, found.weights
     if db_clamp != "layout" and settings.encoder is not None:
         settings = settings.model_copy(update={"encoder": _clamped(settings.encoder, db_clamp)})
@@ -144,7 +174,7 @@ def _import_networks(
         save_bundle(out if role == main else out / role, network, postprocess, card)
     if others:
         about["student"] = str(out / others[0])
-    return Report(
+    return Conversion(
         found.title,
         " and ".join(place or "state_dict" for place in found.where.values()),
         len(found.weights[main]),
@@ -182,7 +212,7 @@ def _labels(
     elif named:
         names = tuple(str(label) for label in named[0])
     else:
-        known = {len(known): known for known in MEDIANS}
+        known = {len(known): known for known in PUBLISHED_MEDIANS}
         names = known.get(found.classes, ())
     different = set(names)
     if len(names) != found.classes or len(different) != len(names):
@@ -222,14 +252,14 @@ def _medians(
     if not isinstance(frames, list | tuple) or not all(isinstance(f, int) for f in frames):
         frames = ()
     if len(frames) != len(labels):
-        frames = MEDIANS.get(tuple(labels), (DEFAULT_MEDIAN,) * len(labels))
+        frames = PUBLISHED_MEDIANS.get(tuple(labels), (DEFAULT_MEDIAN,) * len(labels))
     frame = FrameGrid(settings.frame_hop).seconds
     return {label: round(length * frame, 6) for label, length in zip(labels, frames, strict=True)}
 
 
 def _import_encoder(
     file: CheckpointFile, found: FoundEncoder, out: Path, db_clamp: Clamp | str, command: str
-) -> Report:
+) -> Conversion:
     settings = found.settings
     if db_clamp != "layout":
         settings = _clamped(settings, db_clamp)
@@ -250,7 +280,7 @@ def _import_encoder(
         "db_clamp": "none" if clamp is None else f"{clamp[0]:g} to {clamp[1]:g} dB",
     }
     save_encoder(out, encoder, _card(found.title, file, where, about, found.notes, command))
-    return Report(
+    return Conversion(
         found.title,
         where,
         len(found.weights),
@@ -263,7 +293,7 @@ def _import_encoder(
     )
 
 
-def export_checkpoint(source: str | Path, out: str | Path) -> Report:
+def export_checkpoint(source: str | Path, out: str | Path) -> Conversion:
     """Write a bundle as an ATST-SED v1 checkpoint, an encoder's folder as an ATST-Frame one.
 
     Args:
@@ -280,14 +310,14 @@ def export_checkpoint(source: str | Path, out: str | Path) -> Report:
     return _export_encoder(source, out) if is_encoder(source) else _export_bundle(source, out)
 
 
-def _export_encoder(source: str | Path, out: Path) -> Report:
+def _export_encoder(source: str | Path, out: Path) -> Conversion:
     encoder = load_encoder(source)
     size = _size_of(encoder.settings)
     write_checkpoint(ssl_checkpoint(encoder, size), out)
     notes = ["student and teacher are the same encoder"]
     if encoder.projector is None or encoder.predictor is None:
         notes.append("heads are missing; code that restores a whole pretraining run needs them")
-    return Report(
+    return Conversion(
         "ATST-Frame, self-supervised",
         "model.teacher.*, model.student.*",
         len(encoder.weights),
@@ -299,7 +329,7 @@ def _export_encoder(source: str | Path, out: Path) -> Report:
     )
 
 
-def _export_bundle(source: str | Path, out: Path) -> Report:
+def _export_bundle(source: str | Path, out: Path) -> Conversion:
     bundle = load_bundle(source)
     pair = {"teacher": bundle.network, "student": bundle.network}
     if is_bundle(bundle.path / "student"):
@@ -313,7 +343,7 @@ def _export_bundle(source: str | Path, out: Path) -> Report:
         notes.append("student and teacher are the same network")
     if bundle.postprocess.get("method", "median") != "median":
         notes.append("v1's code has median filters only, no boxes")
-    return Report(
+    return Conversion(
         ATST_SED,
         "sed_teacher, sed_student, state_dict",
         len(checkpoint["sed_teacher"]),

@@ -2,7 +2,9 @@
 
 Their files hold a student and a teacher, once as state dicts of their own at the top and once with
 prefixes in ``state_dict``. The facts are those of the code that wrote them (ATST-SED, arXiv
-2309.08153; CPJKU, arXiv 2408.00791).
+2309.08153; CPJKU, arXiv 2408.00791). The second stage of ATST-SED has 223 entries; every one of
+them has exactly one counterpart here, of the same shape, so a conversion is a renaming and nothing
+else.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from earmark.core.errors import BundleError
 from earmark.model.published.encoders import CLAMP, encoder_sizes
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, stored_settings
 from earmark.model.published.match import Tensors, as_float32, count, demand, incomplete, under
-from earmark.model.published.official_names import from_official, to_official
 from earmark.model.sed import SedNetwork
 
 V1 = NetworkSettings(encoder=EncoderSettings(align="adaptive", mask_padding=False))
@@ -27,6 +28,40 @@ V1 = NetworkSettings(encoder=EncoderSettings(align="adaptive", mask_padding=Fals
 
 ATST_SED, CPJKU = "ATST-SED", "CPJKU's DCASE 2024 network"
 _ROLES = {"teacher": ("sed_teacher", "teacher"), "student": ("sed_student", "student")}
+
+_LAYERS = {"conv": "conv", "norm": "batchnorm", "gate": "cg"}
+_OURS_BLOCK = re.compile(r"crnn\.cnn\.blocks\.(\d+)\.(conv|norm|gate)\.(.+)")
+_OFFICIAL_BLOCK = re.compile(r"cnn\.cnn\.(conv|batchnorm|cg)(\d+)\.(.+)")
+_PREFIXES = {
+    "encoder.": "atst_frame.atst.",
+    "crnn.merge.": "cat_tf.",
+    "crnn.rnn.": "rnn.rnn.",
+    "crnn.heads.strong.": "dense.",
+    "crnn.heads.attention.": "dense_softmax.",
+}
+
+
+def to_official(name: str) -> str | None:
+    """The official name of an entry of our state dict; None if it has none."""
+    if block := _OURS_BLOCK.fullmatch(name):
+        index, layer, rest = block.groups()
+        return f"cnn.cnn.{_LAYERS[layer]}{index}.{rest}"
+    for ours, official in _PREFIXES.items():
+        if name.startswith(ours):
+            return official + name.removeprefix(ours)
+    return None
+
+
+def from_official(name: str) -> str | None:
+    """Our name of an entry of the official state dict; None if it is none of its entries."""
+    if block := _OFFICIAL_BLOCK.fullmatch(name):
+        layer, index, rest = block.groups()
+        own = next(ours for ours, official in _LAYERS.items() if official == layer)
+        return f"crnn.cnn.blocks.{index}.{own}.{rest}"
+    for ours, official in _PREFIXES.items():
+        if name.startswith(official):
+            return ours + name.removeprefix(official)
+    return None
 
 
 @dataclass(frozen=True)

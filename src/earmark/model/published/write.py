@@ -14,8 +14,7 @@ from earmark.core.config import NetworkSettings
 from earmark.core.differing import differing
 from earmark.core.errors import BundleError
 from earmark.model.encoders.encoder_file import Encoder
-from earmark.model.published.networks import V1
-from earmark.model.published.official_names import to_official
+from earmark.model.published.networks import V1, to_official
 from earmark.model.sed import SedNetwork
 
 _TRAINING_ONLY = {"conv_dropout", "dropout", "norm_momentum", "drop_path", "checkpointing"}
