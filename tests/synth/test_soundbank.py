@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import DataError
-from earmark.synth.soundbank import Soundbank, active_parts
-from earmark.synth.soundbank_files import divide_recordings, recording_name
+from earmark.synth.soundbank import Soundbank, active_parts, divide_recordings, recording_name
 from earmark.synth.supplier import SPLITS, Supplier
 
 RATE = 16_000

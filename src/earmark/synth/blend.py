@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError, DataError
-from earmark.synth.soundbank import Soundbank
-from earmark.synth.soundbank_files import BACKGROUND
+from earmark.synth.soundbank import BACKGROUND, Soundbank
 from earmark.synth.sources import SynthesisedSources
 from earmark.synth.supplier import SoundOrigin
 

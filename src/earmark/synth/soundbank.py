@@ -9,11 +9,11 @@ together.
 
 from __future__ import annotations
 
+import csv
 import hashlib
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import re
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,66 +22,31 @@ import numpy as np
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.synth.loudness import FRAME, frame_power, runs
-from earmark.synth.soundbank_files import BACKGROUND, soundbank_files
+from earmark.synth.loudness import DEFAULT_GATE, EnergyGate, active_parts
 from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Samples, SoundOrigin
 
-logger = logging.getLogger(__name__)
-
-
-_EMPHASIS = np.float32(0.97)
 _CROSSFADE = seconds_to_samples(0.25)
 _EDGE_FADE = seconds_to_samples(0.005)
 
 
-@dataclass(frozen=True)
-class EnergyGate:
-    """An energy gate with hysteresis; levels are dB relative to the recording's loudest frame.
+SUFFIXES = (".wav", ".flac")
+BACKGROUND = "background"
+FOREGROUND = "foreground"
 
-    A frame opens the gate above ``hold_db`` + ``hysteresis_db`` and keeps it open above
-    ``hold_db``; gaps up to ``hangover`` seconds are bridged. Above a steady noise floor the gate
-    rises ``floor_margin_db`` over it, though never beyond ``highest_hold_db``, so that the room's
-    hiss around a bark is no part of the bark while a steady sound is kept whole.
-    """
+#: Names of splits in a manifest, and what Earmark calls them.
+MANIFEST_SPLITS: Mapping[str, str] = {
+    "train-synthetic": "synthetic",
+    "train-real": "real",
+    "validation": "validation",
+    "test": "test",
+}
+#: Fraction of the recordings each split gets when no manifest says so.
+SPLIT_FRACTIONS: Mapping[str, float] = {
+    "synthetic": 0.4, "real": 0.3, "validation": 0.1, "test": 0.2,
+}  # fmt: skip
 
-    hold_db: float = -35.0
-    highest_hold_db: float = -25.0
-    floor_margin_db: float = 3.0
-    hysteresis_db: float = 10.0
-    hangover: float = 0.4
-
-
-DEFAULT_GATE = EnergyGate()
-
-
-def active_parts(samples: Samples, gate: EnergyGate = DEFAULT_GATE) -> list[tuple[int, int]]:
-    """Find the stretches of a recording in which something sounds.
-
-    Args:
-        samples: Recording [S] at 16 kHz.
-        gate: When it counts as sounding.
-
-    Returns:
-        Half-open sample ranges, in order, each on the gate's 10-ms grid (the last one may end at
-        S); empty for silence.
-    """
-    if samples.size == 0:
-        return []
-    # The ear cares little about rumble; without pre-emphasis a hum before a sound opens the gate.
-    emphasised = samples - _EMPHASIS * np.append(samples[:1], samples[:-1])
-    power = frame_power(emphasised)  # [T]
-    if not np.any(power):
-        return []
-    with np.errstate(divide="ignore"):
-        levels = 10 * np.log10(power / power.max())  # -inf for digital silence
-    floor = float(np.percentile(levels, 10, method="lower"))  # -inf cannot be interpolated
-    hold = max(gate.hold_db, min(floor + gate.floor_margin_db, gate.highest_hold_db))
-    bridge = seconds_to_samples(gate.hangover) // FRAME
-    # A run that is never loud enough to open the gate does not count, nor bridge a gap.
-    opened = np.zeros(levels.size, dtype=np.bool_)
-    for start, stop in runs(levels >= hold):
-        opened[start:stop] = levels[start:stop].max() >= hold + gate.hysteresis_db
-    return [(a * FRAME, min(b * FRAME, samples.size)) for a, b in runs(opened, bridge)]
+#: Class → split → recording → its files.
+Files = dict[str, dict[str, dict[str, tuple[Path, ...]]]]
 
 
 class Soundbank:
@@ -357,3 +322,156 @@ def _joined(recording: Samples, samples: int, first: int, following: Callable[[]
         result[position:end] -= piece[piece.size - fade :] * (1 - np.cos(phase))
         piece = recording[following() :].copy()
         piece[:fade] *= np.sin(phase)
+
+
+def soundbank_files(folder: Path, needed: Collection[str] = SPLITS) -> Files:
+    """The files of a soundbank, as its ``manifest.csv`` says or else divided by their names.
+
+    Args:
+        folder: Of the soundbank.
+        needed: Splits in which every class needs a recording where there is no manifest.
+
+    Raises:
+        DataError: The manifest does not fit the folder, a class has no file, or too few
+            recordings to divide.
+    """
+    manifest = folder / "manifest.csv"
+    return _read_manifest(manifest) if manifest.is_file() else _divide_folder(folder, needed)
+
+
+def divide_recordings(
+    classes: Mapping[str, Sequence[str]], needed: Collection[str] = SPLITS
+) -> dict[str, str]:
+    """Assign recordings to splits by a stable hash of their names.
+
+    A recording that serves several classes goes to one split for all of them. Classes with few
+    recordings choose first; one with fewer than four has none for the last of synthetic, real,
+    test and validation.
+
+    Args:
+        classes: Class → names of its recordings.
+        needed: Splits in which every class needs a recording. The division is the same whichever
+            they are, so that no recording changes sides when more splits are asked for later.
+
+    Returns:
+        Name of a recording → split.
+
+    Raises:
+        DataError: A class has no recording left for one of the splits needed.
+    """
+    assigned: dict[str, str] = {}
+    for label in sorted(classes, key=lambda name: (len(set(classes[name])), name)):
+        names = sorted(set(classes[label]), key=_stable_hash)
+        counts = dict.fromkeys(SPLIT_FRACTIONS, 0)
+        for name in names:
+            if name in assigned:
+                counts[assigned[name]] += 1
+        for name in names:
+            if name not in assigned:
+                assigned[name] = _neediest(counts, len(names))
+                counts[assigned[name]] += 1
+        lacking = [split for split in SPLITS if split in needed and not counts[split]]
+        if lacking:
+            raise DataError(
+                f"class {label!r} has {len(names)} recordings, too few to keep the splits apart: "
+                f"none is left for {', '.join(lacking)}",
+                hint="Add recordings (files NAME-1, NAME-2 count as pieces of one recording "
+                "NAME), write a manifest.csv with event_label, file and split, or make no clips "
+                "of these splits.",
+            )
+    return assigned
+
+
+def _read_manifest(path: Path) -> Files:
+    """Class → split → recording → files, as the manifest says; every file must exist."""
+    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    split_of: dict[str, str] = {}
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        lacking = {"event_label", "file", "split"} - set(reader.fieldnames or ())
+        if lacking:
+            raise DataError(f"the manifest lacks the columns {sorted(lacking)}", where=path)
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            split = MANIFEST_SPLITS.get((row["split"] or "").strip())
+            if split is None:
+                raise DataError(
+                    f"unknown split {row['split']!r}",
+                    where=where,
+                    hint=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
+                )
+            audio = path.parent / row["file"]
+            if not audio.is_file():
+                raise DataError(f"listed file {row['file']!r} does not exist", where=where)
+            name = row.get("recording") or recording_name(audio)
+            if split_of.setdefault(name, split) != split:
+                raise DataError(f"recording {name!r} is in two splits", where=where)
+            label = row["event_label"]
+            label = BACKGROUND if label.lower() == BACKGROUND else label
+            gathered[label, split, name].append(audio)
+    return _nested(gathered)
+
+
+def _divide_folder(folder: Path, needed: Collection[str]) -> Files:
+    """Class → split → recording → files, divided by the names of the recordings."""
+    audio = _files_by_class(folder)
+    names = {label: [recording_name(path) for path in paths] for label, paths in audio.items()}
+    try:
+        split_of = divide_recordings(names, needed)
+    except DataError as error:
+        raise DataError(error.what, where=folder, hint=error.hint) from None
+    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
+    for label, paths in audio.items():
+        for path in paths:
+            name = recording_name(path)
+            gathered[label, split_of[name], name].append(path)
+    return _nested(gathered)
+
+
+def _files_by_class(folder: Path) -> dict[str, list[Path]]:
+    """Class (or ``background``) → its files, sorted."""
+    classes = _folders(folder)
+    inner = [one for one in classes if one.name.lower() == FOREGROUND]
+    if inner:  # Scaper's layout: anything but the backgrounds beside it is no class
+        classes = [one for one in classes if one.name.lower() == BACKGROUND]
+        classes += [one for outer in inner for one in _folders(outer)]
+    audio: dict[str, list[Path]] = {}
+    for own in classes:
+        behind = own.name.lower() == BACKGROUND
+        label = BACKGROUND if behind else own.name
+        inside = own.rglob("*") if behind else own.iterdir()
+        found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES)
+        if not found:
+            raise DataError(
+                f"class {label!r} has no .wav or .flac file",
+                where=own,
+                hint="Add some, or remove it",
+            )
+        audio[label] = found
+    return audio
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def recording_name(path: Path) -> str:
+    """The recording a file is a piece of: its stem without a trailing ``-NUMBER``."""
+    return re.sub(r"(?<=.)-\d+$", "", path.stem)
+
+
+def _nested(gathered: Mapping[tuple[str, str, str], list[Path]]) -> Files:
+    files: Files = {}
+    for (label, split, name), paths in sorted(gathered.items()):
+        files.setdefault(label, {}).setdefault(split, {})[name] = tuple(sorted(paths))
+    return files
+
+
+def _stable_hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def _neediest(counts: Mapping[str, int], total: int) -> str:
+    """The split furthest below its fraction; an empty one before all others."""
+    lacking = {split: SPLIT_FRACTIONS[split] * total - counts[split] for split in SPLITS}
+    return max(SPLITS, key=lambda split: (counts[split] == 0, lacking[split]))
