@@ -5,7 +5,7 @@
     python benchmarks/score_speed.py --only compare|growth|large
 
 Every measurement is made in a process of its own, one thread, whose peak resident memory is read
-when it ends. `compare` gives both libraries the same scores from the same file, in turns, and
+when it ends. `compare` gives both libraries the same scores from the same file, by turns, and
 checks that they agree. `large` has the size of AudioSet-strong's evaluation set (16,935 clips, 407
 classes, 250 frames of 40 ms); its clips are made when they are asked for, twice: once to survey
 and once to count. Results: benchmarks/results/score_speed.json, docs/score_speed.png.
@@ -117,8 +117,8 @@ def write_case(path: Path, clips: Clips, dtype: Any = np.float64) -> None:
 
 def write_published(path: Path, shared: Path, system: str) -> None:
     """A published system's scores, quantised in 51 levels; noise within a level undoes that."""
-    sys.path.insert(0, str(ROOT / "tests" / "score"))
-    from conftest import Golden  # type: ignore[import-not-found]
+    sys.path.insert(0, str(ROOT / "tests"))
+    from helpers.golden import Golden
 
     golden = Golden(shared / "golden" / "evaluation")
     tables = golden.levels(system)
@@ -160,7 +160,7 @@ def peak() -> float:
 def work_earmark(path: str, together: bool = True) -> dict[str, Any]:
     """Both PSDS by Earmark, one after the other, and in one go."""
     from earmark.core.tables.scores import ScoreTable
-    from earmark.score.psds import PsdsParameters, psds, several_statistics
+    from earmark.score.psds import PsdsAccumulator, PsdsParameters, psds
 
     with np.load(path) as data:
         scores, edges = data["scores"], data["edges"]
@@ -177,10 +177,12 @@ def work_earmark(path: str, together: bool = True) -> dict[str, Any]:
         found[name] = {"value": value, "seconds": time.perf_counter() - begin}
     if together:
         begin = time.perf_counter()
-        both = several_statistics(
-            tables, truth, durations, list(parameters.values()), weightable=False
-        )
-        values = [statistics.result().value for statistics in both]
+        both = PsdsAccumulator(labels, truth, durations, list(parameters.values()))
+        for name, table in tables.items():
+            both.survey(name, table)
+        for name, table in tables.items():
+            both.add(name, table)
+        values = [statistics.result().value for statistics in both.finish()]
         found["together_seconds"] = time.perf_counter() - begin
         assert np.allclose(values, [found[name]["value"] for name in PSDS], atol=1e-12)
     return found | {"peak_mb": peak()}
@@ -226,7 +228,7 @@ def work_intervals(path: str) -> dict[str, Any]:
     from earmark.core.tables.scores import ScoreTable
     from earmark.score.bootstrap import bootstrap
     from earmark.score.f1 import detections_from_scores
-    from earmark.score.report import metric_statistics
+    from earmark.score.report import ScoringTask, measure_tables
 
     with np.load(path) as data:
         scores, edges = data["scores"], data["edges"]
@@ -236,7 +238,8 @@ def work_intervals(path: str) -> dict[str, Any]:
         for name, values in zip(names, scores, strict=True)
     }
     begin = time.perf_counter()
-    statistics = metric_statistics(tables, detections_from_scores(tables), truth, durations, labels)
+    task = ScoringTask(tuple(tables), truth, durations, tuple(labels))
+    statistics = measure_tables(tables, detections_from_scores(tables), task).statistics
     found: dict[str, Any] = {"statistics_seconds": time.perf_counter() - begin}
     chosen = {
         "both_psds": {name: statistics[name] for name in PSDS},
@@ -312,7 +315,7 @@ def fresh(kind: str, argument: str | int, python: str | Path = sys.executable) -
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Both libraries in turns on the same scores, and what intervals take."""
+    """Both libraries by turns on the same scores, and what intervals take."""
     if not ORACLE.exists():
         raise SystemExit(f"{ORACLE} is missing: run `make oracle` first")
     cases = {"synthetic": folder / "synthetic.npz"}
@@ -385,7 +388,7 @@ def _row(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def large() -> list[dict[str, Any]]:
-    """AudioSet-strong's size, and parts of it."""
+    """AudioSet-strong's size, and fractions of it."""
     results = []
     for clips in LARGE:
         results.append(fresh("large", clips))

@@ -30,7 +30,7 @@ from earmark.core.timeline import FrameGrid
 from earmark.detect.loading import load_trained
 from earmark.detect.postprocess import filter_table, scores_to_events
 from earmark.detect.sliding import sliding_scores
-from earmark.score.report import metrics_dict
+from earmark.score.report import ScoringTask, measure_tables, report
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import load_synth_settings
 from earmark.synth.sources import SynthesisedSources
@@ -108,9 +108,8 @@ def measure(trained: Any, audio: Any, events: list[Event], **options: Any) -> di
             place = seam if at_seam(event) else inside
             place[number].append(is_found(event, detections))
     both = [number for number in seam if seam[number] and inside[number]]
-    metrics = metrics_dict(
-        scores, found, truth, durations, trained.network.spec.labels, of=len(CUTS)
-    )
+    task = ScoringTask(tuple(scores), truth, durations, trained.network.spec.labels)
+    metrics = report([measure_tables(scores, found, task)])
     return {
         "found_at_seams": round(statistics.fmean(statistics.fmean(seam[n]) for n in both), 4),
         "found_inside": round(statistics.fmean(statistics.fmean(inside[n]) for n in both), 4),

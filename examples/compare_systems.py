@@ -16,7 +16,7 @@ from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import detections_from_scores
 from earmark.score.files import ScoreFolder, read_seconds, read_truth
 from earmark.score.psds import PSDS1, PSDS2, psds
-from earmark.score.report import compare_systems, metric_statistics
+from earmark.score.report import ScoringTask, compare_systems, measure_tables
 
 
 def make_up(folder: Path) -> list[Path]:
@@ -57,7 +57,8 @@ for folder in paths[:2]:
         print(f"{folder.name}: {name} {psds(tables, truth, seconds, parameters).value:.3f}")
     found = detections_from_scores(tables, threshold=0.5)
     labels = tables[next(iter(tables))].labels
-    statistics.append(metric_statistics(tables, found, truth, seconds, labels))
+    task = ScoringTask(tuple(tables), truth, seconds, labels)
+    statistics.append(measure_tables(tables, found, task).statistics)
 
 print("\nA minus B, 95 % interval over the same draws of clips:")
 compared = compare_systems(*statistics, resamples=500, rng=np.random.default_rng(0))

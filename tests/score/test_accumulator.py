@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_operating_points_are_the_counts_below_each_score() -> None:
     from earmark.score.f1 import detections_from_scores
-    from earmark.score.report.confusion import cross_triggers
+    from helpers.cross_triggers import cross_triggers
 
     case = make_case(3)
     scores = {

@@ -31,9 +31,9 @@ from earmark.score.psds import (
     psds,
     psds_of_detections,
 )
-from earmark.score.report import metrics_dict
-from earmark.score.report.confusion import cross_triggers
 from earmark.score.settings import MetricSettings
+from helpers.cross_triggers import cross_triggers
+from helpers.metrics import metrics_dict
 
 CASES = json.loads((Path(__file__).parent / "data" / "edge_cases.json").read_text(encoding="utf-8"))
 EVERY = pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])

@@ -11,7 +11,7 @@ import pytest
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import EarmarkError, LabelError, ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.classes import ScoredClasses, event_table, read_class_map
+from earmark.score.classes import ScoredClasses, events_to_scores, read_class_map
 from earmark.score.f1 import detections_from_scores
 from earmark.score.files import (
     ScoreFolder,
@@ -251,7 +251,7 @@ def test_events_with_scores_are_decided_by_any_threshold() -> None:
             onset, length = start + rng.random(), 0.2 + 2 * rng.random()
             events.append((onset, onset + length, label, float(rng.integers(1, 6)) / 10))
     events.append((3.0, 3.0, "a", 0.9))  # no length
-    table = event_table(events, ("b", "a"), 10.0)
+    table = events_to_scores(events, ("b", "a"), 10.0)
     assert table.boundaries[0] == 0.0
     assert table.boundaries[-1] == max(10.0, *(event[1] for event in events))
     for threshold in (0.05, 0.15, 0.25, 0.35, 0.45, 0.55):
@@ -259,7 +259,7 @@ def test_events_with_scores_are_decided_by_any_threshold() -> None:
         for label in ("a", "b"):
             wanted = merged([e for e in events if e[2] == label and e[3] > threshold])
             assert [event[:2] for event in found if event[2] == label] == wanted
-    assert event_table([], ("a",), 4.0).values.tolist() == [[-np.inf]]
+    assert events_to_scores([], ("a",), 4.0).values.tolist() == [[-np.inf]]
 
 
 def merged(events: list[tuple[float, float, str, float]]) -> list[tuple[float, float]]:

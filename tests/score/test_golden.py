@@ -32,7 +32,7 @@ from earmark.score.f1 import (
 )
 from earmark.score.files import clip_name
 from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
-from earmark.score.report.confusion import cross_triggers
+from helpers.cross_triggers import cross_triggers
 from helpers.golden import Golden
 
 HERE = Path(__file__).parent

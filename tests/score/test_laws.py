@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import collar_f1, detections_from_scores, intersection_f1, segment_f1
 from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
-from earmark.score.report import metrics_dict
+from helpers.metrics import metrics_dict
 from helpers.score_cases import make_case
 from helpers.score_tables import tables_of
 

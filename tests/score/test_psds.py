@@ -373,12 +373,13 @@ import earmark.score
 for module in pkgutil.iter_modules(earmark.score.__path__):
     importlib.import_module(f"earmark.score.{{module.name}}")
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.report import metrics_dict
+from earmark.score.report import ScoringTask, measure_tables, report
 from earmark.score.f1 import detections_from_scores
 scores = {{"a": ScoreTable(np.arange(4.0), np.eye(3)[:, :1], ("x",))}}
 found = detections_from_scores(scores)
 truth = {{"a": [(0.0, 1.0, "x")]}}
-out = metrics_dict(scores, found, truth, {{"a": 3.0}}, ("x",), of=1, resamples=5)
+task = ScoringTask(("a",), truth, {{"a": 3.0}}, ("x",))
+out = report([measure_tables(scores, found, task)], resamples=5)
 assert out["psds1"] == out["collar_f1"] == out["tagging_map"] == 1.0
 """
     run(code)

@@ -14,8 +14,8 @@ from earmark.core.tables.scores import ScoreTable
 from earmark.score.bootstrap import bootstrap
 from earmark.score.f1 import CollarCriterion, collar_f1, detections_from_scores, f1_statistics
 from earmark.score.psds import PSDS1, PSDS2, psds, psds_statistics
-from earmark.score.report import metrics_dict
 from earmark.score.settings import MetricSettings
+from helpers.metrics import metrics_dict
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of
 

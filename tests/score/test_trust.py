@@ -20,11 +20,10 @@ from earmark.score.report import (
     compared_reports,
     evaluation_fingerprint,
     measure_tables,
-    metric_statistics,
-    metrics_dict,
     report,
 )
 from earmark.score.report.compare import averaged, compare_systems
+from helpers.metrics import metric_statistics, metrics_dict
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of
 

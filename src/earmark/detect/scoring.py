@@ -12,7 +12,7 @@ from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.systems import Preparation, Progress, fits_in_memory, measure_system
-from earmark.score.classes import ScoredClasses, event_table
+from earmark.score.classes import ScoredClasses, events_to_scores
 from earmark.score.events import check_clips
 from earmark.score.files import (
     Detections,
@@ -234,7 +234,7 @@ class Scoring:
         tables = {}
         for clip in task.clips:
             own = events.get(clip, [])
-            tables[clip] = event_table(own, task.labels, task.seconds()[clip])
+            tables[clip] = events_to_scores(own, task.labels, task.seconds()[clip])
             kept = [event[:3] for event in own if level is None or event[3] > level]
             measurer.look(clip, tables[clip], kept)
         for clip in measurer.order():

@@ -123,7 +123,7 @@ def read_class_map(path: str) -> dict[str, str | None]:
     return {str(name): value or None for name, value in content.items()}
 
 
-def event_table(
+def events_to_scores(
     events: Sequence[tuple[float, float, str, float]], labels: Sequence[str], seconds: float
 ) -> ScoreTable:
     """Events with scores as a score table: all decisions that a threshold can make of them.

@@ -8,7 +8,6 @@ from earmark.score.psds.score import (
     psds,
     psds_of_detections,
     psds_statistics,
-    several_statistics,
 )
 from earmark.score.psds.statistics import OperatingPoints, PsdsResult, PsdsStatistics
 
@@ -26,5 +25,4 @@ __all__ = [
     "psds",
     "psds_of_detections",
     "psds_statistics",
-    "several_statistics",
 ]

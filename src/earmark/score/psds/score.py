@@ -56,10 +56,8 @@ def psds(
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    [found] = _accumulated(
-        scores, truth, durations, [parameters], drop_eventless, weightable=False, survey=True
-    )
-    return found.result()
+    given = scores, truth, durations, parameters, drop_eventless
+    return _accumulated(*given, weightable=False, survey=True).result()
 
 
 def psds_statistics(
@@ -85,45 +83,23 @@ def psds_statistics(
     Raises:
         ScoreError: As for `psds`.
     """
-    [found] = _accumulated(
-        scores, truth, durations, [parameters], drop_eventless,
-        weightable=True, survey=thresholds == "needed",
-    )  # fmt: skip
-    return found
-
-
-def several_statistics(
-    scores: Mapping[str, ScoreTable],
-    truth: Events,
-    durations: Mapping[str, float],
-    parameters: Sequence[PsdsParameters],
-    *,
-    drop_eventless: bool = False,
-    weightable: bool = True,
-) -> list[PsdsStatistics]:
-    """Statistics for several settings at once, which takes less time than one by one.
-
-    As `psds_statistics` with ``thresholds="needed"``; without ``weightable`` for one result
-    only, which takes still less.
-    """
-    return _accumulated(
-        scores, truth, durations, parameters, drop_eventless, weightable=weightable, survey=True
-    )
+    given = scores, truth, durations, parameters, drop_eventless
+    return _accumulated(*given, weightable=True, survey=thresholds == "needed")
 
 
 def _accumulated(
     scores: Mapping[str, ScoreTable],
     truth: Events,
     durations: Mapping[str, float],
-    parameters: Sequence[PsdsParameters],
+    parameters: PsdsParameters,
     drop_eventless: bool,
     *,
     weightable: bool,
     survey: bool,
-) -> list[PsdsStatistics]:
+) -> PsdsStatistics:
     labels = common_labels(scores.items())
     clips = known_clips(scores, truth, durations, "scores")
-    given = labels, truth, {clip: durations[clip] for clip in clips}, parameters
+    given = labels, truth, {clip: durations[clip] for clip in clips}, [parameters]
     found = PsdsAccumulator(*given, weightable=weightable, drop_eventless=drop_eventless)
     frames = {}
     if survey:
@@ -134,7 +110,7 @@ def _accumulated(
     # Clips of like length together, so that little is padded.
     for clip in sorted(clips, key=lambda clip: frames.get(clip, 0)):
         found.add(clip, scores[clip])
-    return found.finish()
+    return found.finish()[0]
 
 
 def psds_of_detections(

@@ -12,8 +12,6 @@ from earmark.score.report.summary import (
     compared_reports,
     evaluation_fingerprint,
     measure,
-    metric_statistics,
-    metrics_dict,
     report,
 )
 from earmark.score.report.task import ScoringTask, ends_of, make_task
@@ -32,7 +30,5 @@ __all__ = [
     "measure",
     "measure_detections",
     "measure_tables",
-    "metric_statistics",
-    "metrics_dict",
     "report",
 ]

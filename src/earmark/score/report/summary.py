@@ -21,12 +21,8 @@ from earmark.score.psds.statistics import PsdsStatistics
 from earmark.score.report.compare import aligned_systems, averaged, compare_resampled
 from earmark.score.report.measurer import (
     Measurement,
-    Scores,
-    measure_detections,
-    measure_tables,
 )
 from earmark.score.report.task import ScoringTask
-from earmark.score.settings import MetricSettings
 
 LEVEL = 0.95
 FINGERPRINT_LENGTH = 16
@@ -36,86 +32,6 @@ DECIMALS = 6
 SAME = ("evaluation", "clips", "of")
 """What reports must have in common to be averaged."""
 Progress = Callable[[int, int], None]
-
-
-def metrics_dict(
-    scores: Scores | None,
-    detections: Events,
-    truth: Events,
-    durations: Mapping[str, float],
-    labels: Sequence[str],
-    *,
-    of: int,
-    missing: Sequence[str] = (),
-    fingerprint: str | None = None,
-    settings: MetricSettings | None = None,
-    resamples: int = 0,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Measure score tables and detections of the same clips.
-
-    The clips that count are the keys of ``scores`` (of ``durations`` if there are only
-    detections); truth and durations of other clips are left aside, and so are clips that were
-    listed but could not be scored (``of`` says how many there should have been).
-
-    Args:
-        scores: Score table of each clip, for PSDS and best-threshold scores; ``None`` leaves out
-            what cannot be had without.
-        detections: Detections of the same clips, for the F1 scores.
-        truth: Ground truth by clip id.
-        durations: Seconds by clip id.
-        labels: The classes, as in the score tables.
-        of: Number of clips in the evaluation list.
-        missing: Those of the list that could not be scored.
-        fingerprint: Identifies the data; that of the evaluation itself if not given.
-        settings: What is measured; PSDS1, PSDS2 and all of the rest if not given.
-        resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
-        seed: Seed of the draws.
-        progress: Called with draws done and draws in all.
-
-    Returns:
-        As `report`.
-
-    Raises:
-        ScoreError: If clips, classes or times do not fit together, or no class has truth.
-    """
-    task = ScoringTask(
-        clips=tuple(durations if scores is None else scores),
-        truth=truth,
-        durations=durations,
-        labels=tuple(labels),
-        settings=settings or MetricSettings(),
-        of=of,
-        missing=tuple(missing),
-        fingerprint=fingerprint,
-    )
-    found = _measurement(scores, detections, task)
-    return report([found], resamples=resamples, seed=seed, progress=progress)
-
-
-def metric_statistics(
-    scores: Scores | None,
-    detections: Events,
-    truth: Events,
-    durations: Mapping[str, float],
-    labels: Sequence[str],
-    *,
-    settings: MetricSettings | None = None,
-) -> dict[str, Statistics]:
-    """What `metrics_dict` computes its numbers from, by metric: to compare systems with.
-
-    Arguments and errors as there.
-    """
-    clips = tuple(durations if scores is None else scores)
-    task = ScoringTask(clips, truth, durations, tuple(labels), settings or MetricSettings())
-    return _measurement(scores, detections, task).statistics
-
-
-def _measurement(scores: Scores | None, detections: Events, task: ScoringTask) -> Measurement:
-    if scores is None:
-        return measure_detections(detections, task)
-    return measure_tables(scores, detections, task)
 
 
 def report(
