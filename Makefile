@@ -14,10 +14,10 @@ DOCS_STAMP := $(VENV)/.installed-docs
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format typecheck check docs oracle bench bundle clean
+.PHONY: help install demo test test-avx2 lint format typecheck check docs oracle bench bundle clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Make .venv with the package and everything pinned in constraints.txt
 
@@ -27,6 +27,11 @@ demo: $(STAMP) ## Synthesise, train, score and detect in a few minutes; leaves r
 test: $(STAMP) ## Run the tests, at least 80 % of lines covered (ARGS="-k name" to choose)
 	OMP_NUM_THREADS=$(THREADS) $(VENV)/bin/python -m pytest -n $(WORKERS) --cov=earmark \
 		--cov-report=term-missing:skip-covered --cov-fail-under=80 $(ARGS)
+
+# What oneDNN and PyTorch may use of the processor; one with AVX2 alone computes by other code.
+test-avx2: $(STAMP) ## Run the tests that depend on the processor as one without AVX-512 would
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=$(THREADS) \
+		$(VENV)/bin/python -m pytest -n $(WORKERS) -m processor $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	$(VENV)/bin/ruff check .

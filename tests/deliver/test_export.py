@@ -102,6 +102,7 @@ def check_parity(file: ExportedFile) -> None:
     assert [speed.batch for speed in file.speed] == [1, BATCH]
 
 
+@pytest.mark.processor
 def test_scores_are_the_network_s(report: ExportReport) -> None:
     check_parity(report.files[0])
 

@@ -13,6 +13,8 @@ from earmark.core.errors import ConfigError
 from earmark.deliver.onnx.matrix_mel import MatrixLogMel, two_steps
 from earmark.features.frontend import ATST_FRONTEND, CRNN_FRONTEND, LogMel
 
+pytestmark = pytest.mark.processor
+
 
 @given(
     rows=st.sampled_from([2, 4, 6, 16, 32]),

@@ -18,6 +18,8 @@ from earmark.detect.postprocess import PostProcess
 from earmark.detect.torch_network import TorchScorer, find_device
 from helpers.networks import BandEnergy, Function, Spec
 
+pytestmark = pytest.mark.processor
+
 RATE = 16_000
 TONES = {"low": 500.0, "mid": 2000.0, "high": 5000.0}
 

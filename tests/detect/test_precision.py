@@ -25,6 +25,8 @@ from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
+pytestmark = pytest.mark.processor
+
 RATE = 16_000
 
 

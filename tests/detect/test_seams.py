@@ -12,6 +12,8 @@ from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
 from helpers.networks import BandEnergy, Output
 
+pytestmark = pytest.mark.processor
+
 RATE, FRAME = 16_000, 1024
 BLIND = 12  # frames at both ends of a window in which the network hears half
 

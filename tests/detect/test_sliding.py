@@ -18,6 +18,8 @@ from earmark.detect.sliding import SlidingScorer, sliding_scores
 from earmark.detect.windows import plan_windows
 from helpers.networks import BandEnergy, Function, Spec
 
+pytestmark = pytest.mark.processor
+
 RATE = 16_000
 HOP = 1024
 FIXTURES = [HealthCheck.function_scoped_fixture]

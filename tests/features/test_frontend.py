@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from earmark.core.config import FrontendSettings
 from earmark.features.frontend import ATST_FRONTEND, CRNN_FRONTEND, LogMel, mel_filterbank
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.fixture(scope="module")
 def golden(shared_dir: Path) -> dict[str, np.ndarray]:

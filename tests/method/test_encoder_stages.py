@@ -22,6 +22,8 @@ from earmark.method.step import StepResult, Student, Teacher, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 
+pytestmark = pytest.mark.processor
+
 KINDS = [0, 0, 0, 1, 1, 2, 2, 2]
 SMALL: dict[str, Any] = {
     "channels": (4, 4, 8, 8, 8, 8, 8),

@@ -21,6 +21,8 @@ from earmark.method.losses import (
     weak_consistency,
 )
 
+pytestmark = pytest.mark.processor
+
 
 def _draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

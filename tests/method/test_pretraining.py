@@ -34,6 +34,8 @@ from earmark.method.pretraining import (
     span_mask,
 )
 
+pytestmark = pytest.mark.processor
+
 FRONTEND = ATST_FRONTEND.model_copy(update={"db_clamp": None})
 TINY = PretrainRecipe(
     name="t",

@@ -16,6 +16,8 @@ from earmark.method.teacher import ramp
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
+pytestmark = pytest.mark.processor
+
 KINDS = [0, 0, 0, 1, 1, 2, 2, 2]
 SUPERVISED = [
     "mixup.probability=0",

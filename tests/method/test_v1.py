@@ -32,7 +32,7 @@ S, W, U = slice(0, 4), slice(4, 7), slice(7, 11)  # both strong sets, weak, unla
 KINDS = torch.tensor([0] * 4 + [1] * 3 + [2] * 4)
 FRAMES = 32
 Outputs = tuple[Tensor, Tensor]
-pytestmark = pytest.mark.usefixtures("double")
+pytestmark = [pytest.mark.processor, pytest.mark.usefixtures("double")]
 
 
 def _network(recipe: str) -> SedNetwork:

@@ -23,6 +23,8 @@ from earmark.model.encoders.atst import (
     overlap_weights,
 )
 
+pytestmark = pytest.mark.processor
+
 GOLDEN = Path(__file__).parent / "golden"
 TINY = ENCODER_SIZES["tiny"]
 TOKEN_HOP, FRAME_HOP = 640, 1024

@@ -11,6 +11,8 @@ from earmark.model.crnn import Heads
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
+pytestmark = pytest.mark.processor
+
 
 @pytest.mark.parametrize("classes", [1, 3, 10])
 @pytest.mark.parametrize("recipe", ["mini", "crnn-baseline"])

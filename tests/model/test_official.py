@@ -87,6 +87,7 @@ def test_the_student_can_be_had(tmp_path: Path) -> None:
     assert found.source["epoch"] == 19
 
 
+@pytest.mark.processor
 def test_detectors_become_bundles_that_score_as_the_network(tmp_path: Path) -> None:
     content = files.atst_sed(hyper_parameters={"training": {"const_max": 70}})
     report = import_checkpoint(write(content, tmp_path / "stage2.ckpt"), tmp_path / "out")
@@ -167,6 +168,7 @@ def cpjku_by_hand(
     return strong, (strong * attention).sum(1) / attention.sum(1)
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize(("head", "activation"), [(527, "cg"), (None, "cg"), (None, "glu")])
 def test_cpjkus_networks_with_and_without_audiosets_head(
     tmp_path: Path, head: int | None, activation: str

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,9 +26,12 @@ from earmark.model.packed import PackedLinear, pack
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
-pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN"
-)
+pytestmark = [
+    pytest.mark.processor,
+    pytest.mark.skipif(
+        not torch.backends.mkldnn.is_available(), reason="this PyTorch comes without oneDNN"
+    ),
+]
 
 
 def maker(bias: bool = True) -> tuple[Any, torch.Tensor]:
@@ -134,6 +141,22 @@ def test_the_order_is_onednns_where_it_multiplies_the_type(dtype: torch.dtype) -
     torch.testing.assert_close(
         layer(x).float(), functional.linear(x, layer.weight, layer.bias), rtol=2**-6, atol=0.02
     )
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="no AVX here")
+def test_a_processor_can_be_tried_with_less_than_it_has() -> None:
+    """What `make test-avx2` stands on: both libraries take the limit, and `packed` asks them."""
+    limits = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    code = """
+import torch
+from earmark.model import packed
+print(torch.backends.cpu.get_cpu_capability(), packed._has_blocks(torch.float32))
+print(packed._has_blocks(torch.bfloat16), packed.multiplies_bfloat16(torch.device("cpu")))
+"""
+    command = [sys.executable, "-c", code]
+    environment = os.environ | limits
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["AVX2", "True", "False", "False"]
 
 
 @pytest.mark.parametrize("refused", ["_reorder_linear_weight", "_linear_pointwise"])

@@ -22,6 +22,8 @@ from earmark.model.published.networks import V1, find_networks, from_official, t
 from earmark.model.sed import SedNetwork
 from helpers import published_files as files
 
+pytestmark = pytest.mark.processor
+
 GOLDEN = Path(__file__).parent / "golden"
 LABELS = tuple(f"class {number}" for number in range(10))
 

@@ -18,6 +18,8 @@ from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.sed import Mels, SedNetwork
 from earmark.train.recipe import load_recipe
 
+pytestmark = pytest.mark.processor
+
 LABELS = ("a", "b")
 TINY = EncoderSettings(width=32, depth=2, heads=2, merge=16)
 

@@ -103,6 +103,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize("overrides", OPTIONS, ids=lambda o: " ".join(o) or "default")
 def test_parts_have_the_gradients_of_the_whole(
     one: Fabric, overrides: list[str], double: None
@@ -340,6 +341,7 @@ def test_processes_hold_the_same(ranks: tuple[Path, list[dict[str, Any]]], scena
     assert _assert_same(first[scenario], second[scenario]) > 50
 
 
+@pytest.mark.processor
 def test_two_processes_do_what_one_does_in_two_parts(
     ranks: tuple[Path, list[dict[str, Any]]], tiny_data: Path, tmp_path: Path
 ) -> None:

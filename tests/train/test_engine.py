@@ -28,6 +28,7 @@ def _set(recipe: Recipe, **train_settings: object) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=train_settings)})
 
 
+@pytest.mark.processor
 def test_resume_equals_uninterrupted_bit_for_bit(
     tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -122,6 +123,7 @@ def test_accumulation_takes_the_same_number_of_steps(
     assert _train(recipe, tiny_data, tmp_path).step == 2
 
 
+@pytest.mark.processor
 def test_bf16(tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = _set(tiny_recipe, precision="bf16-mixed", epochs=1)
     _train(recipe, tiny_data, tmp_path)

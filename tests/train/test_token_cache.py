@@ -67,6 +67,7 @@ def same(one: Run, other: Run) -> bool:
 V1 = ["method.mixup={domain: mel, per: kind, fold: false, tau: 1.0, encoder: false}"]
 
 
+@pytest.mark.processor
 @pytest.mark.parametrize(
     "overrides",
     [[], ["method.mixup.probability=0"], [*V1, "method.teacher_sees=mixture"]],
@@ -158,6 +159,7 @@ def _expected(network: SedNetwork, batch: Batch) -> Tensor:
 CPU = torch.device("cpu")
 
 
+@pytest.mark.processor
 def test_tokens_are_those_of_the_encoder_whoever_is_beside_them(tmp_path: Path) -> None:
     network, cache = _network(), _cache(tmp_path, _network())
     batch = _batch(network, 11)  # more than a turn
