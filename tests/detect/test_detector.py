@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,21 @@ def test_events_of_a_file(detector: Detector, tmp_path: Path) -> None:
     assert result.events.score.between(0.5, 1.0).all()
     assert result.duration == 10.0
     matches(result.events, EVENTS)
+
+
+def test_a_network_may_describe_itself_by_plain_attributes(detector: Detector) -> None:
+    """Four of them are enough; what follows from these, as the frame grid, is ours to add."""
+    network = BandEnergy()
+    plain = SimpleNamespace(
+        labels=["low", "mid", "high"], sample_rate=RATE, window=160_000, frame_hop=1024
+    )
+    network.spec = plain  # type: ignore[assignment]
+    audio = mixture(12.3, EVENTS)
+    found = Detector(network, detector.postprocess).detect((audio, RATE))
+    assert found.found == detector.detect((audio, RATE)).found
+    assert found.table.labels == ("low", "mid", "high")
+    with pytest.raises(ConfigError, match="does not say what it listens for"):
+        Detector(torch.nn.Identity())
 
 
 def test_scores_are_a_gapless_table(detector: Detector) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError, ScoreError
-from earmark.detect.sliding import SlidingScorer, sliding_scores
+from earmark.detect.sliding import SlidingScorer, scores_of_windows, sliding_scores
 from earmark.detect.windows import plan_windows
 from helpers.networks import BandEnergy, Function, Spec
 
@@ -80,6 +80,17 @@ def test_hop_of_a_whole_window_keeps_the_last_incomplete_frame() -> None:
     network = BandEnergy().eval()
     whole = sliding_scores([audio], network, hop_seconds=156 * HOP / RATE)
     np.testing.assert_array_equal(whole, sliding_scores([audio], network))
+
+
+def test_clips_scored_together_have_the_scores_they_have_alone() -> None:
+    clips = [noise(samples, samples) for samples in (160_000, 1, 1023, 159_999, 30_720)]
+    network = BandEnergy().eval()
+    together = scores_of_windows(clips, network)
+    assert network.calls == [5]
+    for clip, scores in zip(clips, together, strict=True):
+        np.testing.assert_array_equal(scores, sliding_scores([clip], network))
+    with pytest.raises(AudioError, match="empty"):
+        scores_of_windows([noise(0)], network)
 
 
 @pytest.mark.parametrize("weighting", ["hann", "triangle", "flat"])

@@ -9,14 +9,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from earmark.core.spec import ModelSpec
+
 RATE = 16_000
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(ModelSpec):
     labels: tuple[str, ...] = ("low", "mid", "high")
-    sample_rate: int = RATE
-    window: int = 160_000
     frame_hop: int = 1024
 
 

@@ -3,41 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, cast
 
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import SAMPLE_RATE, FrameGrid
 
 
-class NetworkSpec(Protocol):
-    """What a network says about itself, so that detection never guesses."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the score columns."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Samples per second the network listens at."""
-
-    @property
-    def window(self) -> int:
-        """Samples per call."""
-
-    @property
-    def frame_hop(self) -> int:
-        """Samples per output frame."""
-
-
 @dataclass(frozen=True)
 class ModelSpec:
-    """The specification of Earmark's own networks.
+    """What a network says about itself, so that detection never guesses.
 
     Attributes:
         labels: Class names in the order of the scores' last axis.
         frame_hop: Samples of one output frame.
         window: Samples of one call.
-        sample_rate: In Hz.
+        sample_rate: Samples per second the network listens at.
     """
 
     labels: tuple[str, ...]
@@ -56,8 +35,11 @@ class ModelSpec:
         return self.grid.frames_in(self.window)
 
 
-def spec_of(network: object) -> NetworkSpec:
-    """Returns a network's specification.
+def spec_of(network: object) -> ModelSpec:
+    """A network's specification.
+
+    Args:
+        network: With a ``spec``: a `ModelSpec`, or anything that has its attributes.
 
     Raises:
         ConfigError: If the network has none.
@@ -68,4 +50,6 @@ def spec_of(network: object) -> NetworkSpec:
             "the network does not say what it listens for",
             hint="Give it a `spec` with labels, sample_rate, window and frame_hop",
         )
-    return cast(NetworkSpec, spec)
+    if isinstance(spec, ModelSpec):
+        return spec
+    return ModelSpec(tuple(spec.labels), spec.frame_hop, spec.window, spec.sample_rate)

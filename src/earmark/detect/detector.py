@@ -157,7 +157,7 @@ class Detector:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the score columns."""
-        return tuple(spec_of(self.network).labels)
+        return spec_of(self.network).labels
 
     def score(
         self,
@@ -205,8 +205,7 @@ class Detector:
             lookahead_seconds=self.lookahead_seconds,
         )
         duration = samples_to_seconds(counted, spec.sample_rate)
-        grid = plan_windows(spec).grid
-        boundaries = grid.boundaries(len(values), duration)
+        boundaries = spec.grid.boundaries(len(values), duration)
         return ScoreTable(boundaries=boundaries, values=values, labels=self.labels)
 
     def detect(

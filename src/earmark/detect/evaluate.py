@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.core.spec import NetworkSpec, spec_of
+from earmark.core.spec import ModelSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
-from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Evaluation
-from earmark.detect.network import call_network
 from earmark.detect.postprocess import PostProcess
-from earmark.detect.sliding import sliding_scores
+from earmark.detect.sliding import scores_of_windows, sliding_scores
 from earmark.detect.splits import classes_of, split_task
 from earmark.detect.systems import Preparation, measure_system
 from earmark.score.report import report
@@ -68,7 +66,9 @@ def score_clips(
         else:
             waiting.append((path.stem, samples))
         if waiting and (len(waiting) == batch_size or done == len(paths)):
-            tables.update(_score_batch(network, waiting, spec))
+            scored = scores_of_windows([samples for _, samples in waiting], network)
+            for (clip, samples), scores in zip(waiting, scored, strict=True):
+                tables[clip] = _table(scores, len(samples), spec)
             waiting = []
         if progress is not None:
             progress(done, len(paths))
@@ -76,7 +76,7 @@ def score_clips(
 
 
 def _samples(
-    path: Path, spec: NetworkSpec, on_unreadable: OnUnreadable | None
+    path: Path, spec: ModelSpec, on_unreadable: OnUnreadable | None
 ) -> NDArray[np.float32] | None:
     try:
         return load_audio(path, spec.sample_rate)
@@ -92,28 +92,10 @@ def warn_unreadable(path: Path, error: AudioError) -> None:
     _log.warning("a clip is not scored: %s", error)
 
 
-def _score_batch(
-    network: Network, members: list[tuple[str, NDArray[np.float32]]], spec: NetworkSpec
-) -> Iterator[tuple[str, ScoreTable]]:
-    waveforms = np.zeros((len(members), spec.window), dtype=np.float32)
-    for row, (_, samples) in enumerate(members):
-        waveforms[row, : len(samples)] = samples
-    strong = call_network(network, waveforms, [len(samples) for _, samples in members])
-    for (clip, samples), scores in zip(members, strong, strict=True):
-        frames = _grid(spec).frames_covering(len(samples))
-        # As in detection, a last incomplete frame, heard but not reported, repeats the one before.
-        whole = np.pad(scores, ((0, max(0, frames - len(scores))), (0, 0)), mode="edge")
-        yield clip, _table(whole[:frames], len(samples), spec)
-
-
-def _table(scores: NDArray[np.floating[Any]], samples: int, spec: NetworkSpec) -> ScoreTable:
+def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreTable:
     """Frames of scores as a gapless table that ends with the recording."""
-    boundaries = _grid(spec).boundaries(len(scores), samples / spec.sample_rate)
+    boundaries = spec.grid.boundaries(len(scores), samples / spec.sample_rate)
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
-
-
-def _grid(spec: NetworkSpec) -> FrameGrid:
-    return FrameGrid(spec.frame_hop, spec.sample_rate)
 
 
 def evaluate_scores(

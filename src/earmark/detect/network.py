@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.parallel import available_cores
-from earmark.core.spec import NetworkSpec
+from earmark.core.spec import ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,8 +28,8 @@ class WindowScorer(Protocol):
     """
 
     @property
-    def spec(self) -> NetworkSpec:
-        """Classes, window and frames."""
+    def spec(self) -> ModelSpec:
+        """Classes, window and frames: a `ModelSpec`, or anything that has its attributes."""
 
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
@@ -93,10 +93,3 @@ def suitable_threads(scorer: WindowScorer) -> int:
     """Batches at a time that suit what a scorer runs on: its ``threads()``, or every core."""
     own = getattr(scorer, "threads", None)
     return available_cores() if own is None else int(own())
-
-
-def call_network(
-    network: Network, waveforms: NDArray[np.float32], lengths: Sequence[int]
-) -> NDArray[np.floating]:
-    """Strong scores [B, T, C] of windows [B, S] of which ``lengths`` samples are no padding."""
-    return as_scorer(network).score_windows(waveforms, lengths)

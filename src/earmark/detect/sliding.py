@@ -210,6 +210,38 @@ def sliding_scores(
     return np.concatenate(parts)
 
 
+def scores_of_windows(
+    recordings: Sequence[NDArray[np.float32]], network: Network
+) -> list[NDArray[np.float32]]:
+    """Scores recordings that are no longer than a window, all in one call.
+
+    Args:
+        recordings: Samples [S] of each at the network's rate, S from 1 to a window.
+        network: What scores windows.
+
+    Returns:
+        Scores [T, C] of each, as `sliding_scores` gives them.
+
+    Raises:
+        AudioError: If a recording is empty or not finite.
+        ScoreError: If the network's output does not fit its specification.
+    """
+    spec = spec_of(network)
+    plan = plan_windows(spec)
+    cutters = [WindowCutter(plan) for _ in recordings]
+    windows = [
+        window
+        for cutter, samples in zip(cutters, recordings, strict=True)
+        for window in chain(cutter.push(samples), _finish(cutter))
+    ]
+    found = []
+    for window, strong in zip(windows, score_batch(as_scorer(network), windows), strict=True):
+        mean = OverlapMean(plan, "flat", len(spec.labels))
+        scores = mean.add(window.start, strong, window.length)
+        found.append(np.concatenate([scores, mean.finish(window.length)]))
+    return found
+
+
 def _check_batch(batch_size: int) -> None:
     if batch_size < 1:
         raise ConfigError(f"a batch of {batch_size} windows is empty", hint="Use 1 or more")
@@ -266,8 +298,8 @@ def score_batch(scorer: WindowScorer, batch: Sequence[Window]) -> NDArray[np.flo
     strong = scorer.score_windows(
         np.stack([window.samples for window in batch]), [window.length for window in batch]
     )
-    spec = scorer.spec
-    expected = (len(batch), spec.window // spec.frame_hop, len(spec.labels))
+    spec = spec_of(scorer)
+    expected = (len(batch), spec.frames, len(spec.labels))
     if strong.shape != expected:
         raise ScoreError(
             f"the network returned scores of shape {strong.shape}, its specification "

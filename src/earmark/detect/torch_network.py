@@ -14,8 +14,7 @@ from torch import nn
 
 from earmark.core.errors import ConfigError
 from earmark.core.parallel import available_cores
-from earmark.core.spec import NetworkSpec, spec_of
-from earmark.core.timeline import FrameGrid
+from earmark.core.spec import ModelSpec, spec_of
 from earmark.model.packed import multiplies_bfloat16, pack
 
 CPU_BATCH = 4
@@ -100,7 +99,7 @@ class TorchScorer:
         self.network = network
 
     @property
-    def spec(self) -> NetworkSpec:
+    def spec(self) -> ModelSpec:
         """Classes, window and frames."""
         return spec_of(self.network)
 
@@ -163,9 +162,9 @@ class TorchScorer:
         device = self.device
         inputs = [torch.from_numpy(waveforms).to(device)]
         if getattr(self.network, "masks_padding", False):
-            grid = FrameGrid(hop=self.spec.frame_hop, sample_rate=self.spec.sample_rate)
-            sounding = torch.tensor([grid.frames_covering(length) for length in lengths])
-            valid = torch.arange(grid.frames_in(self.spec.window)) < sounding[:, None]  # [B, T]
+            covering = self.spec.grid.frames_covering
+            sounding = torch.tensor([covering(length) for length in lengths])
+            valid = torch.arange(self.spec.frames) < sounding[:, None]  # [B, T]
             inputs.append(valid.to(device))
         with torch.inference_mode(), evaluating(self.network):
             output = self.network(*inputs)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError
-from earmark.core.spec import NetworkSpec
+from earmark.core.spec import ModelSpec
 from earmark.core.timeline import FrameGrid, WindowPlan, seconds_to_samples
 
 
 def plan_windows(
-    spec: NetworkSpec, hop_seconds: float | None = None, lookahead_seconds: float | None = None
+    spec: ModelSpec, hop_seconds: float | None = None, lookahead_seconds: float | None = None
 ) -> WindowPlan:
     """Plans the windows of a network over a recording.
 
@@ -32,8 +32,7 @@ def plan_windows(
         ConfigError: If the hop is shorter than a frame or longer than the look-ahead, or that is
             longer than a window.
     """
-    grid = FrameGrid(hop=spec.frame_hop, sample_rate=spec.sample_rate)
-    most = grid.frames_in(spec.window)
+    grid, most = spec.grid, spec.frames
     ahead = None
     if lookahead_seconds is not None:
         ahead = _frames("look-ahead", lookahead_seconds, grid, most)

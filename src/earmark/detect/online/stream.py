@@ -72,7 +72,7 @@ class EventStream:
         )
         self._grid: FrameGrid = self._scorer.plan.grid
         kind = BoxFinder if postprocess.method == "csebb" else MedianFinder
-        self._finder: BoxFinder | MedianFinder = kind(self._grid, tuple(spec.labels), postprocess)
+        self._finder: BoxFinder | MedianFinder = kind(self._grid, spec.labels, postprocess)
         self._settings = [
             *(FORMAT, sample_rate, list(spec.labels), postprocess.to_dict(), weighting),
             *(channel, self._scorer.plan.hop_frames, self._scorer.plan.tail_frames),

@@ -20,7 +20,7 @@ from earmark._version import __version__
 from earmark.core.config import EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
 from earmark.core.tables.rows import check_label
-from earmark.core.timeline import FrameGrid
+from earmark.core.timeline import samples_to_seconds
 from earmark.data.desed import CLASSES as DESED
 from earmark.features.frontend import LogMel
 from earmark.model.bundle import is_bundle, load_bundle, save_bundle
@@ -253,7 +253,7 @@ def _medians(
         frames = ()
     if len(frames) != len(labels):
         frames = PUBLISHED_MEDIANS.get(tuple(labels), (DEFAULT_MEDIAN,) * len(labels))
-    frame = FrameGrid(settings.frame_hop).seconds
+    frame = samples_to_seconds(settings.frame_hop)
     return {label: round(length * frame, 6) for label, length in zip(labels, frames, strict=True)}
 
 
