@@ -65,7 +65,7 @@ def score(data: Path) -> tuple[Any, dict[str, Any]]:
 
 def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int) -> dict[str, Any]:
     """Every way of post-processing of some clips' scores."""
-    from earmark.core.events import events_by_clip
+    from earmark.core.tables.labels import events_by_clip
     from earmark.detect.evaluate import evaluate_scores
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tuning.tune import tune

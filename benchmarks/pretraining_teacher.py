@@ -75,7 +75,7 @@ def readout(encoder: Any, data: Path) -> float:
     import torch
 
     from earmark.core.audio.audio import load_audio
-    from earmark.core.events import events_by_clip
+    from earmark.core.tables.labels import events_by_clip
     from earmark.data.manifest import load_manifest
     from earmark.features.frontend import LogMel
 
@@ -89,7 +89,7 @@ def readout(encoder: Any, data: Path) -> float:
             tokens = encoder(frontend(torch.from_numpy(load_audio(path))[None]))[0].double().numpy()
         middle = (np.arange(len(tokens)) + 0.5) * encoder.settings.token_seconds
         truth = np.zeros((len(tokens), len(manifest.labels)), dtype=bool)
-        for onset, offset, label in events.get(path.stem, ()):
+        for onset, offset, label, _ in events.get(path.stem, ()):
             inside = (middle >= onset) & (middle < offset)
             truth[:, manifest.labels.index(label)] |= inside
         rows.append(tokens)

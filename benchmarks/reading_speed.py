@@ -33,7 +33,7 @@ EPOCH = """
 import json, resource, sys, time
 import torch
 from pathlib import Path
-from earmark.core.events import LabelSet
+from earmark.core.tables.labels import LabelSet
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import ClipDataset, LabelledClip, Share, StepSampler, step_loader
 torch.set_num_threads(1)

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
 from earmark.detect.loading import load_trained
@@ -43,7 +44,6 @@ HOPS = (156, 117, 78, 39)
 WEIGHTINGS = ("flat", "triangle", "hann")
 CUTS = (0.0, 2.0, 4.0, 6.0, 8.0)  # seconds off the beginning
 LOOKAHEADS = (156, 78, 47, 31, 16)  # frames: 10, 5, 3, 2, 1 s
-Event = tuple[float, float, str]
 
 
 def make_recordings(minutes: float, seed: int) -> tuple[np.ndarray[Any, Any], list[Event]]:
@@ -54,7 +54,9 @@ def make_recordings(minutes: float, seed: int) -> tuple[np.ndarray[Any, Any], li
     for _ in range(int(minutes * 6)):
         scene = make_soundscape(sources, "test", settings, rng, subset="test")
         audio.append(scene.audio)
-        events += [(onset + at, offset + at, label) for onset, offset, label in scene.events]
+        events += [
+            Event(onset + at, offset + at, label) for onset, offset, label, _ in scene.events
+        ]
         at += len(scene.audio) / RATE
     return np.concatenate(audio).astype(np.float32), events
 
@@ -62,9 +64,9 @@ def make_recordings(minutes: float, seed: int) -> tuple[np.ndarray[Any, Any], li
 def shifted(events: list[Event], cut: float) -> dict[int, Event]:
     """Events of a recording without its first seconds, by their number."""
     return {
-        number: (max(0.0, a - cut), b - cut, label)
-        for number, (a, b, label) in enumerate(events)
-        if b - cut > 0.05
+        number: Event(max(0.0, event.onset - cut), event.offset - cut, event.event_label)
+        for number, event in enumerate(events)
+        if event.offset - cut > 0.05
     }
 
 
@@ -103,7 +105,7 @@ def measure(trained: Any, audio: Any, events: list[Event], **options: Any) -> di
         scores[clip] = filter_table(table, trained.postprocess)
         there = shifted(events, cut)
         truth[clip] = list(there.values())
-        found[clip] = [event[:3] for event in detections]
+        found[clip] = detections
         for number, event in there.items():
             place = seam if at_seam(event) else inside
             place[number].append(is_found(event, detections))

@@ -60,5 +60,6 @@ else:
 
 detector = Detector.from_pretrained("mini")
 detector.lookahead_seconds = detector.lookahead_for(LATENCY, RATE)
-for onset, offset, label, score in detector.stream(counted(source), sample_rate=RATE):
-    print(f"at {heard / RATE:6.2f} s: {onset:6.2f} to {offset:6.2f} s {label} ({score:.2f})")
+for event in detector.stream(counted(source), sample_rate=RATE):
+    times = f"{event.onset:6.2f} to {event.offset:6.2f} s"
+    print(f"at {heard / RATE:6.2f} s: {times} {event.event_label} ({event.score:.2f})")

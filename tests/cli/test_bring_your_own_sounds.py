@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from earmark.cli import app
 from earmark.core.audio.audio import write_audio
-from earmark.core.events import read_events
+from earmark.core.formats import read_events
 from earmark.data.manifest import load_manifest
 from earmark.prepare.importing.class_map import load_class_map
 from earmark.synth.sources import SynthesisedSources

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from earmark.cli.detect import detect
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import EarmarkError
-from earmark.core.events import read_events
+from earmark.core.formats import read_events
 from earmark.deliver.recordings import file_names, shown_names
 from earmark.detect.detector import Detector
 from earmark.model.bundle import save_bundle

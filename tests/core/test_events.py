@@ -8,11 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import (
-    EVENT_COLUMNS,
-    LabelSet,
-    clip_id,
-    events_by_clip,
+from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.tables.label_tables import (
     read_durations,
     read_strong,
     read_weak,
@@ -20,6 +17,7 @@ from earmark.core.events import (
     write_strong,
     write_weak,
 )
+from earmark.core.tables.labels import LabelSet, clip_id, events_by_clip
 from helpers.files import written
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
@@ -75,14 +73,14 @@ def test_strong_labels(tmp_path: Path) -> None:
         assert names == ["b.wav", "silent.wav", "nan.wav", "short.wav", "c.wav"]
         assert list(events.columns) == list(EVENT_COLUMNS)
         assert events_by_clip(events) == {
-            "b": [(0.5, 1.25, "Dog"), (2.0, 10.0, "Running_water")],
-            "c": [(0.0, 0.0, "Cat")],
+            "b": [Event(0.5, 1.25, "Dog"), Event(2.0, 10.0, "Running_water")],
+            "c": [Event(0.0, 0.0, "Cat")],
         }
 
 
 def test_columns_in_any_order(tmp_path: Path) -> None:
     path = written(tmp_path, "event_label\textra\tfilename\toffset\tonset\nDog\tx\ta.wav\t2\t1\n")
-    assert events_by_clip(read_strong(path)[0]) == {"a": [(1.0, 2.0, "Dog")]}
+    assert events_by_clip(read_strong(path)[0]) == {"a": [Event(1.0, 2.0, "Dog")]}
 
 
 def test_no_events_at_all_is_a_table_of_numbers(tmp_path: Path) -> None:

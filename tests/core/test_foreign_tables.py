@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import FORMATS, read_events, write_events
-from earmark.core.formats import READERS, format_of
+from earmark.core.formats import FORMATS, READERS, format_of, read_events, write_events
 
 Events = list[tuple[float, float, str]]
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import EVENT_COLUMNS, FORMATS, events_by_clip, read_events, write_events
-from earmark.core.formats import format_of
+from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.formats import FORMATS, format_of, read_events, write_events
+from earmark.core.tables.labels import events_by_clip
 from helpers.event_rows import names, rows_for, table
 from helpers.files import written
 
@@ -136,10 +137,10 @@ def test_tables_in_any_unicode_with_any_line_ends(encoding: str, end: str, tmp_p
     raven = header + "1\t0.5\t1,25\tKüche.wav\tTürklingel\n"
     for text, name in ((tsv, "a.tsv"), (raven, "a.selections.txt")):
         path = written(tmp_path, text.replace("\n", end).encode(encoding), name)
-        assert events_by_clip(read_events(path)) == {"Küche": [(0.5, 1.25, "Türklingel")]}
+        assert events_by_clip(read_events(path)) == {"Küche": [Event(0.5, 1.25, "Türklingel")]}
     if end != "\r":
         track = written(tmp_path, f"0,5\t1.25\tTürklingel{end}".encode(encoding), "Küche.txt")
-        assert events_by_clip(read_events(track)) == {"Küche": [(0.5, 1.25, "Türklingel")]}
+        assert events_by_clip(read_events(track)) == {"Küche": [Event(0.5, 1.25, "Türklingel")]}
 
 
 def test_text_in_other_encodings_is_not_guessed(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import EVENT_COLUMNS, events_by_clip, read_events, write_events
+from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.formats import read_events, write_events
+from earmark.core.tables.labels import events_by_clip
 from helpers.event_rows import Rows, names, rows_for, table
 from helpers.files import written
 
@@ -119,10 +121,10 @@ WILD = """<?xml version="1.0" encoding="UTF-8"?>
 
 def test_documents_of_others(tmp_path: Path) -> None:
     spoken = written(tmp_path, WILD.replace("%s", "loud bark"), "x.eaf")
-    assert events_by_clip(read_events(spoken)) == {"My yard": [(0.5, 0.9, "loud bark")]}
+    assert events_by_clip(read_events(spoken)) == {"My yard": [Event(0.5, 0.9, "loud bark")]}
     assert read_events(spoken, label_column="tier").event_label.tolist() == ["Dog"]
     silent = written(tmp_path, WILD.replace("%s", ""), "y.eaf")
-    assert events_by_clip(read_events(silent)) == {"My yard": [(0.5, 0.9, "Dog")]}
+    assert events_by_clip(read_events(silent)) == {"My yard": [Event(0.5, 0.9, "Dog")]}
     with pytest.raises(LabelError, match="no class"):
         read_events(silent, label_column="value")
     later = WILD.replace('MIME_TYPE="audio/x-wav"', 'MIME_TYPE="audio/x-wav" TIME_ORIGIN="1500"')

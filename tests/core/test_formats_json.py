@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import EVENT_COLUMNS, read_events, write_events
-from earmark.core.formats import events_schema
+from earmark.core.event import EVENT_COLUMNS
+from earmark.core.formats import events_schema, read_events, write_events
 from helpers.event_rows import Rows, names, rows_for, table
 from helpers.files import written
 

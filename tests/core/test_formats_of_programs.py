@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from earmark.core.errors import LabelError
-from earmark.core.events import events_by_clip, read_events, write_events
+from earmark.core.event import Event
+from earmark.core.formats import read_events, write_events
+from earmark.core.tables.labels import events_by_clip
 from helpers.event_rows import table
 from helpers.files import written
 
@@ -53,7 +55,10 @@ RAVEN = (
 def test_a_selection_seen_in_several_views_is_one_event(tmp_path: Path) -> None:
     path = written(tmp_path, RAVEN, "yard.Table.1.selections.txt")
     expected = {
-        "yard": [(6.709509878, 15.096397225, "Birb"), (29.383026016, 40.257059266, "donkey")]
+        "yard": [
+            Event(6.709509878, 15.096397225, "Birb"),
+            Event(29.383026016, 40.257059266, "donkey"),
+        ]
     }
     assert events_by_clip(read_events(path)) == expected
     in_other_order = ["Annotation", "End Time (s)", "View", "Begin Time (s)", "Selection"]
@@ -76,7 +81,7 @@ def test_selections_over_several_files(tmp_path: Path) -> None:
         "C:\\sounds\\two.wav\t4.5\t604.5\t606.0\tB\n"
     )
     events = read_events(written(tmp_path, text, "all.selections.txt"))
-    assert events_by_clip(events) == {"one": [(1.5, 2.25, "A")], "two": [(4.5, 6.0, "B")]}
+    assert events_by_clip(events) == {"one": [Event(1.5, 2.25, "A")], "two": [Event(4.5, 6.0, "B")]}
 
 
 def test_a_table_of_birdnet(tmp_path: Path) -> None:
@@ -117,7 +122,7 @@ def test_captions_of_others(tmp_path: Path) -> None:
     )
     for ends in ("\n", "\r\n", "\r"):
         events = read_events(written(tmp_path, text.replace("\n", ends), "yard.vtt"))
-        expected = {"yard": [(1.0, 2.5, "Dog barks"), (3600.25, 3601.0, "Cat")]}
+        expected = {"yard": [Event(1.0, 2.5, "Dog barks"), Event(3600.25, 3601.0, "Cat")]}
         assert events_by_clip(events) == expected
 
 

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import LabelSet
 from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
     duration_table,
@@ -23,6 +22,7 @@ from earmark.core.tables.label_tables import (
     write_strong,
     write_weak,
 )
+from earmark.core.tables.labels import LabelSet
 from earmark.core.tables.rows import check_label, is_nothing
 from helpers.files import written
 

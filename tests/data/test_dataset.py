@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from earmark.core.audio.audio import write_audio
 from earmark.core.config import BatchSettings
 from earmark.core.errors import ConfigError, DataError
-from earmark.core.events import LabelSet
+from earmark.core.event import Event
+from earmark.core.tables.labels import LabelSet
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import (
     KINDS,
@@ -40,7 +41,7 @@ WINDOW = 160_000
 def test_event_to_frames_and_back_within_a_frame(onset: float, length: float, hop: int) -> None:
     grid, offset = FrameGrid(hop), min(onset + length, 9.98)
     frames = grid.frames_in(WINDOW)
-    targets = frame_targets([(onset, offset, "b")], LABELS, grid, frames)
+    targets = frame_targets([Event(onset, offset, "b")], LABELS, grid, frames)
     assert not targets[:, 0].any()
     active = np.flatnonzero(targets[:, 1])
     if len(active) == 0:  # begins in the part-frame after the last whole one
@@ -53,7 +54,7 @@ def test_event_to_frames_and_back_within_a_frame(onset: float, length: float, ho
 
 
 def test_overlapping_classes_and_several_events() -> None:
-    events = [(0.0, 0.128, "a"), (0.064, 0.256, "b"), (0.3, 0.301, "a")]
+    events = [Event(0.0, 0.128, "a"), Event(0.064, 0.256, "b"), Event(0.3, 0.301, "a")]
     targets = frame_targets(events, LABELS, GRID, 6)
     np.testing.assert_array_equal(targets.T, [[1, 1, 0, 0, 1, 0], [0, 1, 1, 1, 0, 0]])
 
@@ -67,7 +68,7 @@ def _clip(folder: Path, name: str, seconds: float) -> Path:
 
 def test_short_clips_are_padded_and_long_ones_cut(tmp_path: Path) -> None:
     clips = [
-        LabelledClip(_clip(tmp_path, "short.wav", 4.0), "strong", events=((3.0, 4.0, "a"),)),
+        LabelledClip(_clip(tmp_path, "short.wav", 4.0), "strong", events=(Event(3.0, 4.0, "a"),)),
         LabelledClip(_clip(tmp_path, "long.wav", 12.0), "weak", tags=("b",)),
     ]
     dataset = ClipDataset(clips, LABELS, GRID, WINDOW, cache_gib=0.0)
@@ -287,7 +288,7 @@ def test_classes_a_source_is_not_labelled_for_are_unknown(tmp_path: Path) -> Non
     path = _clip(tmp_path, "clip.wav", 1.0)
     clips = [
         LabelledClip(path, "weak", tags=("b",), labelled=("b",)),
-        LabelledClip(path, "strong", events=((0, 1, "a"),)),
+        LabelledClip(path, "strong", events=(Event(0, 1, "a"),)),
         LabelledClip(path, "unlabelled"),
     ]
     dataset = ClipDataset(clips, LABELS, GRID, WINDOW)

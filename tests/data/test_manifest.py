@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from earmark.core.errors import DataError
-from earmark.core.events import events_by_clip
+from earmark.core.event import Event
+from earmark.core.tables.labels import events_by_clip
 from earmark.data.manifest import Evaluation, Source, load_manifest, refuse_damage
 
 SYNTHETIC = "audio/train/synthetic21_train/soundscapes"
@@ -100,9 +101,9 @@ def test_every_part(desed: Path) -> None:
 def test_equal_names_in_two_subsets_keep_their_own_labels(desed: Path) -> None:
     events = source(desed, "synthetic").events
     assert events is not None
-    assert events_by_clip(events)["0"] == [(0.0, 1.0, "Dog")]
+    assert events_by_clip(events)["0"] == [Event(0.0, 1.0, "Dog")]
     validation = load_manifest(desed).splits["validation"]
-    assert events_by_clip(validation.events) == {"0": [(0.0, 0.5, "Frying")]}
+    assert events_by_clip(validation.events) == {"0": [Event(0.0, 0.5, "Frying")]}
     assert all("validation" in path.parts for path in validation.clips)
 
 

@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError
-from earmark.core.events import read_durations, read_events
+from earmark.core.formats import read_events
+from earmark.core.tables.label_tables import read_durations
 from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import Journal

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from earmark.core.errors import EarmarkError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.deliver.pictures.view import peaks_by_column, plot_detection, spectrogram_columns
 from earmark.detect.detector import Result
@@ -26,7 +27,12 @@ def result(seconds: float, labels: tuple[str, ...], found: list[Any]) -> Result:
     frames = int(np.ceil(seconds * RATE / 1024))
     edges = np.minimum(np.arange(frames + 1) * 0.064, seconds)
     values = np.random.default_rng(0).random((frames, len(labels))).astype(np.float32)
-    return Result("kitchen.wav", seconds, ScoreTable(edges, values, labels), tuple(found))
+    return Result(
+        "kitchen.wav",
+        seconds,
+        ScoreTable(edges, values, labels),
+        tuple(Event(*one) for one in found),
+    )
 
 
 def tone(seconds: float, hertz: float, onset: float, offset: float) -> np.ndarray[Any, Any]:

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from earmark.core.config import dump_yaml, load_yaml
 from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb
-from earmark.detect.csebb import GRID, CsebbSettings, ScoredEvent, sound_event_boxes
+from earmark.detect.csebb import GRID, CsebbSettings, sound_event_boxes
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
 from helpers.csebb_cases import SEEDS, make_case
@@ -44,7 +45,7 @@ def noise(seed: int, frames: int, classes: int = 1) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(1 - values)))
 
 
-def naive(scores: ScoreTable, chosen: CsebbSettings) -> list[ScoredEvent]:
+def naive(scores: ScoreTable, chosen: CsebbSettings) -> list[Event]:
     """C5.2 of the reference read aloud, point by point: slow, and obviously right."""
     edges, half = scores.boundaries.tolist(), chosen.step_seconds / 2
     points = sorted({round(b + x, 8) for b in edges for x in (-half, 0.0, half)})
@@ -88,11 +89,12 @@ def naive(scores: ScoreTable, chosen: CsebbSettings) -> list[ScoredEvent]:
             else:
                 merged.append(spans[i])
         for onset, offset in merged:
-            found.append((onset, offset, label, (upto(offset) - upto(onset)) / (offset - onset)))
+            mean = (upto(offset) - upto(onset)) / (offset - onset)
+            found.append(Event(onset, offset, label, mean))
     return sorted(found)
 
 
-def same(found: list[ScoredEvent], expected: list[ScoredEvent]) -> None:
+def same(found: list[Event], expected: list[Event]) -> None:
     """Equal boxes: times to 1e-6 s, confidences as far as times of 1e-6 s determine them."""
     assert len(found) == len(expected)
     for one, other in zip(found, expected, strict=True):

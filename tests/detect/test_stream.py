@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.resampling import Resampler
 from earmark.core.errors import AudioError, ConfigError
+from earmark.core.event import Event
 from earmark.detect.csebb import CsebbSettings
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
@@ -190,6 +191,22 @@ def test_the_shipped_bundle_streams_as_it_detects() -> None:
     assert [event[:3] for event in streamed] == [event[:3] for event in expected]
     np.testing.assert_allclose([e[3] for e in streamed], [e[3] for e in expected], atol=1e-6)
     assert expected
+
+
+@pytest.mark.parametrize("process", [MEDIAN, BOXES])
+def test_a_stream_gives_events_whose_fields_have_names(process: PostProcess) -> None:
+    audio = bursts(12 * RATE, RATE)
+    detector = Detector(BandEnergy(), process)
+    streamed = sorted(detector.stream(np.array_split(audio, 9), RATE))
+    assert streamed
+    assert all(type(event) is Event for event in streamed)
+    for event, (_, row) in zip(
+        streamed, detector.detect((audio, RATE)).events.iterrows(), strict=True
+    ):
+        assert event.onset == row["onset"]
+        assert event.offset == row["offset"]
+        assert event.event_label == row["event_label"]
+        assert event.score == row["score"]
 
 
 @settings(max_examples=25, deadline=None)

@@ -46,7 +46,7 @@ from earmark import Detector
 samples = np.zeros(25 * 16_000, dtype=np.float32)
 samples[12 * 16_000 : 14 * 16_000] = 0.9
 found = Detector(Loudness()).detect((samples, 16_000))
-print([event for event in found.found if event[2] == "loud"])
+print([tuple(event) for event in found.found if event.event_label == "loud"])
 """
     )
     assert done.stderr == ""

@@ -18,7 +18,7 @@ import typer
 from earmark.cli import app
 from earmark.core.config import apply_overrides, parse_settings
 from earmark.core.errors import EarmarkError
-from earmark.core.events import FORMATS
+from earmark.core.formats import FORMATS
 from earmark.core.tables.score_files import SCORE_FORMATS
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.synth.settings import SynthSettings, load_synth_mapping

@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.tables.rows import check_label, check_name
 
 MANY = ("tsv", "csv", "json", "jsonl")

@@ -70,7 +70,7 @@ def events_back(job: Import) -> dict[str, Events]:
         pieces = sorted(
             (clip.span[0] / one.rate + onset, clip.span[0] / one.rate + offset, label)
             for clip in clips
-            for onset, offset, label in clip.events
+            for onset, offset, label, _ in clip.events
         )
         joined: Events = []
         for onset, offset, label in pieces:

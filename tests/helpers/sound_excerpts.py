@@ -97,5 +97,5 @@ if __name__ == "__main__":
         sys.argv[1],
         **sounds(),
         **{f"scene-{name}": excerpt(scene.audio) for name, scene in mixed.items()},
-        **{f"events-{name}": np.array([str(e) for e in s.events]) for name, s in mixed.items()},
+        **{f"events-{name}": np.array([str(e[:3]) for e in s.events]) for name, s in mixed.items()},
     )

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import (
     best_f1,
@@ -318,7 +319,7 @@ def test_gaps_between_frames_and_other_columns_are_errors(tmp_path: Path) -> Non
 
 def test_a_score_at_the_threshold_is_not_active() -> None:
     table = ScoreTable(np.arange(4.0), np.array([[0.5], [0.6], [0.5]]), ("x",))
-    assert detections_from_scores({"a": table}, 0.5) == {"a": [(1.0, 2.0, "x")]}
+    assert detections_from_scores({"a": table}, 0.5) == {"a": [Event(1.0, 2.0, "x")]}
     tags = tagging_metrics({"a": table}, {"a": ["x"]}, threshold=0.6)
     assert tags.f1.counts["x"].tp == 0
 

@@ -10,6 +10,7 @@ import pytest
 
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import EarmarkError, LabelError, ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import ScoredClasses, events_to_scores, read_class_map
 from earmark.score.f1 import detections_from_scores
@@ -67,7 +68,7 @@ def test_truth_of_either_kind_lists_clips_without_events(tmp_path: Path, name: s
     text = "\ufeff" + "\r\n".join(rows)
     truth = read_truth(put(tmp_path / name, text.replace(",", "\t") if "tsv" in name else text))
     assert truth.events == {
-        "a": [(0.5, 1.0, "Éclat de rire"), (1.0, 1.25, "Dog")], "b": [], "c": [],
+        "a": [Event(0.5, 1.0, "Éclat de rire"), Event(1.0, 1.25, "Dog")], "b": [], "c": [],
     }  # fmt: skip
     assert truth.clips == ("a", "b", "c")
     assert truth.labels == ("Dog", "Éclat de rire")
@@ -133,9 +134,9 @@ def test_detections_at_one_threshold_and_at_several(tmp_path: Path) -> None:
     low = put(tmp_path / "low.tsv", HEAD + "a.wav\t0\t1\tDog\nb.wav\t\t\t\n")
     high = put(tmp_path / "high.tsv", HEAD + "a.wav\t0\t0.5\tDog\n")
     one = read_detections([low])
-    assert one.points == {None: {"a": [(0.0, 1.0, "Dog")]}}
+    assert one.points == {None: {"a": [Event(0.0, 1.0, "Dog")]}}
     assert one.clips == {"a", "b"}
-    assert one.at(0.5) == (None, {"a": [(0.0, 1.0, "Dog")]})
+    assert one.at(0.5) == (None, {"a": [Event(0.0, 1.0, "Dog")]})
     several = read_detections([f"0.7={high}", f"0.2={low}"])
     assert list(several.points) == [0.2, 0.7]
     assert several.at(0.45) == (0.2, several.points[0.2])
@@ -169,7 +170,7 @@ def test_thresholds_that_are_missing_or_come_twice(tmp_path: Path) -> None:
 def test_events_with_scores_and_of_other_formats(tmp_path: Path) -> None:
     head = HEAD.strip() + "\tscore\n"
     found = read_detections([put(tmp_path / "s.tsv", head + "a\t0\t1\tDog\t0.7\nb\t\t\t\t\n")])
-    assert found.scored == {"a": [(0.0, 1.0, "Dog", 0.7)]}
+    assert found.scored == {"a": [Event(0.0, 1.0, "Dog", 0.7)]}
     assert read_detections([f"0.5={tmp_path / 's.tsv'}"]).scored is None
     event = '{"filename": "a.wav", "onset": 0, "offset": 1, "event_label": "Dog", "score": 0.7}'
     again = read_detections([put(tmp_path / "e.json", f"[{event}]")])
@@ -221,11 +222,17 @@ def test_classes_are_renamed_joined_and_left_out() -> None:
     classes = ScoredClasses({"m": "Speech", "f": "Speech", "x": None})
     assert classes.table(table).labels == ("Speech",)
     assert classes.table(table).values.tolist() == [[0.2], [0.6]]
-    events = {"a": [(0.0, 1.0, "m", 0.5), (1.0, 2.0, "x", 0.4), (2.0, 3.0, "y", 0.1)]}
-    assert classes.events(events) == {"a": [(0.0, 1.0, "Speech", 0.5), (2.0, 3.0, "y", 0.1)]}
+    events = {
+        "a": [Event(0.0, 1.0, "m", 0.5), Event(1.0, 2.0, "x", 0.4), Event(2.0, 3.0, "y", 0.1)]
+    }
+    assert classes.events(events) == {
+        "a": [Event(0.0, 1.0, "Speech", 0.5), Event(2.0, 3.0, "y", 0.1)]
+    }
     chosen = ScoredClasses(chosen=("f",))
     assert chosen.table(table).labels == ("f",)
-    assert chosen.truth({"a": [(0.0, 1.0, "m"), (0.0, 1.0, "f")]}) == {"a": [(0.0, 1.0, "f")]}
+    assert chosen.truth({"a": [Event(0.0, 1.0, "m"), Event(0.0, 1.0, "f")]}) == {
+        "a": [Event(0.0, 1.0, "f")]
+    }
     assert ScoredClasses().table(table) is table
     with pytest.raises(ScoreError, match="renames q, which the predictions do not have"):
         ScoredClasses({"q": "Speech"}).table(table)
@@ -249,8 +256,8 @@ def test_events_with_scores_are_decided_by_any_threshold() -> None:
     for label in ("a", "b"):
         for start in np.arange(0, 9, 1.5):
             onset, length = start + rng.random(), 0.2 + 2 * rng.random()
-            events.append((onset, onset + length, label, float(rng.integers(1, 6)) / 10))
-    events.append((3.0, 3.0, "a", 0.9))  # no length
+            events.append(Event(onset, onset + length, label, float(rng.integers(1, 6)) / 10))
+    events.append(Event(3.0, 3.0, "a", 0.9))  # no length
     table = events_to_scores(events, ("b", "a"), 10.0)
     assert table.boundaries[0] == 0.0
     assert table.boundaries[-1] == max(10.0, *(event[1] for event in events))

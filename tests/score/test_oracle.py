@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from earmark.core.event import Event
 from earmark.score.f1 import (
     F1Result,
     collar_f1,
@@ -81,7 +82,8 @@ def test_psds_of_operating_points(seed: int, case: Case) -> None:
 def test_detections_are_the_runs_found_frame_by_frame(case: Case) -> None:
     for threshold in (case.threshold, *case.operating_points):
         found = detections_from_scores(tables_of(case), threshold)
-        assert found == detections(case, threshold)
+        expected = detections(case, threshold)
+        assert found == {clip: [Event(*one) for one in own] for clip, own in expected.items()}
 
 
 def test_f1(seed: int, case: Case) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import (
     collar_f1,
@@ -283,9 +284,9 @@ def test_times_are_compared_rounded() -> None:
 
 def test_a_frame_at_the_threshold_is_not_active() -> None:
     table = one([[0.5, 0.6, 0.5]], "x")
-    assert detections_from_scores({"a": table}, 0.5) == {"a": [(1.0, 2.0, "x")]}
+    assert detections_from_scores({"a": table}, 0.5) == {"a": [Event(1.0, 2.0, "x")]}
     assert detections_from_scores({"a": table}, {"x": 0.6}) == {"a": []}
-    assert detections_from_scores({"a": table}, 0.4) == {"a": [(0.0, 3.0, "x")]}
+    assert detections_from_scores({"a": table}, 0.4) == {"a": [Event(0.0, 3.0, "x")]}
 
 
 def test_thresholds_are_needed_for_every_label() -> None:

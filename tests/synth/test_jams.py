@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from earmark.core.config import parse_settings
-from earmark.core.events import read_strong
+from earmark.core.tables.label_tables import read_strong
 from earmark.synth.settings import LAYOUT, SynthSettings
 from earmark.synth.soundscapes import write_dataset
 from earmark.synth.sources import SynthesisedSources

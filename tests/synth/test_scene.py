@@ -12,7 +12,8 @@ import yaml
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError
-from earmark.core.events import read_strong
+from earmark.core.event import Event
+from earmark.core.tables.label_tables import read_strong
 from earmark.synth.loudness import loudness
 from earmark.synth.placing import Ingredient
 from earmark.synth.scene import Soundscape, make_recording, make_soundscape
@@ -67,7 +68,7 @@ LONG = {"probabilities": {"Short": 0}}
 def test_event_time_source_time_and_duration() -> None:
     made, event = only_event(event_time=3, source_time=1, duration=2, **LONG)
     assert (event.onset, event.source_time, event.duration) == (3, 1, 2)
-    [(onset, offset, label)] = made.events
+    [(onset, offset, label, _)] = made.events
     assert (onset, label) == (3.0, "Long")
     assert offset == pytest.approx(5.0, abs=0.06)  # faded out
     # half a second into the event is one and a half into the source
@@ -159,7 +160,7 @@ def test_levels_by_either_measure(measure: str) -> None:
 
     assert measured(quiet.audio) == pytest.approx(-60, abs=0.2)
     assert measured(loud.audio) == pytest.approx(-30, abs=0.3)
-    assert loud.events == [(0.0, 4.0, "Long")]
+    assert loud.events == [Event(0.0, 4.0, "Long")]
 
 
 def test_a_background_level_may_be_drawn() -> None:
@@ -334,7 +335,7 @@ def test_a_seed_keeps_its_labels() -> None:
     for index in range(3):
         rng = np.random.default_rng([0, 4, index])
         made = make_soundscape(SynthesisedSources(), "test", settings, rng, subset="test")
-        found += [(index, label, onset, offset) for onset, offset, label in made.events]
+        found += [(index, label, onset, offset) for onset, offset, label, _ in made.events]
     expected = yaml.safe_load(EXPECTED)
     assert [row[:2] for row in found] == [tuple(row[:2]) for row in expected]
     np.testing.assert_allclose([row[2:] for row in found], [row[2:] for row in expected], atol=0.02)
@@ -404,4 +405,6 @@ def test_a_recording_is_its_soundscapes_one_after_the_other() -> None:
         part = recording.audio[seed * 5 * RATE : (seed + 1) * 5 * RATE]
         np.testing.assert_array_equal(part, alone.audio)
         inside = [event for event in recording.events if begin <= event[0] < begin + 5]
-        assert inside == [(begin + on, begin + off, label) for on, off, label in alone.events]
+        assert inside == [
+            Event(begin + on, begin + off, label) for on, off, label, _ in alone.events
+        ]

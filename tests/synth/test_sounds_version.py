@@ -57,7 +57,7 @@ def test_scenes_are_mixed_as_they_were(
 ) -> None:
     assert MIXING_VERSION == 1
     scene = mixed[name]
-    assert [str(event) for event in scene.events] == reference[f"events-{name}"].tolist()
+    assert [str(event[:3]) for event in scene.events] == reference[f"events-{name}"].tolist()
     assert within_a_step(excerpt(scene.audio), reference[f"scene-{name}"])
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, DataError
-from earmark.core.events import read_durations, read_strong, read_weak
+from earmark.core.tables.label_tables import read_durations, read_strong, read_weak
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import (
     LAYOUT,
@@ -84,7 +84,7 @@ def test_labels_are_where_the_tones_are(seed: int, domain: str | None) -> None:
     assert np.max(np.abs(scene.audio)) <= 1
     for label in {event[2] for event in scene.events}:
         truth = np.zeros(1000, dtype=bool)
-        for onset, offset, name in scene.events:
+        for onset, offset, name, _ in scene.events:
             if name == label:
                 truth[round(onset * 100) : round(offset * 100)] = True
         wrong = np.flatnonzero(truth != sounding(scene.audio, label))
@@ -125,16 +125,16 @@ def test_labels_keep_the_rules(
     )
     assert scene.events == sorted(scene.events)
     assert 1 <= len(scene.events) <= most * (1 + (pause > 0.5))
-    for onset, offset, _ in scene.events:
+    for onset, offset, _, _ in scene.events:
         assert 0 <= onset < offset <= 10
         assert offset - onset >= 0.15 - 1e-9
-    for index, (onset, offset, label) in enumerate(scene.events):
+    for index, (onset, offset, label, _) in enumerate(scene.events):
         assert all(
             other[0] >= offset or other[1] <= onset
             for other in scene.events[index + 1 :]
             if other[2] == label
         )
-    if polyphony == 1 and all(b - a > 0.16 for a, b, _ in scene.events):
+    if polyphony == 1 and all(b - a > 0.16 for a, b, _, _ in scene.events):
         ends = [event[1] for event in scene.events]
         starts = [event[0] for event in scene.events]
         assert all(start >= end for start, end in zip(starts[1:], ends, strict=False))
@@ -143,7 +143,7 @@ def test_labels_keep_the_rules(
 @pytest.mark.parametrize("snr", [6.0, 20.0])
 def test_signal_to_noise_ratio_and_background_level(snr: float) -> None:
     scene = make(Tones((4, 4)), snr_db=[snr, snr], strong={"events": [1, 1], "empty": 0.0})
-    (onset, offset, _label) = scene.events[0]
+    (onset, offset, _label, _) = scene.events[0]
     inside = np.zeros(160_000, dtype=bool)
     inside[round(onset * RATE) : round(offset * RATE)] = True
     background = np.mean(scene.audio[~inside].astype(float) ** 2)
@@ -179,7 +179,7 @@ def test_truncated_events_keep_their_least_length() -> None:
         )
         for seed in range(20)
     ]
-    lengths = [b - a for scene in scenes for a, b, _ in scene.events if b < 10]
+    lengths = [b - a for scene in scenes for a, b, _, _ in scene.events if b < 10]
     assert lengths
     assert all(1.9 < length < 5 for length in lengths)
 

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from earmark.core.event import Event
     from earmark.prepare.importing.importer import Import
     from earmark.prepare.importing.settings import ImportSettings
 
@@ -259,10 +260,10 @@ def _classes(job: Import) -> Any:
     labels = sorted({new for new, _ in job.changes.classes.values() if new is not None})
     for label in labels:
         events = {
-            name: [event for clip in clips for event in clip.events if event[2] == label]
+            name: [event for clip in clips for event in clip.events if event.event_label == label]
             for name, clips in splits.items()
         }
-        total = sum(offset - onset for own in events.values() for onset, offset, _ in own)
+        total = sum(event.offset - event.onset for own in events.values() for event in own)
         names = [old for old, (new, _) in job.changes.classes.items() if new == label]
         shown = "" if names == [label] else ", ".join(names)
         counts = (f"{len(own):,}" for own in events.values())
@@ -341,7 +342,7 @@ def _absent_classes(job: Import) -> Iterator[str]:
 
     labels = {new for new, _ in job.changes.classes.values() if new is not None}
     for name, clips in clips_by_split(job.plan).items():
-        lacking = sorted(labels - {event[2] for clip in clips for event in clip.events})
+        lacking = sorted(labels - {event.event_label for clip in clips for event in clip.events})
         if lacking and name != "unlabelled":
             yield f"{name} has no event of {_some(lacking)}: label more recordings of these"
     alike: dict[str, list[str]] = {}
@@ -352,9 +353,9 @@ def _absent_classes(job: Import) -> Iterator[str]:
             yield f"{' and '.join(names)} are different classes (--rename OLD=NEW merges them)"
 
 
-def _event(entry: tuple[str, tuple[float, float, str]]) -> str:
-    key, (onset, offset, label) = entry
-    return f"{label} {onset:.2f}–{offset:.2f} s in {key}"
+def _event(entry: tuple[str, Event]) -> str:
+    key, event = entry
+    return f"{event.event_label} {event.onset:.2f}–{event.offset:.2f} s in {key}"
 
 
 def _some(items: Any) -> str:

@@ -15,8 +15,8 @@ from earmark.cli.options import DetectionPrecision
 from earmark.core.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
+    from earmark.core.event import Event
     from earmark.detect.online.stream import EventStream
-    from earmark.detect.postprocess import ScoredEvent
 
 _BLOCK = 0.1  # seconds
 
@@ -149,7 +149,7 @@ def _follow(
     stream: EventStream,
     blocks: Iterator[Any],
     state: Path | None,
-    say: Callable[[ScoredEvent], None],
+    say: Callable[[Event], None],
 ) -> None:
     """Tells events until the audio ends or the user ends it."""
     for block in _until_interrupted(blocks):
@@ -203,13 +203,13 @@ def _say(file: TextIO, line: str) -> None:
     print(line, file=file, flush=True)
 
 
-def _tsv(event: ScoredEvent) -> str:
+def _tsv(event: Event) -> str:
     onset, offset, label, score = event
     return f"{onset:.3f}\t{offset:.3f}\t{label}\t{score:.3f}"
 
 
-def _jsonl(event: ScoredEvent) -> str:
+def _jsonl(event: Event) -> str:
     return json.dumps(
-        dict(zip(("onset", "offset", "event_label", "score"), event, strict=True)),
+        event._asdict(),
         ensure_ascii=False,
     )

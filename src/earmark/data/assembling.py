@@ -8,7 +8,7 @@ from pathlib import Path
 
 from earmark.core.config import DataSettings
 from earmark.core.errors import DataError
-from earmark.core.events import LabelSet
+from earmark.core.tables.labels import LabelSet
 from earmark.data.leakage import (
     divide,
     hold_out_as_v1,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from earmark.core.audio.audio import list_audio
-from earmark.core.events import clip_id
+from earmark.core.tables.labels import clip_id
 from earmark.data.subsets import size_of
 
 _YOUTUBE = re.compile(r"Y?(.{11}_\d+\.\d+_\d+\.\d+)")

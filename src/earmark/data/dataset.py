@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 from earmark.core.audio.audio import load_int16
 from earmark.core.config import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError
-from earmark.core.events import LabelSet, events_by_clip
+from earmark.core.event import Event
+from earmark.core.tables.labels import LabelSet, events_by_clip
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Manifest, Source
 
@@ -86,26 +87,26 @@ class LabelledClip:
     Attributes:
         path: Its file.
         kind: Of its label.
-        events: Onset, offset and label, in seconds.
+        events: Its strong labels.
         tags: Labels of the clip.
         labelled: Classes that its labels speak of; None stands for all.
     """
 
     path: Path
     kind: str
-    events: tuple[tuple[float, float, str], ...] = ()
+    events: tuple[Event, ...] = ()
     tags: tuple[str, ...] = ()
     labelled: tuple[str, ...] | None = None
 
 
 def frame_targets(
-    events: Sequence[tuple[float, float, str]], labels: LabelSet, grid: FrameGrid, frames: int
+    events: Sequence[Event], labels: LabelSet, grid: FrameGrid, frames: int
 ) -> NDArray[np.float32]:
     """[frames, C] with 1 from ⌊onset⌋ to ⌈offset⌉ in frames, the DCASE label encoder's rule."""
     targets = np.zeros((frames, len(labels)), dtype=np.float32)
-    for onset, offset, label in events:
-        first, last = grid.onset_frame(onset), grid.offset_frame(offset)
-        targets[max(0, first) : max(0, last), labels.index(label)] = 1.0
+    for event in events:
+        first, last = grid.onset_frame(event.onset), grid.offset_frame(event.offset)
+        targets[max(0, first) : max(0, last), labels.index(event.event_label)] = 1.0
     return targets
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from earmark.core.events import LabelSet, clip_id, events_by_clip
+from earmark.core.tables.labels import LabelSet, clip_id, events_by_clip
 
 Kind = Literal["strong", "weak", "unlabelled"]
 Domain = Literal["real", "synthetic"]
@@ -171,7 +171,7 @@ def _entries(
     entries = []
     for path in clips:
         labels = (
-            sorted(by_clip.get(clip_id(path.name), ())),
+            sorted(event[:3] for event in by_clip.get(clip_id(path.name), ())),
             sorted((weak or {}).get(path.name, ())),
         )
         entries.append((subset, path.name, str(size_of(path)), repr(labels), *known))

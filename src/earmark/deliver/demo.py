@@ -18,7 +18,8 @@ import numpy as np
 
 from earmark.core.audio.audio import write_audio
 from earmark.core.config import Recipe
-from earmark.core.events import write_events
+from earmark.core.event import Event
+from earmark.core.formats import write_events
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
 from earmark.deliver.pictures.view import plot_detection
 from earmark.detect.detector import Detector, Result
@@ -54,7 +55,7 @@ class DemoResult:
 
     metrics: dict[str, dict[str, Any]]
     detection: Result
-    truth: list[tuple[float, float, str]]
+    truth: list[Event]
     bundle: Path
 
 
@@ -122,7 +123,7 @@ def _score_rows(out: Path, manifest: Manifest, bar: Bar) -> dict[str, dict[str, 
 
 def _detect_recording(
     out: Path, bundle: Path, sources: SynthesisedSources, settings: SynthSettings, seed: int
-) -> tuple[Result, list[tuple[float, float, str]]]:
+) -> tuple[Result, list[Event]]:
     """A minute of test soundscapes no run has seen, one after the other, and what is found."""
     generators = [np.random.default_rng([seed, 99, number]) for number in range(CLIPS_IN_RECORDING)]
     made = make_recording(sources, "test", settings, generators, subset="test")

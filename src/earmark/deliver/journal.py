@@ -17,13 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import EarmarkError
+from earmark.core.event import Event
 from earmark.core.files import write_text
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
-
-Found = tuple[float, float, str, float]
-"""Onset and offset in seconds, label, score."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Track:
 
     channel: int
     duration: float
-    events: tuple[Found, ...]
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,11 @@ class Record:
         """
         fields: dict[str, Any] = json.loads(line)
         tracks = tuple(
-            Track(track["channel"], track["duration"], tuple(map(tuple, track["events"])))
+            Track(
+                track["channel"],
+                track["duration"],
+                tuple(Event(*one) for one in track["events"]),
+            )
             for track in fields.pop("tracks")
         )
         return cls(**fields, tracks=tracks)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import ConfigError
-from earmark.core.events import FORMATS, write_events
 from earmark.core.files import write_lines, write_whole
+from earmark.core.formats import FORMATS, write_events
 from earmark.core.formats.base import event_table
 from earmark.core.tables.rows import join_row
 from earmark.core.tables.score_files import SCORE_FORMATS, score_format, write_scores

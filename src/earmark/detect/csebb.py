@@ -19,14 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-ScoredEvent = tuple[float, float, str, float]
-"""Onset and offset in seconds, label, score."""
 
 POINT_DECIMALS = 8
 """Break points are rounded to so many decimals of a second, …"""
@@ -428,7 +426,7 @@ def mean_between(table: ScoreTable, column: int, onset: float, offset: float) ->
     return float(((upto[1] - upto[0]) / (offset - onset)).round(CONFIDENCE_DECIMALS))
 
 
-def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]:
+def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[Event]:
     """Sound event bounding boxes of a recording, whatever their confidence.
 
     Args:
@@ -436,8 +434,8 @@ def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]
         settings: For all classes, or by label.
 
     Returns:
-        Onset and offset in seconds, label, confidence; sorted. Many boxes of little confidence
-        are normal.
+        Boxes as events, whose scores are their confidence; sorted. Many boxes of little
+        confidence are normal.
 
     Raises:
         ConfigError: If a class has no setting.
@@ -446,10 +444,10 @@ def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[ScoredEvent]
     return sorted(_events(table_boxes(table, settings), table.labels))
 
 
-def _events(boxes: Boxes, labels: Sequence[str]) -> Iterator[ScoredEvent]:
+def _events(boxes: Boxes, labels: Sequence[str]) -> Iterator[Event]:
     columns = (getattr(boxes, name).tolist() for name in ("row", *_COLUMNS))
     for row, onset, offset, confidence in zip(*columns, strict=True):
-        yield onset, offset, labels[row], confidence
+        yield Event(onset, offset, labels[row], confidence)
 
 
 def box_table(table: ScoreTable, boxes: Boxes) -> ScoreTable:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import AudioSource, audio_info, expected_seconds, read_blocks
 from earmark.core.errors import ConfigError, LabelError
+from earmark.core.event import Event
 from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.loading import load_trained
 from earmark.detect.network import as_scorer, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
-from earmark.detect.postprocess import PostProcess, ScoredEvent, scores_to_events
+from earmark.detect.postprocess import PostProcess, scores_to_events
 from earmark.detect.sliding import Progress, sliding_scores
 from earmark.detect.windows import plan_windows
 
@@ -39,13 +40,13 @@ class Result:
         filename: Base name of the recording's file, or the name given for it.
         duration: Length of the recording in seconds.
         table: Scores [T, C] with their boundaries in seconds, before post-processing.
-        found: Events ``(onset, offset, label, score)`` in seconds, sorted by onset.
+        found: Events with scores, sorted by onset.
     """
 
     filename: str
     duration: float
     table: ScoreTable
-    found: tuple[ScoredEvent, ...]
+    found: tuple[Event, ...]
 
     @property
     def events(self) -> pd.DataFrame:
@@ -306,7 +307,7 @@ class Detector:
             )
         return min(frames, plan.window_frames) * frame
 
-    def stream(self, blocks: Iterable[NDArray[Any]], sample_rate: int) -> Iterator[ScoredEvent]:
+    def stream(self, blocks: Iterable[NDArray[Any]], sample_rate: int) -> Iterator[Event]:
         """Finds events while audio comes: each once, when nothing to come can change it.
 
         Args:
@@ -314,8 +315,8 @@ class Detector:
             sample_rate: Samples per second.
 
         Yields:
-            ``(onset, offset, label, score)``: all together what `detect` finds in the whole. The
-            last ones come when the blocks end.
+            Events with scores: all together what `detect` finds in the whole. The last ones come
+            when the blocks end.
 
         Raises:
             AudioError: If a block is no audio.

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
 from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb as boxes
 from earmark.detect.csebb import ByLabel, CsebbSettings
 
 NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
 
-ScoredEvent = boxes.ScoredEvent  # onset s, offset s, label, score
 Setting = float | Mapping[str, float]  # one value for all classes, or one for each
 METHODS = ("median", "csebb")
 
@@ -278,7 +278,7 @@ def _joined(
     ]
 
 
-def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEvent]:
+def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
     """Turns the scores of a whole recording into events.
 
     Each class by itself: median filter, strict threshold, runs of active frames; or boxes whose
@@ -289,9 +289,9 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
         settings: Post-processing of each class.
 
     Returns:
-        Events ``(onset, offset, label, score)`` in seconds, sorted by onset, then offset and
-        label. The score is the mean over the event of the scores before filtering: of a box, its
-        confidence (where a gap was closed, that of all it spans).
+        Events sorted by onset, then offset and label. The score is the mean over the event of the
+        scores before filtering: of a box, its confidence (where a gap was closed, that of all it
+        spans).
 
     Raises:
         ConfigError: If a class has no setting.
@@ -303,7 +303,7 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[ScoredEve
     return _events_of_runs(table, filter_table(table, settings), settings)
 
 
-def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, list[ScoredEvent]]:
+def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, list[Event]]:
     """The results of `filter_table` and `scores_to_events`, with boxes found only once.
 
     Arguments and errors as there.
@@ -315,11 +315,9 @@ def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, 
     return filtered, _events_of_runs(table, filtered, settings)
 
 
-def _events_of_runs(
-    table: ScoreTable, filtered: ScoreTable, settings: PostProcess
-) -> list[ScoredEvent]:
+def _events_of_runs(table: ScoreTable, filtered: ScoreTable, settings: PostProcess) -> list[Event]:
     """Runs of frames above the threshold, short gaps closed, short runs dropped."""
-    events: list[ScoredEvent] = []
+    events: list[Event] = []
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)
         runs = active_runs(filtered.values[:, column] > chosen.threshold)
@@ -327,15 +325,13 @@ def _events_of_runs(
             # Summed exactly, so that it does not depend on how the scores came in.
             score = math.fsum(table.values[first:end, column]) / (end - first)
             onset, offset = float(table.boundaries[first]), float(table.boundaries[end])
-            events.append((onset, offset, label, score))
+            events.append(Event(onset, offset, label, score))
     return sorted(events)
 
 
-def _events_of_boxes(
-    table: ScoreTable, found: boxes.Boxes, settings: PostProcess
-) -> list[ScoredEvent]:
+def _events_of_boxes(table: ScoreTable, found: boxes.Boxes, settings: PostProcess) -> list[Event]:
     """Boxes of enough confidence, short gaps between them closed, short ones dropped."""
-    events: list[ScoredEvent] = []
+    events: list[Event] = []
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)
         kept = np.flatnonzero((found.row == column) & (found.confidence > chosen.threshold))
@@ -346,5 +342,5 @@ def _events_of_boxes(
             score = float(found.confidence[kept[first // 2]])
             if end > first + 1:  # a closed gap: what it spans has another mean
                 score = boxes.mean_between(table, column, onset, offset)
-            events.append((onset, offset, label, score))
+            events.append(Event(onset, offset, label, score))
     return sorted(events)

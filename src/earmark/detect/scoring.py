@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.systems import Preparation, Progress, fits_in_memory, measure_system
@@ -35,7 +36,6 @@ from earmark.score.report import (
 from earmark.score.settings import MetricSettings
 
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
-Event = tuple[float, float, str]
 DEFAULT_THRESHOLD = 0.5
 
 
@@ -218,10 +218,10 @@ class Scoring:
         return measure_detections(self.classes.events(events), task, points)
 
     def _measure_scored(
-        self, scored: Mapping[str, Sequence[tuple[float, float, str, float]]], task: ScoringTask
+        self, scored: Mapping[str, Sequence[Event]], task: ScoringTask
     ) -> Measurement:
         """Events with scores, which are detected or not at any threshold."""
-        lowest = min(event[3] for own in scored.values() for event in own)
+        lowest = min(event.score or 0.0 for own in scored.values() for event in own)
         said = (
             f"PSDS over the scores of the events, of which the lowest is {lowest:g}; what was "
             "dropped below it is missed"
@@ -235,7 +235,7 @@ class Scoring:
         for clip in task.clips:
             own = events.get(clip, [])
             tables[clip] = events_to_scores(own, task.labels, task.seconds()[clip])
-            kept = [event[:3] for event in own if level is None or event[3] > level]
+            kept = [event for event in own if level is None or (event.score or 0.0) > level]
             measurer.look(clip, tables[clip], kept)
         for clip in measurer.order():
             measurer.count(clip, tables[clip])

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from earmark.core.errors import DataError
-from earmark.core.events import events_by_clip
+from earmark.core.tables.labels import events_by_clip
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
 from earmark.score.classes import ScoredClasses

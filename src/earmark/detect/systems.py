@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess import PostProcess, filter_table, post_process
 from earmark.score.classes import ScoredClasses
@@ -15,7 +16,6 @@ from earmark.score.f1 import detections_from_scores
 from earmark.score.report import Measurement, Measurer, ScoringTask
 
 Progress = Callable[[int, int], None]
-Event = tuple[float, float, str]
 
 IN_MEMORY = 30_000_000
 """So many scores are kept in memory; of more, each table is read when it is needed, twice."""
@@ -56,8 +56,7 @@ class Preparation:
         settings = self.postprocess
         if self.threshold is not None:
             settings = settings.with_threshold(self.threshold)
-        filtered, events = post_process(table, settings)
-        return filtered, [event[:3] for event in events]
+        return post_process(table, settings)
 
     def to_dict(self) -> dict[str, Any]:
         """What was done, for a report."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
-
-AnyEvent = TypeVar("AnyEvent", bound="tuple[float, float, str] | tuple[float, float, str, float]")
 
 
 @dataclass(frozen=True)
@@ -41,26 +39,23 @@ class ScoredClasses:
         """Whether a class of the truth is measured."""
         return self.chosen is None or label in self.chosen
 
-    def truth(
-        self, events: Mapping[str, Sequence[tuple[float, float, str]]]
-    ) -> dict[str, list[tuple[float, float, str]]]:
+    def truth(self, events: Mapping[str, Sequence[Event]]) -> dict[str, list[Event]]:
         """True events of the classes that are measured, under their own names."""
         return {
-            clip: [event for event in own if self.measured(event[2])]
+            clip: [event for event in own if self.measured(event.event_label)]
             for clip, own in events.items()
         }
 
-    def events(self, events: Mapping[str, Sequence[AnyEvent]]) -> dict[str, list[AnyEvent]]:
+    def events(self, events: Mapping[str, Sequence[Event]]) -> dict[str, list[Event]]:
         """Predicted events under their new names."""
-        found: dict[str, list[AnyEvent]] = {}
-        for clip, own in events.items():
-            named = [(event, self.of(event[2])) for event in own]
-            found[clip] = [
-                (*event[:2], name, *event[3:])  # type: ignore[misc]
-                for event, name in named
-                if name is not None
+        return {
+            clip: [
+                event._replace(event_label=name)
+                for event in own
+                if (name := self.of(event.event_label)) is not None
             ]
-        return found
+            for clip, own in events.items()
+        }
 
     def table(self, table: ScoreTable) -> ScoreTable:
         """A score table under new names; the columns in the order in which they first come.
@@ -123,25 +118,24 @@ def read_class_map(path: str) -> dict[str, str | None]:
     return {str(name): value or None for name, value in content.items()}
 
 
-def events_to_scores(
-    events: Sequence[tuple[float, float, str, float]], labels: Sequence[str], seconds: float
-) -> ScoreTable:
+def events_to_scores(events: Sequence[Event], labels: Sequence[str], seconds: float) -> ScoreTable:
     """Events with scores as a score table: all decisions that a threshold can make of them.
 
     Frames between all edges of events; the highest score of the events that hold a frame, -inf
     where there is none.
 
     Args:
-        events: Onset and offset in seconds, label, score.
+        events: Each with a score.
         labels: The classes of the table.
         seconds: Length of the clip; later events make the table longer.
     """
     column = {label: number for number, label in enumerate(labels)}
-    lasting = [event for event in events if event[1] > event[0]]
+    lasting = [event for event in events if event.offset > event.onset]
     edges = np.unique([0.0, seconds, *(time for event in lasting for time in event[:2])])
     values = np.full((len(edges) - 1, len(labels)), -np.inf)
-    for onset, offset, label, score in lasting:
-        first, last = np.searchsorted(edges, [onset, offset])
-        part = values[first:last, column[label]]
-        np.maximum(part, score, out=part)
+    for event in lasting:
+        assert event.score is not None
+        first, last = np.searchsorted(edges, event[:2])
+        part = values[first:last, column[event.event_label]]
+        np.maximum(part, event.score, out=part)
     return ScoreTable(edges, values, tuple(labels))

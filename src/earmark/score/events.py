@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import EventTuple
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Events = Mapping[str, Sequence[tuple[float, float, str]]]
-"""Clip id → (onset, offset, label) of each event, seconds."""
+Events = Mapping[str, Sequence[EventTuple]]
+"""Events by clip id; plain tuples of onset, offset and label are taken as well."""
 
 TIME_DECIMALS = 6
 """Times are compared rounded to this many decimals, as sed_scores_eval does."""
@@ -120,7 +121,7 @@ def tidy(
 
 def _check(
     clips: Sequence[str],
-    rows: Sequence[tuple[float, float, str]],
+    rows: Sequence[EventTuple],
     clip: Ints,
     label: Ints,
     times: Floats,
@@ -130,7 +131,7 @@ def _check(
     """Raise a ScoreError for the first event with an unknown label or impossible times."""
     right = (label >= 0) & np.isfinite(times).all(axis=1) & (times[:, 1] >= times[:, 0])
     for number in np.flatnonzero(~right)[:1]:
-        name, (onset, offset, wrong) = clips[clip[number]], rows[number]
+        name, (onset, offset, wrong, *_) = clips[clip[number]], rows[number]
         if label[number] < 0:
             raise ScoreError(
                 f"the {what} of {name} has the label {wrong}",

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
+from earmark.core.event import Event
 from earmark.core.files import read_text
 from earmark.core.tables.rows import Row, base_name, parse_event, parse_number, read_rows
 from earmark.core.tables.scores import ScoreTable
-
-Event = tuple[float, float, str]
-Scored = tuple[float, float, str, float]
 
 AUDIO = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
@@ -56,7 +54,9 @@ class Truth:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes of the events, sorted."""
-        return tuple(sorted({event[2] for found in self.events.values() for event in found}))
+        return tuple(
+            sorted({event.event_label for found in self.events.values() for event in found})
+        )
 
 
 def read_truth(path: str | Path) -> Truth:
@@ -205,14 +205,17 @@ class Detections:
     """
 
     points: dict[float | None, dict[str, list[Event]]]
-    scored: dict[str, list[Scored]] | None
+    scored: dict[str, list[Event]] | None
     clips: frozenset[str]
 
     @property
     def labels(self) -> set[str]:
         """The classes of the events."""
         return {
-            event[2] for found in self.points.values() for own in found.values() for event in own
+            event.event_label
+            for found in self.points.values()
+            for own in found.values()
+            for event in own
         }
 
     def at(self, threshold: float) -> tuple[float | None, dict[str, list[Event]]]:
@@ -290,7 +293,7 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
 def _one_file(path: Path, threshold: float | None) -> Detections:
     """Events of one file, its own thresholds apart unless one is given."""
     points: dict[float | None, dict[str, list[Event]]] = {}
-    scored: dict[str, list[Scored]] = {}
+    scored: dict[str, list[Event]] = {}
     clips, unscored = set(), threshold is not None
     for line, row in _event_rows(path):
         clip, event = _clip(row, path, line), parse_event(path, line, row)
@@ -304,7 +307,7 @@ def _one_file(path: Path, threshold: float | None) -> Detections:
         unscored = unscored or point is not None or "score" not in row
         if not unscored:
             score = parse_number(row["score"], "score", path, line)
-            scored.setdefault(clip, []).append((*event, score))
+            scored.setdefault(clip, []).append(event._replace(score=score))
     return Detections(
         _by_threshold(points or {threshold: {}}),
         None if unscored or not scored else scored,
@@ -325,7 +328,7 @@ def _event_rows(path: Path) -> Iterator[Row]:
     if path.name.lower().endswith(TABLES):
         yield from read_rows(path, None, ("filename", "onset", "offset", "event_label"))
         return
-    from earmark.core.events import read_events
+    from earmark.core.formats import read_events
 
     table = read_events(path)
     for number, record in enumerate(table.to_dict("records"), start=1):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from earmark.core.event import Event
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.domain import apply_domain, reverberate, room_response
 from earmark.synth.loudness import at_level, frame_power
@@ -26,12 +27,12 @@ class Soundscape:
 
     Attributes:
         audio: Samples [S] at 16 kHz, peak at most 1.
-        events: (onset, offset, label) in seconds, in order of onset.
+        events: In order of onset.
         ingredients: What it was mixed from: the background, then the events as they were placed.
     """
 
     audio: Samples
-    events: list[tuple[float, float, str]]
+    events: list[Event]
     ingredients: tuple[Ingredient, ...] = ()
 
 
@@ -71,7 +72,7 @@ def make_soundscape(
     scene = Scene(supplier, split, settings, own, level, _threshold(mixture, level, settings))
     behind = Ingredient("background", origin.source, origin.seconds, 0.0, settings.seconds)
     ingredients = [replace(behind, role="background")]
-    events: list[tuple[float, float, str]] = []
+    events: list[Event] = []
     for placed in place_events(scene, rng):
         _add(mixture, placed.start, placed.samples, response)
         ingredients.append(placed.ingredient)
@@ -106,11 +107,14 @@ def make_recording(
         Audio and events of all of them, without the ingredients.
     """
     clips: list[Samples] = []
-    events: list[tuple[float, float, str]] = []
+    events: list[Event] = []
     for rng in generators:
         begin = settings.seconds * len(clips)
         scene = make_soundscape(supplier, split, settings, rng, subset=subset)
-        events += [(begin + onset, begin + offset, label) for onset, offset, label in scene.events]
+        events += [
+            Event(begin + event.onset, begin + event.offset, event.event_label)
+            for event in scene.events
+        ]
         clips.append(scene.audio)
     return Soundscape(np.concatenate(clips), events)
 
@@ -139,10 +143,10 @@ def _threshold(background: Samples, level: float, settings: SynthSettings) -> fl
     return float(frame_power(background).mean() * 10 ** (settings.audible_db / 10))
 
 
-def _label(label: str, start: int, stop: int, settings: SynthSettings) -> tuple[float, float, str]:
+def _label(label: str, start: int, stop: int, settings: SynthSettings) -> Event:
     """Seconds of a label, widened to the shortest one within the clip."""
     size = seconds_to_samples(settings.seconds)
     shortest = seconds_to_samples(settings.shortest_event)
     stop = min(size, max(stop, start + shortest))
     start = max(0, min(start, stop - shortest))
-    return samples_to_seconds(start), samples_to_seconds(stop), label
+    return Event(samples_to_seconds(start), samples_to_seconds(stop), label)

@@ -40,6 +40,7 @@ _STRONG = ("strong", "validation", "test")
 MIXING_VERSION = 1
 
 ClipEvents = list[tuple[float, float, str]]
+"""Onset, offset and label of a clip's events, as the journal has them."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _write_block(job: _Job, dataset: _Dataset) -> None:
         partial = path.with_name(f".{path.stem}.partial{path.suffix}")
         write_audio(partial, soundscape.audio)
         partial.replace(path)  # last: where the clip is, its JAMS file is
-        labels[path.name] = soundscape.events
+        labels[path.name] = [event[:3] for event in soundscape.events]
     journal = job.journal(dataset.out)
     if journal.parent.is_dir():  # else the labels are written already: clips were restored
         _replace(journal, json.dumps(labels))
@@ -276,7 +277,8 @@ def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[st
         _observation(one.onset, one.duration, _scaper_value(one)) for one in soundscape.ingredients
     )
     heard = (
-        _observation(onset, offset - onset, label) for onset, offset, label in soundscape.events
+        _observation(event.onset, event.offset - event.onset, event.event_label)
+        for event in soundscape.events
     )
     return {
         "annotations": [

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from earmark.core.event import Event
 from earmark.prepare.importing.cutting import (
     Cutting,
     clips_of,
@@ -33,7 +34,9 @@ cuttings = st.builds(
 lengths = st.integers(1, 60_000)
 times = st.integers(0, 60_000).map(lambda number: number / RATE)
 events = st.lists(
-    st.tuples(times, times, st.sampled_from("ab")).map(lambda e: (min(e[:2]), max(e[:2]), e[2])),
+    st.tuples(times, times, st.sampled_from("ab")).map(
+        lambda e: Event(min(e[:2]), max(e[:2]), e[2])
+    ),
     max_size=8,
 )
 
@@ -56,9 +59,7 @@ def test_clips_cover_a_span(cutting: Cutting, start: int, length: int) -> None:
 
 @given(cutting=cuttings, length=lengths, events=events)
 @settings(max_examples=200, deadline=None)
-def test_events_keep_their_time(
-    cutting: Cutting, length: int, events: list[tuple[float, float, str]]
-) -> None:
+def test_events_keep_their_time(cutting: Cutting, length: int, events: list[Event]) -> None:
     for clip in clips_of([(0, length)], cutting):
         begin, end = clip[0] / RATE, clip[1] / RATE
         own, cuts = events_of(events, clip, cutting)
@@ -66,7 +67,7 @@ def test_events_keep_their_time(
         dropped = [cut for cut in cuts if not cut.kept]
         assert len(own) == len(whole) + len(cuts) - len(dropped)
         assert all(cut.seconds < cutting.least for cut in dropped)
-        back = [(onset + begin, offset + begin, label) for onset, offset, label in own]
+        back = [(onset + begin, offset + begin, label) for onset, offset, label, _ in own]
         for onset, offset, label in back:
             assert begin - 1e-9 <= onset <= offset <= end + 1e-9
             assert any(
@@ -79,31 +80,33 @@ def test_events_keep_their_time(
 
 @given(length=lengths, events=events, size=st.integers(500, 12_000))
 @settings(max_examples=100, deadline=None)
-def test_pieces_of_an_event_add_up(
-    length: int, events: list[tuple[float, float, str]], size: int
-) -> None:
+def test_pieces_of_an_event_add_up(length: int, events: list[Event], size: int) -> None:
     clips = clips_of([(0, length)], cutting(length=size, hop=size, shortest=1, least=0))
     total = sum(
         offset - onset
         for clip in clips
-        for onset, offset, _ in events_of(events, clip, cutting(least=0))[0]
+        for onset, offset, _, _ in events_of(events, clip, cutting(least=0))[0]
     )
     inside = sum(max(0.0, min(e[1], length / RATE) - e[0]) for e in events)
     assert total == pytest.approx(inside, abs=1e-6)
 
 
 def test_an_event_on_a_cut() -> None:
-    event = (9.95, 12.0, "Dog")
+    event = Event(9.95, 12.0, "Dog")
     own, cuts = events_of([event], (0, 10_000), cutting())
     assert own == []
     assert (cuts[0].kept, round(cuts[0].seconds, 9)) == (False, 0.05)
     own, cuts = events_of([event], (10_000, 20_000), cutting())
-    assert own == [(0.0, 2.0, "Dog")]
+    assert own == [Event(0.0, 2.0, "Dog")]
     assert cuts[0].kept
     # a whole event may be as short as it likes
-    assert events_of([(1.0, 1.01, "Dog")], (0, 10_000), cutting())[0] == [(1.0, 1.01, "Dog")]
-    assert events_of([(10.0, 11.0, "Dog")], (0, 10_000), cutting()) == ([], [])
-    assert events_of([(19.3, 19.7, "Dog")], (10_000, 20_000), cutting())[0] == [(9.3, 9.7, "Dog")]
+    assert events_of([Event(1.0, 1.01, "Dog")], (0, 10_000), cutting())[0] == [
+        Event(1.0, 1.01, "Dog")
+    ]
+    assert events_of([Event(10.0, 11.0, "Dog")], (0, 10_000), cutting()) == ([], [])
+    assert events_of([Event(19.3, 19.7, "Dog")], (10_000, 20_000), cutting())[0] == [
+        Event(9.3, 9.7, "Dog")
+    ]
 
 
 @given(spans=st.lists(st.tuples(times, times).map(sorted).map(tuple), max_size=6), length=lengths)
@@ -121,8 +124,14 @@ def test_spans_and_what_is_between(spans: list[tuple[float, float]], length: int
 
 
 def test_overlapping_events_of_a_class_are_joined() -> None:
-    given_ = [(0.0, 2.0, "a"), (1.0, 3.0, "a"), (1.5, 1.7, "a"), (2.5, 4.0, "b"), (3.0, 5.0, "a")]
+    given_ = [
+        Event(0.0, 2.0, "a"),
+        Event(1.0, 3.0, "a"),
+        Event(1.5, 1.7, "a"),
+        Event(2.5, 4.0, "b"),
+        Event(3.0, 5.0, "a"),
+    ]
     assert joined_events(given_) == (
-        [(0.0, 3.0, "a"), (2.5, 4.0, "b"), (3.0, 5.0, "a")],
+        [Event(0.0, 3.0, "a"), Event(2.5, 4.0, "b"), Event(3.0, 5.0, "a")],
         2,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, LabelError
+from earmark.core.event import Event
 from earmark.data.manifest import load_manifest
 from earmark.prepare.importing.importer import Import
 from earmark.prepare.importing.planning import clip_names
@@ -36,8 +37,8 @@ def test_marked_stretches_are_annotated_the_rest_is_not(tmp_path: Path) -> None:
     assert spans(job, "train") == [(5, 15), (15, 18), (30, 40)]
     assert spans(job, "unlabelled") == [(0, 5), (18, 28), (28, 30), (40.5, 50.5), (50.5, 60)]
     assert events_back(job)["a.wav"] == [(6.0, 7.0, "Dog"), (17.0, 18.0, "Dog")]
-    assert job.plan.lost == [("a.wav", (25.0, 26.0, "Dog"))]
-    assert [(key, cut.event) for key, cut in job.plan.cuts] == [("a.wav", (17.0, 19.0, "Dog"))]
+    assert job.plan.lost == [("a.wav", Event(25.0, 26.0, "Dog"))]
+    assert [(key, cut.event) for key, cut in job.plan.cuts] == [("a.wav", Event(17.0, 19.0, "Dog"))]
     assert job.plan.left_out == pytest.approx(0.5)
     assert "done" not in job.changes.classes
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
-from earmark.core.events import EVENT_COLUMNS, FORMATS, write_events
+from earmark.core.event import EVENT_COLUMNS
+from earmark.core.formats import FORMATS, write_events
 from earmark.core.tables.rows import is_nothing, is_unfit
 from earmark.data.manifest import load_manifest
 from earmark.prepare.importing.annotations import Reading

@@ -9,6 +9,7 @@ import pytest
 
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import DataError, LabelError
+from earmark.core.event import Event
 from earmark.prepare.importing.annotations import Reading, gather
 from helpers.importing import ONE, bank_of, events_back, make, read, record, track
 
@@ -116,7 +117,7 @@ def test_events_beyond_the_recording(tmp_path: Path) -> None:
     track(tmp_path / "a.txt", [(11, 13, "Dog")])
     job = read(tmp_path, **ONE)
     assert events_back(job) == {"a.wav": [(11.0, 12.0, "Dog")]}
-    assert job.changes.trimmed == [("a.wav", (11.0, 13.0, "Dog"))]
+    assert job.changes.trimmed == [("a.wav", Event(11.0, 13.0, "Dog"))]
     track(tmp_path / "a.txt", [(13, 14, "Dog")])
     with pytest.raises(LabelError, match=r"a\.txt: 'Dog' is at 13 s, but a\.wav ends at 12 s"):
         read(tmp_path, **ONE)

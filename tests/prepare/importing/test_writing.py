@@ -12,7 +12,7 @@ import pytest
 
 from earmark.core.audio.audio import audio_info, load_audio, load_int16
 from earmark.core.errors import DataError
-from earmark.core.events import read_strong
+from earmark.core.tables.label_tables import read_strong
 from earmark.prepare.importing.planning import PLACES
 from helpers.files import digests
 from helpers.importing import RATE, bank_of, make, read, track

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.files import read_text
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
 from earmark.core.formats.columns import with_point
-from earmark.core.tables.label_tables import EVENT_COLUMNS
 from earmark.core.tables.rows import parse_event
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
         row = dict(zip(EVENT_COLUMNS, [name, *times, fields[2]], strict=True))
         event = parse_event(path, line, row)
         if event is not None:
-            events.append((name, *event))
+            events.append((name, *event[:3]))
     return event_table(events)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import LabelError
-from earmark.core.tables.label_tables import EVENT_COLUMNS, event_frame
+from earmark.core.event import EVENT_COLUMNS
+from earmark.core.tables.label_tables import event_frame
 from earmark.core.tables.rows import check_label, check_name
 
 if TYPE_CHECKING:

@@ -155,5 +155,5 @@ def events_of_rows(
             raise LabelError("an event without a file name", where=f"{path}:{line}")
         written = ours.get("score", "")
         score = None if is_nothing(written) else parse_number(written, "score", path, line)
-        events.append((name, *event, score))
+        events.append((name, *event[:3], score))
     return events

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows
-from earmark.core.tables.label_tables import EVENT_COLUMNS
 from earmark.core.tables.rows import join_row, parse_row, read_header
 
 if TYPE_CHECKING:

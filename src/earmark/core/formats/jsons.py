@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import LabelError
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.files import read_text
 from earmark.core.formats.base import (
     Content,
@@ -18,7 +19,6 @@ from earmark.core.formats.base import (
     event_table,
     own_name,
 )
-from earmark.core.tables.label_tables import EVENT_COLUMNS
 from earmark.core.tables.rows import check_label
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from earmark.core.errors import LabelError
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.files import write_lines
 from earmark.core.tables.rows import (
     BaseNames,
@@ -30,8 +31,6 @@ from earmark.core.tables.rows import (
     read_header,
 )
 
-EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
-"""Columns of a table of events; ``score`` may follow."""
 WEAK_COLUMNS = ("filename", "event_labels")
 DURATION_COLUMNS = ("filename", "duration")
 
@@ -123,7 +122,7 @@ def strong_table(path: str | Path) -> Table[StrongRow]:
 
     def parse(path: Path, line: int, name: str, row: Mapping[str, str]) -> StrongRow | None:
         event = parse_event(path, line, row)
-        return None if event is None else StrongRow(line, name, *event)
+        return None if event is None else StrongRow(line, name, *event[:3])
 
     return _table(path, EVENT_COLUMNS, parse)
 

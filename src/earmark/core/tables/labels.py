@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
-from earmark.core.tables.label_tables import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.tables.rows import check_label
 
 if TYPE_CHECKING:
@@ -73,18 +74,21 @@ def clip_id(filename: str) -> str:
     return stem if dot and stem and not suffix.isdecimal() else filename
 
 
-def events_by_clip(events: pd.DataFrame) -> dict[str, list[tuple[float, float, str]]]:
+def events_by_clip(events: pd.DataFrame) -> dict[str, list[Event]]:
     """Events of each clip that has any.
 
     Args:
-        events: Table with the columns of ``EVENT_COLUMNS``.
+        events: Table with the columns of ``EVENT_COLUMNS``, and ``score`` if there are any.
 
     Returns:
-        Clip id (file name without its last extension) → (onset, offset, label), times in
-        seconds, in the table's order.
+        Clip id (file name without its last extension) → its events in the table's order, with
+        scores where the table has them.
     """
-    clips: dict[str, list[tuple[float, float, str]]] = {}
-    columns = (events[name].tolist() for name in EVENT_COLUMNS)
-    for filename, onset, offset, label in zip(*columns, strict=True):
-        clips.setdefault(clip_id(filename), []).append((float(onset), float(offset), label))
+    clips: dict[str, list[Event]] = {}
+    columns = [events[name].tolist() for name in EVENT_COLUMNS]
+    scores = events["score"].tolist() if "score" in events.columns else [None] * len(events)
+    for filename, onset, offset, label, score in zip(*columns, scores, strict=True):
+        own = None if score is None or math.isnan(score) else float(score)
+        event = Event(float(onset), float(offset), label, own)
+        clips.setdefault(clip_id(filename), []).append(event)
     return clips

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from earmark.core.errors import LabelError
+from earmark.core.event import Event
 from earmark.core.files import read_text
 
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
@@ -205,8 +206,8 @@ def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
     return value
 
 
-def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, float, str] | None:
-    """Onset, offset and label of a row; None for a clip without events.
+def parse_event(path: Path, line: int, row: Mapping[str, str]) -> Event | None:
+    """The event of a row, without a score; None for a clip without events.
 
     Raises:
         LabelError: If only some of the fields are filled, a time is none, the event ends before it
@@ -230,4 +231,4 @@ def parse_event(path: Path, line: int, row: Mapping[str, str]) -> tuple[float, f
             where=f"{path}:{line}",
             hint="An event starts at 0 s or later and does not end before it starts",
         )
-    return onset, offset, check_label(fields[2], f"{path}:{line}")
+    return Event(onset, offset, check_label(fields[2], f"{path}:{line}"))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from earmark._version import __version__
 from earmark.core.errors import ConfigError, EarmarkError
-from earmark.core.events import write_events
+from earmark.core.formats import write_events
 from earmark.deliver.fleets.store import Remote, Store
 from earmark.deliver.outputs import events_of
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import AudioSource, read_blocks
 from earmark.core.errors import EarmarkError
+from earmark.core.event import Event, EventTuple
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
 from earmark.detect.detector import Result
 from earmark.features.mel import hertz_to_mel, mel_to_hertz
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TrueEvent = tuple[float, float, str]
 
 _WIDTH, _HEIGHT, _DPI = 1600, 900, 100  # pixels
 _COLUMNS = 1400  # of them the time axis has about this many
@@ -46,7 +46,7 @@ def plot_detection(
     path: str | os.PathLike[str],
     source: AudioSource,
     result: Result,
-    truth: pd.DataFrame | Iterable[TrueEvent] | None = None,
+    truth: pd.DataFrame | Iterable[EventTuple] | None = None,
     max_seconds: float | None = None,
 ) -> Path:
     """Draws a recording's log-mel spectrogram, its class scores and its events into a PNG.
@@ -55,8 +55,8 @@ def plot_detection(
         path: The picture, 1600 × 900 pixels.
         source: The recording: a path, a file object or ``(samples, sample_rate)``.
         result: What the detector found in it.
-        truth: True events, drawn as outlines: ``(onset, offset, label)`` in seconds, or a table
-            of events, of which the rows of ``result.filename`` are taken.
+        truth: True events, drawn as outlines: `Event` or plain tuples of onset, offset and label,
+            or a table of events, of which the rows of ``result.filename`` are taken.
         max_seconds: Only the recording's first so many seconds are drawn; all when None.
 
     Returns:
@@ -111,28 +111,26 @@ def require_matplotlib() -> type[Figure]:
     return Figure
 
 
-def _true_events(
-    truth: pd.DataFrame | Iterable[TrueEvent] | None, filename: str
-) -> list[TrueEvent]:
+def _true_events(truth: pd.DataFrame | Iterable[EventTuple] | None, filename: str) -> list[Event]:
     import pandas as pd
 
     if truth is None:
         return []
     if not isinstance(truth, pd.DataFrame):
-        return [(float(on), float(off), str(label)) for on, off, label in truth]
+        return [Event(float(one[0]), float(one[1]), str(one[2])) for one in truth]
     own = truth[truth["filename"] == filename] if "filename" in truth.columns else truth
     columns = (own[name] for name in ("onset", "offset", "event_label"))
-    return [(float(on), float(off), str(label)) for on, off, label in zip(*columns, strict=True)]
+    return [Event(float(on), float(off), str(name)) for on, off, name in zip(*columns, strict=True)]
 
 
-def _shown_labels(result: Result, truth: Sequence[TrueEvent]) -> list[str]:
+def _shown_labels(result: Result, truth: Sequence[Event]) -> list[str]:
     """All classes if they fit, otherwise those with events, then those with the highest peaks."""
     table = result.table
-    true_only = sorted({label for _, _, label in truth} - set(table.labels))
+    true_only = sorted({event.event_label for event in truth} - set(table.labels))
     labels = [*table.labels, *true_only]
     if len(labels) <= _CLASSES:
         return labels
-    active = {event[2] for event in result.found} | {label for _, _, label in truth}
+    active = {event.event_label for event in result.found} | {event.event_label for event in truth}
     peaks = dict(zip(table.labels, table.values.max(axis=0).tolist(), strict=True))
     ranked = sorted(labels, key=lambda name: (name not in active, -peaks.get(name, 0.0)))
     chosen = set(ranked[:_CLASSES])
@@ -251,7 +249,7 @@ def _draw_scores(axes: Axes, bar: Axes, result: Result, labels: Sequence[str], s
 
 
 def _draw_events(
-    axes: Axes, result: Result, labels: Sequence[str], truth: Sequence[TrueEvent], span: float
+    axes: Axes, result: Result, labels: Sequence[str], truth: Sequence[Event], span: float
 ) -> None:
     """Found events as bars with their scores, true events as outlines around them."""
     from matplotlib.patches import Patch
@@ -273,7 +271,7 @@ def _draw_events(
                     ha="center", va="center_baseline", clip_on=True,
                 )  # fmt: skip
         true_bars = [
-            (on, max(min(off, span) - on, least)) for on, off, name in truth if name == label
+            (on, max(min(off, span) - on, least)) for on, off, name, _ in truth if name == label
         ]
         axes.broken_barh(
             true_bars, (row - 0.42, 0.84), facecolor="none", edgecolor="black", linewidth=1.4

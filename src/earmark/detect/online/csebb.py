@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid
 from earmark.detect.csebb import (
     CONFIDENCE_DECIMALS,
@@ -26,7 +27,7 @@ from earmark.detect.csebb import (
     Floats,
 )
 from earmark.detect.online.joiner import Joiner, Piece
-from earmark.detect.postprocess import LabelSettings, PostProcess, ScoredEvent
+from earmark.detect.postprocess import LabelSettings, PostProcess
 
 
 class BoxFinder:
@@ -47,18 +48,18 @@ class BoxFinder:
         """There is no bound: infinite."""
         return np.inf
 
-    def push(self, scores: NDArray[np.float32]) -> list[ScoredEvent]:
+    def push(self, scores: NDArray[np.float32]) -> list[Event]:
         """Takes final scores [t, C]; gives the events that no later ones can change."""
         return self._events(scores, None)
 
-    def finish(self, scores: NDArray[np.float32], duration: float) -> list[ScoredEvent]:
+    def finish(self, scores: NDArray[np.float32], duration: float) -> list[Event]:
         """Takes the last scores and the recording's length in seconds; gives the other events."""
         return self._events(scores, duration)
 
-    def _events(self, scores: NDArray[np.float32], duration: float | None) -> list[ScoredEvent]:
+    def _events(self, scores: NDArray[np.float32], duration: float | None) -> list[Event]:
         columns = scores.T.astype(np.float64)
         return sorted(
-            (onset, offset, label, score)
+            Event(onset, offset, label, score)
             for label, one, column in zip(self.labels, self.classes, columns, strict=True)
             for onset, offset, score in one.push(column, duration)
         )

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid
 from earmark.detect.online.joiner import Joiner, Piece
-from earmark.detect.postprocess import LabelSettings, PostProcess, ScoredEvent, odd_frames
+from earmark.detect.postprocess import LabelSettings, PostProcess, odd_frames
 
 _UNIT = 2**149
 """Float32 numbers are whole multiples of 1 / this, so sums of them can be exact."""
@@ -40,14 +41,14 @@ class MedianFinder:
         """Seconds after an event's end, once its scores are final, by which it is given."""
         return max((one.delay for one in self.classes), default=0.0)
 
-    def push(self, scores: NDArray[np.float32]) -> list[ScoredEvent]:
+    def push(self, scores: NDArray[np.float32]) -> list[Event]:
         """Takes final scores [t, C]; gives the events that no later ones can change."""
         self._hold(scores)
         events = [event for number in range(len(self.classes)) for event in self._go_on(number)]
         self._forget()
         return sorted(events)
 
-    def finish(self, scores: NDArray[np.float32], duration: float) -> list[ScoredEvent]:
+    def finish(self, scores: NDArray[np.float32], duration: float) -> list[Event]:
         """Takes the last scores and the recording's length in seconds; gives the other events."""
         self._hold(scores)
         events = []
@@ -60,7 +61,7 @@ class MedianFinder:
         if len(scores):
             self.scores = np.concatenate([self.scores, scores])
 
-    def _go_on(self, number: int, duration: float | None = None) -> list[ScoredEvent]:
+    def _go_on(self, number: int, duration: float | None = None) -> list[Event]:
         """Filters a class as far as its scores go; to their end if that is the recording's."""
         one = self.classes[number]
         known = self.base + len(self.scores)
@@ -108,7 +109,7 @@ class _Class:
 
     def go_on(
         self, filtered: NDArray[Any], scores: NDArray[np.float32], duration: float | None
-    ) -> list[ScoredEvent]:
+    ) -> list[Event]:
         """Decides the next frames."""
         active = filtered > self.threshold
         begin = self.done
@@ -129,7 +130,7 @@ class _Class:
                 self.onset = None
         reached = self.done if self.onset is None else self.onset[0]
         found += self.joiner.advance(self.grid.time(reached))
-        return [(onset, offset, self.label, score) for onset, offset, score in found]
+        return [Event(onset, offset, self.label, score) for onset, offset, score in found]
 
     def _piece(self, end: int, total: int, duration: float | None) -> Piece:
         assert self.onset is not None
@@ -139,14 +140,14 @@ class _Class:
         begin, after = list(self.onset), [end, total]
         return Piece(onset, offset, begin, after, _mean_of(begin, after))
 
-    def finish(self, duration: float) -> list[ScoredEvent]:
+    def finish(self, duration: float) -> list[Event]:
         """Ends the event under way with the recording."""
         found = []
         if self.onset is not None:
             found += self.joiner.add(self._piece(self.done, self.sum, duration))
             self.onset = None
         found += self.joiner.finish()
-        return [(onset, offset, self.label, score) for onset, offset, score in found]
+        return [Event(onset, offset, self.label, score) for onset, offset, score in found]
 
     def state(self) -> list[Any]:
         """What it holds, for `restore`."""

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.resampling import Resampler, to_mono
 from earmark.core.errors import AudioError, ConfigError
+from earmark.core.event import Event
 from earmark.core.files import write_whole
 from earmark.core.spec import spec_of
 from earmark.core.timeline import FrameGrid, samples_to_seconds
 from earmark.detect.online.csebb import BoxFinder
 from earmark.detect.online.median import MedianFinder
-from earmark.detect.postprocess import PostProcess, ScoredEvent
+from earmark.detect.postprocess import PostProcess
 from earmark.detect.sliding import SlidingScorer
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class EventStream:
         other = 0.0 if self.sample_rate == self._rate else RESAMPLING
         return float(own + other + self._finder.delay)
 
-    def push(self, block: NDArray[Any]) -> list[ScoredEvent]:
+    def push(self, block: NDArray[Any]) -> list[Event]:
         """Takes the next samples.
 
         Args:
@@ -107,7 +108,7 @@ class EventStream:
                 numbers of their type's scale.
 
         Returns:
-            Events ``(onset, offset, label, score)`` that became final, in seconds.
+            Events that became final.
 
         Raises:
             AudioError: If the block is no audio, or the stream has ended.
@@ -123,7 +124,7 @@ class EventStream:
         mono = to_mono(block if block.ndim == 2 else block[:, None], "the stream", self.channel)
         return self._finder.push(self._scorer.push(self._resampler.push(mono)))
 
-    def finish(self) -> list[ScoredEvent]:
+    def finish(self) -> list[Event]:
         """Ends the stream; gives the events that are left, those under way included.
 
         They end with the audio. A stream without any audio has no events.

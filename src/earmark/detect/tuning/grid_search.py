@@ -48,9 +48,7 @@ class Clips:
         durations = {clip: self.durations[clip] for clip in clips}
         return Clips(tables, truth, durations, tuple(clips), labels, sets)
 
-    def _truth_of(
-        self, clips: Sequence[str], labels: Sequence[str]
-    ) -> dict[str, list[tuple[float, float, str]]]:
+    def _truth_of(self, clips: Sequence[str], labels: Sequence[str]) -> Events:
         return {clip: [event for event in self.truth[clip] if event[2] in labels] for clip in clips}
 
     def reference(self, labels: Sequence[str]) -> Reference:

@@ -293,7 +293,7 @@ def _measured(
     }
     return measure_tables(
         {clip: table for clip, (table, _) in done.items()},
-        {clip: [event[:3] for event in events] for clip, (_, events) in done.items()},
+        {clip: events for clip, (_, events) in done.items()},
         task,
     )
 

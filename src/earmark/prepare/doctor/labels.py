@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from earmark.core.errors import LabelError
+from earmark.core.event import EVENT_COLUMNS
 from earmark.core.tables.label_tables import (
     DURATION_COLUMNS,
-    EVENT_COLUMNS,
     WEAK_COLUMNS,
     Fault,
     StrongRow,

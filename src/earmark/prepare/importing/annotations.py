@@ -10,14 +10,13 @@ from pathlib import Path, PurePosixPath
 
 from earmark.core.audio.audio import AudioInfo, audio_info, list_audio, list_files
 from earmark.core.errors import AudioError, DataError, LabelError
+from earmark.core.event import Event
 from earmark.core.formats import READERS, format_of, read_events
 from earmark.core.formats.base import Hints, own_name
 from earmark.core.formats.columns import columns_of, seconds_of
 from earmark.core.formats.raven import SUFFIXES as SELECTIONS
 from earmark.core.tables.labels import clip_id
 from earmark.core.tables.rows import parse_number, parse_row, read_header
-
-Event = tuple[float, float, str]
 
 #: How the names of label files end that are looked for in folders.
 SUFFIXES = (".txt", ".tsv", ".csv", ".eaf", ".json", ".jsonl", ".ndjson", ".vtt")
@@ -234,7 +233,7 @@ def _read(file: Path, reading: Reading) -> Rows:
     rows: Rows = {}
     columns = (table[name].tolist() for name in ("filename", "onset", "offset", "event_label"))
     for name, onset, offset, label in zip(*columns, strict=True):
-        rows.setdefault(name, []).append((onset, offset, label))
+        rows.setdefault(name, []).append(Event(onset, offset, label))
     # An empty label track says that nothing happens; an empty table says nothing of anything.
     return rows if rows or format in ("tsv", "csv") else {own_name(file, SELECTIONS): []}
 

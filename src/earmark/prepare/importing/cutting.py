@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from earmark.core.event import Event
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 
-Event = tuple[float, float, str]
 Span = tuple[int, int]
 
 
@@ -79,17 +79,18 @@ def events_of(
     begin, end = (samples_to_seconds(sample, cutting.rate) for sample in clip)
     kept: list[Event] = []
     cuts: list[Cut] = []
-    for onset, offset, label in events:
+    for event in events:
+        onset, offset, label, _ = event
         if not ((onset < end and offset > begin) or begin <= onset == offset < end):
             continue
         first, last = max(onset, begin), min(offset, end)
         whole = (first, last) == (onset, offset)
         enough = whole or last - first >= cutting.least
         if not whole:
-            cuts.append(Cut((onset, offset, label), clip, last - first, enough))
+            cuts.append(Cut(event, clip, last - first, enough))
         if enough:
             # To the nanosecond, so that 19.3 - 10 is 9.3 in a table.
-            kept.append((round(first - begin, 9), round(last - begin, 9), label))
+            kept.append(Event(round(first - begin, 9), round(last - begin, 9), label))
     return sorted(kept), cuts
 
 
@@ -128,13 +129,14 @@ def joined_events(events: Iterable[Event]) -> tuple[list[Event], int]:
     last: dict[str, Event] = {}
     done: list[Event] = []
     swallowed = 0
-    for onset, offset, label in sorted(events):
+    for event in sorted(events):
+        label = event.event_label
         before = last.get(label)
-        if before is not None and onset < before[1]:
-            last[label] = (before[0], max(before[1], offset), label)
+        if before is not None and event.onset < before.offset:
+            last[label] = before._replace(offset=max(before.offset, event.offset))
             swallowed += 1
             continue
         if before is not None:
             done.append(before)
-        last[label] = (onset, offset, label)
+        last[label] = event
     return sorted([*done, *last.values()]), swallowed

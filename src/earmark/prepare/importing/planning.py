@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from earmark.core.errors import DataError, LabelError
+from earmark.core.event import Event
 from earmark.core.tables.rows import is_unfit
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.data.desed import REAL, TEST, UNLABELLED, VALIDATION, Place
 from earmark.prepare.importing.cutting import (
     Cut,
     Cutting,
-    Event,
     Span,
     clips_of,
     events_of,
@@ -112,8 +112,8 @@ def _divided(annotated: Sequence[Prepared], settings: ImportSettings) -> dict[st
     for one in annotated:
         own = amounts[group_of[one.recording.key]]
         own[""] += samples_to_seconds(sum(stop - first for first, stop in one.spans), one.rate)
-        for onset, offset, label in one.events:
-            own[label] += offset - onset
+        for event in one.events:
+            own[event.event_label] += event.offset - event.onset
     split_of = split_recordings(amounts, settings.shares, settings.seed)
     return {key: split_of[group] for key, group in group_of.items()}
 

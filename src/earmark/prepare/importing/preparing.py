@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from earmark.core.errors import LabelError
+from earmark.core.event import Event
 from earmark.core.timeline import resampled_length
 from earmark.prepare.importing.annotations import Annotated
 from earmark.prepare.importing.class_map import ClassMap
-from earmark.prepare.importing.cutting import Event, Span, joined_events, joined_spans
+from earmark.prepare.importing.cutting import Span, joined_events, joined_spans
 from earmark.prepare.importing.settings import ImportSettings
 
 Stretch = tuple[float, float]
@@ -70,13 +71,13 @@ def prepare(
         LabelError: A name stands nowhere, a label has no length, or lies beyond its recording.
     """
     changes = Changes()
-    names = Counter(label for one in recordings for _, _, label in one.events or ())
+    names = Counter(event.event_label for one in recordings for event in one.events or ())
     names.pop(settings.region_label or "", None)
     where = [
-        (label, str(one.files[0]))
+        (event.event_label, str(one.files[0]))
         for one in recordings
-        for _, _, label in one.events or ()
-        if label != settings.region_label
+        for event in one.events or ()
+        if event.event_label != settings.region_label
     ]
     targets = class_map.targets(where)
     changes.classes = {name: (targets[name], count) for name, count in sorted(names.items())}
@@ -101,11 +102,11 @@ def _prepared(
     mapped: list[Event] = []
     marked: list[Stretch] = []
     for event in recording.events or ():
-        onset, offset, label = _with_length(recording, event, settings, changes)
-        if label == settings.region_label:
+        onset, offset, name, _ = _with_length(recording, event, settings, changes)
+        if name == settings.region_label:
             marked.append((onset, offset))
-        elif targets[label] is not None and offset > onset:
-            mapped.append(_inside(recording, (onset, offset, str(targets[label])), changes))
+        elif (label := targets[name]) is not None and offset > onset:
+            mapped.append(_inside(recording, Event(onset, offset, label), changes))
     events, merged = joined_events(mapped)
     changes.merged += merged
     stretches = _annotated(recording, marked, settings, regions)
@@ -123,7 +124,7 @@ def _with_length(
     recording: Annotated, event: Event, settings: ImportSettings, changes: Changes
 ) -> Event:
     """An event; one without a length gets some, or none at all and is left out later."""
-    onset, offset, label = event
+    onset, offset, label, _ = event
     if offset > onset:
         return event
     if settings.points is None:
@@ -135,22 +136,22 @@ def _with_length(
         )
     changes.points += 1
     half = settings.points / 2
-    return max(0.0, onset - half), onset + half if half else onset, label
+    return Event(max(0.0, onset - half), onset + half if half else onset, label)
 
 
 def _inside(recording: Annotated, event: Event, changes: Changes) -> Event:
     """An event, ended where its recording ends."""
-    onset, offset, label = event
     seconds = recording.info.seconds
-    if onset >= seconds:
+    if event.onset >= seconds:
         raise LabelError(
-            f"{label!r} is at {onset:g} s, but {recording.key} ends at {seconds:g} s",
+            f"{event.event_label!r} is at {event.onset:g} s, but {recording.key} ends at "
+            f"{seconds:g} s",
             where=recording.files[0],
             hint="Is it the label file of another recording?",
         )
-    if offset > seconds:
+    if event.offset > seconds:
         changes.trimmed.append((recording.key, event))
-    return onset, min(offset, seconds), label
+    return event._replace(offset=min(event.offset, seconds))
 
 
 def _annotated(

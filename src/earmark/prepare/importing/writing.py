@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from earmark._version import __version__
 from earmark.core.audio.audio import read_blocks, write_blocks
 from earmark.core.errors import AudioError
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import write_lines
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import (
-    EVENT_COLUMNS,
     event_frame,
     write_durations,
     write_strong,
@@ -113,7 +113,8 @@ def import_record(
     """
     digest = hashlib.sha256()
     for one in recordings:
-        entry = (one.key, one.info.samples, one.info.sample_rate, one.events)
+        events = None if one.events is None else tuple(event[:3] for event in one.events)
+        entry = (one.key, one.info.samples, one.info.sample_rate, events)
         digest.update(repr(entry).encode())
     return {
         "earmark": __version__,
@@ -183,7 +184,7 @@ def _write_tables(out: Path, plan: Plan) -> None:
         ]
         if not clips or not place.labels:
             continue
-        rows = [(clip.file, *event) for clip in clips for event in clip.events]
+        rows = [(clip.file, *event[:3]) for clip in clips for event in clip.events]
         write_strong(out / place.labels, event_frame(rows, EVENT_COLUMNS), [c.file for c in clips])
         if place.durations:
             seconds = {clip.file: clip.seconds for clip in clips}
@@ -196,16 +197,16 @@ def _write_notes(folder: Path, plan: Plan) -> None:
     write_lines(folder / "split.tsv", ["filename\tsplit", *splits])
     head = "filename\tonset\toffset\tevent_label"
     cuts = (
-        f"{key}\t{onset:.3f}\t{offset:.3f}\t{label}\t{cut.seconds:.3f}\t"
-        f"{'kept' if cut.kept else 'too short'}"
+        f"{_row(key, cut.event)}\t{cut.seconds:.3f}\t{'kept' if cut.kept else 'too short'}"
         for key, cut in plan.cuts
-        for onset, offset, label in [cut.event]
     )
     write_lines(folder / "cuts.tsv", [f"{head}\tseconds_in_clip\trest", *cuts])
-    lost = (
-        f"{key}\t{onset:.3f}\t{offset:.3f}\t{label}" for key, (onset, offset, label) in plan.lost
-    )
+    lost = (_row(key, event) for key, event in plan.lost)
     write_lines(folder / "lost.tsv", [head, *lost])
+
+
+def _row(key: str, event: Event) -> str:
+    return f"{key}\t{event.onset:.3f}\t{event.offset:.3f}\t{event.event_label}"
 
 
 def clips_by_split(plan: Plan) -> dict[str, list[Clip]]:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.events import TIME_DECIMALS, Events, Floats, check_clips, tidy
 from earmark.score.f1.collars import CollarCriterion
@@ -32,7 +33,7 @@ CRITERIA: dict[CriterionName, Criterion] = {
 
 def detections_from_scores(
     scores: Mapping[str, ScoreTable], threshold: float | Mapping[str, float] = 0.5
-) -> dict[str, list[tuple[float, float, str]]]:
+) -> dict[str, list[Event]]:
     """Detections: the maximal runs of frames with score > threshold.
 
     Args:
@@ -45,7 +46,7 @@ def detections_from_scores(
     Raises:
         ScoreError: If a label has no threshold.
     """
-    found: dict[str, list[tuple[float, float, str]]] = {}
+    found: dict[str, list[Event]] = {}
     for clip, table in scores.items():
         limits = thresholds_of(table.labels, threshold)
         active = np.pad(table.values > limits, ((1, 1), (0, 0))).astype(np.int8)  # [T + 2, C]
@@ -54,7 +55,7 @@ def detections_from_scores(
         _, end = np.nonzero(edges == -1)
         onsets, offsets = table.boundaries[start].tolist(), table.boundaries[end].tolist()
         names = [table.labels[number] for number in label]
-        found[clip] = sorted(zip(onsets, offsets, names, strict=True))
+        found[clip] = sorted(map(Event, onsets, offsets, names))
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import EventTuple
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.score.bootstrap import Statistics
 from earmark.score.events import Events, Floats, check_clips
@@ -24,7 +25,6 @@ from earmark.score.report.task import ScoringTask
 TOGETHER = 256
 """Clips whose detections are counted together, after which only the counts are kept."""
 Scores = Mapping[str, ScoreTable]
-Event = tuple[float, float, str]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Measurer:
     def __init__(self, task: ScoringTask, *, weightable: bool = True) -> None:
         self.task = task = task.counted()
         self._wanted = frozenset(task.clips)
-        self._waiting: dict[str, Sequence[Event]] = {}
+        self._waiting: dict[str, Sequence[EventTuple]] = {}
         self._hard: list[dict[str, F1Statistics]] = []
         self._highest: dict[str, Floats] = {}
         self._frames: dict[str, int] = {}
@@ -72,7 +72,7 @@ class Measurer:
             task.labels, task.truth, task.seconds(), scenarios, weightable=weightable
         )
 
-    def look(self, clip: str, table: ScoreTable, detections: Sequence[Event]) -> None:
+    def look(self, clip: str, table: ScoreTable, detections: Sequence[EventTuple]) -> None:
         """Take a first look at a clip.
 
         Args:
@@ -220,5 +220,5 @@ def _of_detections(detections: Events, task: ScoringTask) -> dict[str, F1Statist
     return {**found, "tagging_f1": tag_statistics(*given, task.clips)}
 
 
-def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[Event]]:
+def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[EventTuple]]:
     return {clip: detections.get(clip, ()) for clip in clips}

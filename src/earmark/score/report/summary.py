@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import EventTuple
 from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
 from earmark.score.events import Events
 from earmark.score.f1.best import BestF1Result, SweepStatistics
@@ -324,5 +325,6 @@ def evaluation_fingerprint(
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:FINGERPRINT_LENGTH]
 
 
-def _rounded(events: Iterable[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
-    return sorted((round(a, DECIMALS), round(b, DECIMALS), label) for a, b, label in events)
+def _rounded(events: Iterable[EventTuple]) -> list[tuple[float, float, str]]:
+    """Onset, offset and label; scores have no part in what is scored against."""
+    return sorted((round(one[0], DECIMALS), round(one[1], DECIMALS), one[2]) for one in events)

@@ -6,13 +6,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from earmark.core.errors import ScoreError
+from earmark.core.event import EventTuple
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import ScoredClasses
 from earmark.score.events import Events, check_clips, eventful_clips, some_of
 from earmark.score.files import Truth
 from earmark.score.settings import MetricSettings
-
-Event = tuple[float, float, str]
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class ScoringTask:
             self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
         )  # fmt: skip
 
-    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[Event]]:
+    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[EventTuple]]:
         return {clip: self.truth.get(clip, ()) for clip in clips}
 
     def seconds(self) -> dict[str, float]:
@@ -137,9 +136,7 @@ def make_task(
     )
 
 
-def _check_classes(
-    events: Mapping[str, Iterable[tuple[float, float, str]]], labels: tuple[str, ...]
-) -> None:
+def _check_classes(events: Mapping[str, Iterable[EventTuple]], labels: tuple[str, ...]) -> None:
     true = {event[2] for own in events.values() for event in own}
     lacking = sorted(true - set(labels))
     if lacking:
