@@ -118,6 +118,6 @@ def noisy(tables: dict[str, ScoreTable], seed: int) -> dict[str, ScoreTable]:
 def write_events(path: Path, events: dict[str, list[Any]], *columns: str) -> Path:
     rows = ["\t".join(["filename", "onset", "offset", "event_label", *columns])]
     for clip, own in events.items():
-        rows += ["\t".join(map(str, [f"{clip}.wav", *event])) for event in own]
+        rows += ["\t".join(map(str, [f"{clip}.wav", *event[: 3 + len(columns)]])) for event in own]
     path.write_text("\n".join(rows), encoding="utf-8")
     return path
