@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,11 @@ from earmark.core.errors import DataError
 from earmark.core.files import write_text
 
 Record = Mapping[str, Any]
+
+
+def shipped_folder(kind: str) -> Path:
+    """A folder inside the package: ``bundles``, ``recipes``."""
+    return Path(str(resources.files("earmark"))) / kind
 
 
 def claim_folder(

@@ -7,10 +7,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,16 @@ from safetensors.torch import load_file
 from earmark._version import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml, parse_settings
 from earmark.core.errors import BundleError
+from earmark.core.files import write_text
+from earmark.core.folders import shipped_folder
 from earmark.core.spec import ModelSpec
 from earmark.model.encoders.encoder_file import is_encoder
-from earmark.model.folder import folder_fingerprint, write_folder
+from earmark.model.folder import folder_fingerprint, missing_files, read_config, write_folder
 from earmark.model.sed import SedNetwork
 
 FORMAT = 1
 FILES = ("model.safetensors", "config.yaml", "labels.txt", "postprocess.yaml", "README.md")
+NEEDED = FILES[:4]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Bundle:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over weights, settings, labels and post-processing."""
-        return folder_fingerprint(self.path, FILES[:4])
+        return folder_fingerprint(self.path, NEEDED)
 
 
 def save_bundle(
@@ -75,7 +76,7 @@ def save_bundle(
 
 def is_bundle(folder: str | Path) -> bool:
     """Whether a folder holds all that a bundle needs (its card may be missing)."""
-    return all((Path(folder) / name).is_file() for name in FILES[:4])
+    return not missing_files(folder, NEEDED)
 
 
 def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path:
@@ -91,16 +92,11 @@ def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path
     Raises:
         BundleError: The folder is no bundle or the file cannot be written.
     """
-    folder = Path(folder)
-    missing = [name for name in FILES[:4] if not (folder / name).is_file()]
-    if missing:
+    if missing := missing_files(folder, NEEDED):
         raise BundleError(f"is no bundle: {', '.join(missing)} missing", where=folder)
-    path = folder / "postprocess.yaml"
+    path = Path(folder) / "postprocess.yaml"
     try:
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            draft = Path(temporary) / path.name
-            draft.write_text(dump_yaml(postprocess), encoding="utf-8")
-            draft.replace(path)
+        write_text(path, dump_yaml(postprocess))
     except OSError as error:
         raise BundleError(f"cannot be written ({error.strerror})", where=path) from None
     return path
@@ -108,8 +104,9 @@ def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path
 
 def shipped_bundles() -> tuple[str, ...]:
     """Names of the bundles inside the package."""
-    folder = Path(str(resources.files("earmark"))) / "bundles"
-    return tuple(sorted(path.parent.name for path in folder.glob("*/config.yaml")))
+    return tuple(
+        sorted(path.parent.name for path in shipped_folder("bundles").glob("*/config.yaml"))
+    )
 
 
 def find_bundle(name: str | Path) -> Path:
@@ -121,9 +118,8 @@ def find_bundle(name: str | Path) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    shipped = Path(str(resources.files("earmark"))) / "bundles" / str(name)
     if str(name) in shipped_bundles():
-        return shipped
+        return shipped_folder("bundles") / name
     if str(name).count("/") == 1 and not path.is_absolute() and not str(name).startswith("."):
         return _from_hub(str(name))
     known = ", ".join(shipped_bundles()) or "none"
@@ -156,7 +152,7 @@ def load_bundle(name: str | Path) -> Bundle:
         BundleError: A file is missing, of another format, or does not fit the others.
     """
     folder = find_bundle(name)
-    missing = [file for file in FILES[:4] if not (folder / file).is_file()]
+    missing = missing_files(folder, NEEDED)
     if missing and is_encoder(folder):
         raise BundleError(
             "is an encoder, not a detector",
@@ -169,25 +165,16 @@ def load_bundle(name: str | Path) -> Bundle:
             where=folder,
             hint="A bundle is what `earmark train` leaves in its run folder",
         )
-    config = load_yaml(folder / "config.yaml")
-    if config.get("format") != FORMAT:
-        raise BundleError(
-            f"has bundle format {config.get('format')!r}; this version reads {FORMAT}",
-            where=folder / "config.yaml",
-            hint="Use the version of earmark named in the file",
-        )
+    config = read_config(folder / "config.yaml", "bundle", FORMAT)
     settings = parse_settings(NetworkSettings, config.get("network") or {}, folder / "config.yaml")
-    labels = tuple((folder / "labels.txt").read_text(encoding="utf-8").split("\n"))
+    labels = (folder / "labels.txt").read_text(encoding="utf-8").split("\n")
     network = SedNetwork(settings, tuple(label for label in labels if label))
-    _load_weights(network, folder / "model.safetensors")
-    return Bundle(network.eval(), load_yaml(folder / "postprocess.yaml"), folder)
-
-
-def _load_weights(network: SedNetwork, path: Path) -> None:
+    weights = folder / "model.safetensors"
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"weights do not fit config.yaml and labels.txt ({reason})", where=path
+            f"weights do not fit config.yaml and labels.txt ({reason})", where=weights
         ) from None
+    return Bundle(network.eval(), load_yaml(folder / "postprocess.yaml"), folder)

@@ -1,4 +1,4 @@
-"""Folders of tensors and texts, each file of which appears whole or not at all."""
+"""Folders of tensors and texts: written file by file whole or not at all, and read again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
 
+from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
 
 
@@ -49,6 +51,33 @@ def _write(
         for name in (weights, *texts):
             (draft / name).chmod(mode)  # safetensors writes files only their owner may read
             (draft / name).replace(folder / name)
+
+
+def missing_files(folder: str | Path, names: Iterable[str]) -> list[str]:
+    """Those of the files that a folder does not have."""
+    return [name for name in names if not (Path(folder) / name).is_file()]
+
+
+def read_config(path: Path, kind: str, version: int) -> dict[str, Any]:
+    """The YAML file that says what a folder holds.
+
+    Args:
+        path: The file.
+        kind: ``bundle`` or ``encoder``, for errors.
+        version: The one format that is read.
+
+    Raises:
+        ConfigError: It is no YAML mapping.
+        BundleError: It is of another format.
+    """
+    config = load_yaml(path)
+    if config.get("format") != version:
+        raise BundleError(
+            f"has {kind} format {config.get('format')!r}; this version reads {version}",
+            where=path,
+            hint="Use the version of earmark named in the file",
+        )
+    return config
 
 
 def folder_fingerprint(folder: Path, names: Iterable[str]) -> str:

@@ -19,14 +19,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from earmark._version import __version__
-from earmark.core.config import EncoderSettings, dump_yaml, load_yaml, parse_settings
+from earmark.core.config import EncoderSettings, dump_yaml, parse_settings
 from earmark.core.errors import BundleError
 from earmark.model.encoders.atst import AtstFrame
-from earmark.model.folder import folder_fingerprint, write_folder
+from earmark.model.folder import folder_fingerprint, missing_files, read_config, write_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG = "encoder.safetensors", "encoder.yaml"
 ENCODER_FILES = (WEIGHTS, CONFIG, "README.md")
+MODULES = ("encoder", "projector", "predictor")
 _IN_A_NETWORK = {"merge", "align", "mask_padding", "drop_path", "checkpointing"}
 
 
@@ -83,14 +84,10 @@ def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
         BundleError: The weights are not those of the settings.
     """
     encoder.build()
-    parts = {
-        "encoder": encoder.weights,
-        "projector": encoder.projector,
-        "predictor": encoder.predictor,
-    }
+    modules = (encoder.weights, encoder.projector, encoder.predictor)
     tensors = {
-        f"{part}.{name}": value
-        for part, values in parts.items()
+        f"{module}.{name}": value
+        for module, values in zip(MODULES, modules, strict=True)
         for name, value in (values or {}).items()
     }
     config = {
@@ -104,7 +101,7 @@ def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
 
 def is_encoder(folder: str | Path) -> bool:
     """Whether a folder holds an encoder of this format (it may hold other things, too)."""
-    return all((Path(folder) / name).is_file() for name in (WEIGHTS, CONFIG))
+    return not missing_files(folder, (WEIGHTS, CONFIG))
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -114,38 +111,27 @@ def load_encoder(folder: str | Path) -> Encoder:
         BundleError: A file is missing, of another format, or does not fit the other.
     """
     folder = Path(folder)
-    missing = [name for name in (WEIGHTS, CONFIG) if not (folder / name).is_file()]
-    if missing:
+    if missing := missing_files(folder, (WEIGHTS, CONFIG)):
         raise BundleError(
             f"is no encoder: {', '.join(missing)} missing",
             where=folder,
             hint="An encoder is what `earmark pretrain` and `earmark import` leave",
         )
-    config = load_yaml(folder / CONFIG)
-    if config.get("format") != FORMAT:
-        raise BundleError(
-            f"has encoder format {config.get('format')!r}; this version reads {FORMAT}",
-            where=folder / CONFIG,
-            hint="Use the version of earmark named in the file",
-        )
+    config = read_config(folder / CONFIG, "encoder", FORMAT)
     settings = parse_settings(EncoderSettings, config.get("encoder") or {}, folder / CONFIG)
     try:
         tensors = load_file(folder / WEIGHTS)
     except SafetensorError as error:
         raise BundleError(f"is no safetensors file ({error})", where=folder / WEIGHTS) from None
-    parts: dict[str, dict[str, Tensor]] = {"encoder": {}, "projector": {}, "predictor": {}}
+    found: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
     for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        if part not in parts:
+        module, _, rest = name.partition(".")
+        if module not in found:
             raise BundleError(f"has an unknown tensor {name}", where=folder / WEIGHTS)
-        parts[part][rest] = value
-    encoder = Encoder(
-        settings,
-        parts["encoder"],
-        parts["projector"] or None,
-        parts["predictor"] or None,
-        config.get("source") or {},
-    )
+        found[module][rest] = value
+    weights, projector, predictor = found.values()
+    source = config.get("source") or {}
+    encoder = Encoder(settings, weights, projector or None, predictor or None, source)
     try:
         encoder.build()
     except BundleError as error:

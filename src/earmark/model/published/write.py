@@ -13,6 +13,7 @@ from earmark._version import __version__
 from earmark.core.config import NetworkSettings
 from earmark.core.differing import differing
 from earmark.core.errors import BundleError
+from earmark.core.files import write_whole
 from earmark.model.encoders.encoder_file import Encoder
 from earmark.model.published.networks import V1, to_official
 from earmark.model.sed import SedNetwork
@@ -82,12 +83,13 @@ def write_checkpoint(checkpoint: Mapping[str, Any], out: Path) -> None:
     Raises:
         BundleError: It cannot be written.
     """
-    draft = out.with_name(f"{out.name}.part")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:  # where it fails, PyTorch's own errors tell less
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:  # given a path, PyTorch hides the system's own error
             torch.save(dict(checkpoint), file)
-        draft.replace(out)
+
+    try:
+        write_whole(out, write)
     except OSError as error:
         raise BundleError(f"cannot be written ({error.strerror})", where=out) from None
 
