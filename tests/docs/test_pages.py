@@ -13,6 +13,7 @@ from typing import Any
 import typer
 import yaml
 
+import earmark
 from earmark.cli import app
 
 OUTSIDE = "repository/"
@@ -136,6 +137,19 @@ def resolved(node: ast.expr, known: dict[str, Any]) -> Any:
     if isinstance(node, ast.Attribute) and (owner := resolved(node.value, known)) is not None:
         return getattr(owner, node.attr)
     return None
+
+
+def test_the_architecture_names_what_is_there(root: Path) -> None:
+    """Rooms and files of the page, and of its drawing, exist in the package."""
+    package = Path(earmark.__file__).parent
+    page, drawing = (root / "docs" / f"architecture{end}" for end in (".md", ".svg"))
+    seen = set(re.findall(r"`([a-z]+/[\w/.]*)`", page.read_text(encoding="utf-8")))
+    seen = {name for name in seen if not (root / name).exists()}  # tests/ and examples/
+    seen |= set(re.findall(r"(?<![\w/.])[a-z]+/[\w/.]*", drawing.read_text(encoding="utf-8")))
+    rooms = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert {name.partition("/")[0] for name in seen} == rooms
+    assert len(seen) > 30
+    assert not {name for name in seen if not (package / name).exists()}
 
 
 def test_every_command_is_listed(root: Path) -> None:
