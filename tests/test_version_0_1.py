@@ -121,7 +121,7 @@ def test_a_batch_goes_on_without_detecting_again(
 
     monkeypatch.setattr(Detector, "detect", noted)
     journal = disk / "found" / "detect.jsonl"
-    journal.write_text(journal.read_text().replace("/home/user", str(disk)))
+    journal.write_text(journal.read_text().replace("/disk/", f"{disk}/"))
     before = (disk / "found" / "hall.tsv").read_bytes()
     output = run(
         *("detect", "runs/mini", "recordings", "--out", "found", "--format", "tsv,audacity"),
