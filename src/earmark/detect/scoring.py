@@ -236,7 +236,7 @@ class Scoring:
             own = events.get(clip, [])
             tables[clip] = events_to_scores(own, task.labels, task.seconds()[clip])
             kept = [event for event in own if level is None or (event.score or 0.0) > level]
-            measurer.look(clip, tables[clip], kept)
+            measurer.survey(clip, tables[clip], kept)
         for clip in measurer.order():
-            measurer.count(clip, tables[clip])
+            measurer.add(clip, tables[clip])
         return measurer.finish()

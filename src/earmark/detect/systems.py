@@ -105,13 +105,13 @@ def measure_system(
     for number, clip in enumerate(clips, start=1):
         table = tables[clip]
         prepared, events = preparation.apply(table)
-        measurer.look(clip, prepared, events)
-        seen.look(clip, table, task)
+        measurer.survey(clip, prepared, events)
+        seen.add(clip, table, task)
         if keep:
             kept[clip] = prepared
         _tell(progress, number, 2 * len(clips))
     for number, clip in enumerate(measurer.order(), start=1):
-        measurer.count(clip, kept.pop(clip) if keep else preparation.filtered(tables[clip]))
+        measurer.add(clip, kept.pop(clip) if keep else preparation.filtered(tables[clip]))
         _tell(progress, len(clips) + number, 2 * len(clips))
     found = measurer.finish()
     return replace(found, notes=(*found.notes, *seen.notes(preparation)))
@@ -130,7 +130,7 @@ class _Seen:
     high: float = -np.inf
     apart: list[str] = field(default_factory=list)
 
-    def look(self, clip: str, table: ScoreTable, task: ScoringTask) -> None:
+    def add(self, clip: str, table: ScoreTable, task: ScoringTask) -> None:
         finite = table.values[np.isfinite(table.values)]
         if len(finite):
             self.low = min(self.low, float(finite.min()))

@@ -15,7 +15,7 @@ import numpy as np
 from earmark.core.errors import ScoreError
 from earmark.score.events import Bools, Floats, Ints
 
-PART = 100
+TOGETHER = 100
 """Draws between two calls of a progress callback."""
 
 
@@ -56,7 +56,7 @@ def bootstrap(
         statistics: Statistics by name, all of the same clips in the same order.
         resamples: Number of draws.
         rng: Source of the draws.
-        level: Share of the draws that the interval holds.
+        level: Fraction of the draws that the interval holds.
         progress: Called with draws done and draws in all.
 
     Returns:
@@ -66,14 +66,14 @@ def bootstrap(
     Raises:
         ScoreError: If the clips differ, or a setting makes no sense.
     """
-    values = resampled_values(
+    [values] = resampled_values(
         [statistics], resamples=resamples, rng=rng, level=level, progress=progress
-    )[0]
+    )
     return {name: interval(found, level) for name, found in values.items()}
 
 
 def interval(values: Floats, level: float) -> tuple[float, float]:
-    """The range that holds the share ``level`` of the values, as much left out at either end."""
+    """The range that holds the fraction ``level`` of the values, as much left out at either end."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -101,16 +101,16 @@ def resampled_values(
     eventful = everything[0].eventful()
     if not eventful.any():
         raise ScoreError("no class has ground truth", hint="Intervals need a true event.")
-    parts: list[list[dict[str, Floats]]] = [[] for _ in systems]
-    for done in range(0, resamples, PART):
-        weights = draw_clips(rng, eventful, min(PART, resamples - done))
-        for statistics, found in zip(systems, parts, strict=True):
+    drawn: list[list[dict[str, Floats]]] = [[] for _ in systems]
+    for done in range(0, resamples, TOGETHER):
+        weights = draw_clips(rng, eventful, min(TOGETHER, resamples - done))
+        for statistics, found in zip(systems, drawn, strict=True):
             found.append(_values(statistics, weights))
         if progress is not None:
             progress(done + len(weights), resamples)
     return [
-        {name: np.concatenate([part[name] for part in found]) for name in found[0]}
-        for found in parts
+        {name: np.concatenate([values[name] for values in found]) for name in found[0]}
+        for found in drawn
     ]
 
 
@@ -122,10 +122,10 @@ def draw_clips(rng: np.random.Generator, eventful: Bools, size: int) -> Ints:
         eventful: Which clips have events ``[N]``; every draw has one of them.
         size: Number of draws.
     """
-    share = np.full(len(eventful), 1 / len(eventful))
-    weights = rng.multinomial(len(eventful), share, size=size)
+    chance = np.full(len(eventful), 1 / len(eventful))
+    weights = rng.multinomial(len(eventful), chance, size=size)
     while len(empty := np.flatnonzero(~(weights[:, eventful] > 0).any(axis=1))):
-        weights[empty] = rng.multinomial(len(eventful), share, size=len(empty))
+        weights[empty] = rng.multinomial(len(eventful), chance, size=len(empty))
     return weights
 
 

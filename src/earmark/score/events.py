@@ -171,11 +171,15 @@ def _merged(events: EventArrays) -> EventArrays:
     return EventArrays(events.clip, events.label, events.onset, offset).at(kept)
 
 
-def eventful_clips(clips: Iterable[str], truth: Events) -> tuple[str, ...]:
-    """The clips that have a true event of some length."""
-    return tuple(
-        clip for clip in clips if any(event[1] > event[0] for event in truth.get(clip, ()))
-    )
+def counted_clips(
+    clips: Iterable[str], truth: Events, drop_eventless: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """The clips that count, and a warning if some are dropped because nothing sounds in them."""
+    names = tuple(clips)
+    if not drop_eventless:
+        return names, []
+    kept = tuple(clip for clip in names if any(e[1] > e[0] for e in truth.get(clip, ())))
+    return kept, [f"{len(names) - len(kept)} clips without events dropped"]
 
 
 def left_out(

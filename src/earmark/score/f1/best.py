@@ -236,7 +236,7 @@ def sweep_statistics(
     warnings: Sequence[str] = (),
 ) -> SweepStatistics:
     """Statistics from steps of all classes, and clip and label of everything that is true."""
-    sweeps = class_sweeps([steps], len(labels))
+    sweeps = class_sweeps(steps, len(labels))
     actual = count_owners(true, len(clips), len(labels))
     return SweepStatistics(tuple(labels), tuple(clips), sweeps, actual, tuple(warnings))
 

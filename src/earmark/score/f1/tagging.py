@@ -75,10 +75,8 @@ class PrecisionStatistics:
         """Average precision and number of tagged clips, ``[C, R]`` each."""
         columns = np.ascontiguousarray(weights.T, dtype=np.float64)
         true = (weights @ self.ranking.true).T.astype(np.float64)
-        values = [
-            sweep.average_precision(columns, true[c]) for c, sweep in enumerate(self.ranking.sweeps)
-        ]
-        return np.array(values), true
+        pairs = zip(self.ranking.sweeps, true, strict=True)
+        return np.array([sweep.average_precision(columns, own) for sweep, own in pairs]), true
 
 
 @dataclass(frozen=True)
@@ -114,9 +112,8 @@ class TaggingStatistics:
             ScoreError: If no class has truth.
         """
         f1 = self.f1.result()
-        return TaggingResult(
-            self.average_precision.result(), f1, self.best.result(), f1.warnings
-        )  # fmt: skip
+        precision, best = self.average_precision.result(), self.best.result()
+        return TaggingResult(precision, f1, best, f1.warnings)
 
 
 def tagging_metrics(

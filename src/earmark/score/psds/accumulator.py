@@ -1,17 +1,17 @@
-"""PSDS of more clips than fit into memory: one clip at a time, or shared among workers.
+"""PSDS of more clips than fit into memory: one clip at a time, or by several workers.
 
 What makes that possible is a bound. A clip without truth of a class is a false positive of it at
 every threshold below its highest score. Once more such clips are active than ``max_efpr`` allows,
 no lower threshold can give a point of the curve. So if the highest score of each clip is known
-first (`PsdsAccumulator.survey`), only the few frames above that bound are looked at,
-and the score is still exact.
+first (`PsdsAccumulator.survey`), only the few frames above that bound are counted, and the score
+is still exact.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,19 +24,19 @@ from earmark.score.events import (
     Floats,
     Ints,
     check_clips,
-    eventful_clips,
+    counted_clips,
     some_of,
     tidy,
 )
 from earmark.score.psds.parameters import PsdsParameters
 from earmark.score.psds.runs import Runs, ragged
-from earmark.score.psds.spill import RowShelf, StepShelf
+from earmark.score.psds.spill import SpilledRows, SpilledSteps
 from earmark.score.psds.statistics import PsdsStatistics, cross_trigger_costs
 from earmark.score.psds.steps import intersection_steps
 from earmark.score.psds.sweeps import ClassSweep
 
 CELLS = 200_000
-"""Frames × classes counted together while every frame is looked at …"""
+"""Frames × classes counted together while every frame is needed …"""
 SPARSE_CELLS = 1_000_000
 """… and while only those above the bound are."""
 NEVER_RELEVANT = 1e-6
@@ -45,46 +45,30 @@ DEVIATIONS = 8.0
 """So many standard deviations more false positives are kept, for resampled clips to need them."""
 
 
-@dataclass(frozen=True)
 class _Clips:
     """The clips that count, their truth, and how they are to be named in messages."""
 
-    names: tuple[str, ...]
-    number: dict[str, int]
-    dropped: frozenset[str]
-    truth: EventArrays
-    first: Ints  # first event of each clip, and the end, [N + 1]
-    durations: Floats
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def build(
-        cls,
+    def __init__(
+        self,
         labels: Sequence[str],
         truth: Events,
         durations: Mapping[str, float],
         drop_eventless: bool,
-    ) -> _Clips:
+    ) -> None:
         check_clips(truth, durations, "truth", "durations")
         check_durations(durations)
-        clips, warnings = tuple(durations), []
-        if drop_eventless:
-            clips = eventful_clips(clips, truth)
-            warnings.append(f"{len(durations) - len(clips)} clips without events dropped")
-        events, changed = tidy(truth, clips, labels, "truth", merge=True)
-        if not len(events.clip):
+        self.names, dropped = counted_clips(durations, truth, drop_eventless)
+        self.number = {clip: number for number, clip in enumerate(self.names)}
+        self.dropped = frozenset(durations) - frozenset(self.names)
+        self.truth, changed = tidy(truth, self.names, labels, "truth", merge=True)
+        if not len(self.truth.clip):
             raise ScoreError(
                 "no class has ground truth", hint="PSDS needs at least one true event."
             )
-        return cls(
-            clips,
-            {clip: number for number, clip in enumerate(clips)},
-            frozenset(durations) - frozenset(clips),
-            events,
-            np.searchsorted(events.clip, np.arange(len(clips) + 1)),
-            np.array([durations[clip] for clip in clips], dtype=np.float64),
-            (*warnings, *changed),
-        )
+        # First event of each clip, and the end, [N + 1].
+        self.first = np.searchsorted(self.truth.clip, np.arange(len(self.names) + 1))
+        self.durations = np.array([durations[clip] for clip in self.names], dtype=np.float64)
+        self.warnings = (*dropped, *changed)
 
     def events(self, clips: Ints) -> EventArrays:
         """Truth of some clips, numbered as in ``clips``."""
@@ -97,7 +81,7 @@ class PsdsAccumulator:
     """Counts for one PSDS or several, from clips that come one by one.
 
     Either `add` every clip once; or `survey` every clip and then add every clip, which
-    reads them twice and needs little memory. Workers with the same arguments may each take a part
+    reads them twice and needs little memory. Workers with the same arguments may each take some
     of the clips, and `merge` joins them (surveys too, before the first clip is added).
 
     Args:
@@ -125,12 +109,12 @@ class PsdsAccumulator:
         self.labels = tuple(labels)
         self.parameters = tuple(parameters)
         self.weightable = weightable
-        self._clips = _Clips.build(self.labels, truth, durations, drop_eventless)
+        self._clips = _Clips(self.labels, truth, durations, drop_eventless)
         size = len(self._clips.names), len(self.labels)
         # Weighted clips need to know afterwards which clips the bound rests on; else it is enough
         # to have the highest scores once.
         self._highest = np.full(size, -np.inf) if weightable else None
-        self._quiet = RowShelf(size[1])
+        self._quiet = SpilledRows(size[1])
         self._active = np.zeros(size[1], dtype=np.bool_)
         self._surveyed = np.zeros(size[0], dtype=np.bool_)
         self._added = np.zeros(size[0], dtype=np.bool_)
@@ -138,14 +122,11 @@ class PsdsAccumulator:
         self._floor: Floats | None = None
         self._waiting: list[tuple[int, ScoreTable]] = []
         self._longest = 0
-        self._shelves = [StepShelf(size[1]) for _ in self.parameters]
+        self._steps = [SpilledSteps(size[1]) for _ in self.parameters]
         events = self._clips.truth
         self._criteria = [
-            (
-                given.criteria,
-                None if weightable else cross_trigger_costs(events, size[1], given),
-            )
-            for given in self.parameters
+            (one.criteria, None if weightable else cross_trigger_costs(events, size[1], one))
+            for one in self.parameters
         ]
         self._truthful = np.zeros(size, dtype=np.bool_)
         self._truthful[events.clip, events.label] = True
@@ -192,9 +173,10 @@ class PsdsAccumulator:
         Raises:
             ScoreError: If it was made with other arguments, or both have counted the same clip.
         """
-        if (other.labels, other.parameters, other.weightable, other._clips.names) != (
-            self.labels, self.parameters, self.weightable, self._clips.names,
-        ):  # fmt: skip
+        mine, theirs = (
+            (one.labels, one.parameters, one.weightable, one._clips.names) for one in (self, other)
+        )
+        if mine != theirs:
             raise ScoreError("only accumulators made with the same arguments can be merged")
         twice = np.flatnonzero(self._added & other._added)
         if len(twice):
@@ -214,10 +196,10 @@ class PsdsAccumulator:
         self._surveyed |= other._surveyed
         self._added |= other._added
         self._shortest = min(self._shortest, other._shortest)
-        for mine, theirs in zip(self._shelves, other._shelves, strict=True):
-            mine.join(theirs)
+        for own, more in zip(self._steps, other._steps, strict=True):
+            own.join(more)
 
-    def _joined_survey(self, other: PsdsAccumulator) -> RowShelf:
+    def _joined_survey(self, other: PsdsAccumulator) -> SpilledRows:
         """The highest scores of both, those of each clip once."""
         both = self._surveyed & other._surveyed
         if np.array_equal(both, other._surveyed):
@@ -247,24 +229,17 @@ class PsdsAccumulator:
                 hint="Every clip of the durations needs scores.",
             )
         self._count()
-        given = (
-            self.labels,
-            self._clips.truth,
-            self._clips.durations,
-            self._clips.names,
-            (*self._clips.warnings, *self._silent()),
-        )
-        found = []
-        guards = self._guards()
-        for parameters, shelf in zip(self.parameters, self._shelves, strict=True):
-            shelf.settle()
-            sweeps = (ClassSweep.of(shelf.take(label)) for label in range(len(self.labels)))
+        clips, guards, found = self._clips, self._guards(), []
+        warnings = (*clips.warnings, *self._silent())
+        given = self.labels, clips.truth, clips.durations, clips.names, warnings
+        for parameters, steps in zip(self.parameters, self._steps, strict=True):
+            steps.settle()
+            sweeps = (ClassSweep.of(steps.take(label)) for label in range(len(self.labels)))
             statistics = PsdsStatistics(*given, parameters, guards=guards)
-            found.append(
-                replace(statistics, sweeps=tuple(sweeps))
-                if self.weightable
-                else statistics.once(sweeps)
-            )
+            if self.weightable:
+                found.append(replace(statistics, sweeps=tuple(sweeps)))
+            else:
+                found.append(statistics.once(sweeps))
         return found
 
     def _number(self, clip: str, table: ScoreTable) -> int | None:
@@ -319,11 +294,10 @@ class PsdsAccumulator:
 
     def _silent(self) -> list[str]:
         """A warning that names the classes with truth that no threshold makes active."""
-        silent = ~self._active & self._truthful.any(axis=0)
-        names = ", ".join(self.labels[label] for label in np.flatnonzero(silent))
-        return [f"classes that are never active have a true-positive rate of 0: {names}"] * bool(
-            names
-        )
+        silent = np.flatnonzero(~self._active & self._truthful.any(axis=0))
+        names = ", ".join(self.labels[label] for label in silent)
+        said = f"classes that are never active have a true-positive rate of 0: {names}"
+        return [said] if len(silent) else []
 
     def _count(self) -> None:
         """Count the clips that wait."""
@@ -333,10 +307,9 @@ class PsdsAccumulator:
         truth = self._clips.events(clips)
         runs = Runs.find([table for _, table in self._waiting], self._floor)
         self._waiting, self._longest = [], 0
-        for shelf, steps in zip(
-            self._shelves, intersection_steps(runs, truth, clips, self._criteria), strict=True
-        ):
-            shelf.put(steps)
+        counted = intersection_steps(runs, truth, clips, self._criteria)
+        for spilled, steps in zip(self._steps, counted, strict=True):
+            spilled.put(steps)
 
 
 def check_durations(durations: Mapping[str, float]) -> None:

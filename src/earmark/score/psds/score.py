@@ -18,7 +18,7 @@ from earmark.score.events import (
     Convention,
     Events,
     check_clips,
-    eventful_clips,
+    counted_clips,
     tidy,
 )
 from earmark.score.psds.accumulator import PsdsAccumulator, check_durations, known_clips
@@ -165,10 +165,7 @@ def detection_statistics(
     check_clips(truth, durations, "truth", "durations")
     check_durations(durations)
     clips = known_clips(durations, truth, durations, "durations")
-    warnings: list[str] = []
-    if drop_eventless:
-        clips = eventful_clips(clips, truth)
-        warnings.append(f"{len(durations) - len(clips)} clips without events dropped")
+    clips, warnings = counted_clips(clips, truth, drop_eventless)
     true, changed = tidy(truth, clips, labels, "truth", merge=True)
     warnings += changed
     seconds = np.array([durations[clip] for clip in clips], dtype=np.float64)
@@ -199,7 +196,6 @@ def detection_statistics(
     if beyond:
         done = "ignored" if ignored else "counted"
         warnings.append(f"{beyond} detections that start after the end of their clip {done}")
-    sweeps = class_sweeps(parts, len(labels))
-    return PsdsStatistics(
-        tuple(labels), true, seconds, clips, tuple(warnings), parameters, sweeps
-    )  # fmt: skip
+    sweeps = class_sweeps(Steps.joined(parts), len(labels))
+    said = tuple(warnings)
+    return PsdsStatistics(tuple(labels), true, seconds, clips, said, parameters, sweeps)

@@ -21,7 +21,7 @@ ROWS = 1_000_000
 RECORD = np.dtype([("score", "f8"), ("change", "f8"), ("clip", "i4"), ("kind", "i2")])
 
 
-class StepShelf:
+class SpilledSteps:
     """Steps of C classes.
 
     Args:
@@ -42,8 +42,8 @@ class StepShelf:
         if self._waiting > PENDING:
             self._write()
 
-    def join(self, other: StepShelf) -> None:
-        """Take over what another shelf holds."""
+    def join(self, other: SpilledSteps) -> None:
+        """Take over what another one holds."""
         for steps in other._pending:
             self.put(steps)
         self._written += other._written
@@ -81,7 +81,7 @@ class StepShelf:
         for name in ("score", "change", "clip", "kind"):
             record[name] = getattr(steps, name)
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the shelf
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 — closed with it
         begin = self._file.seek(0, 2)
         self._file.write(record.tobytes())
         bounds = np.searchsorted(steps.label, np.arange(self.labels + 1))
@@ -89,7 +89,7 @@ class StepShelf:
         self._pending, self._waiting = [], 0
 
 
-class RowShelf:
+class SpilledRows:
     """Rows of C numbers, of which the n-th highest of each column is asked for.
 
     Args:
@@ -109,14 +109,14 @@ class RowShelf:
         if len(self._pending) * self.labels > ROWS:
             self._write()
 
-    def copy(self) -> RowShelf:
-        """Another shelf with the same rows."""
-        found = RowShelf(self.labels)
+    def copy(self) -> SpilledRows:
+        """Another one with the same rows."""
+        found = SpilledRows(self.labels)
         found.join(self)
         return found
 
-    def join(self, other: RowShelf) -> None:
-        """Take over the rows of another shelf, which keeps them too."""
+    def join(self, other: SpilledRows) -> None:
+        """Take over the rows of another one, which keeps them too."""
         self._pending += other._pending
         self._files += other._files
         self.rows += other.rows
@@ -145,7 +145,7 @@ class RowShelf:
         return np.concatenate(parts)
 
     def _write(self) -> None:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 — closed with the shelf
+        file = tempfile.TemporaryFile()  # noqa: SIM115 — closed with it
         file.write(np.stack(self._pending).tobytes())
         self._files.append((file, len(self._pending)))
         self._pending = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from earmark.core.errors import ScoreError
-from earmark.score.events import Bools, EventArrays, Floats, Ints, sum_by
+from earmark.score.events import Bools, EventArrays, Floats, Ints, left_out, sum_by
 from earmark.score.psds.curves import (
     Curve,
     best_curve,
@@ -35,7 +35,7 @@ class PsdsResult:
         effective: The PSD-ROC curve over classes: mean minus ``alpha_st`` standard deviations.
         parameters: What was measured with.
         clips: Number of clips that counted.
-        left_out: Classes without truth; they have no part in ``value``.
+        left_out: Classes without truth; they do not count in ``value``.
         warnings: What was changed or left out, in words.
     """
 
@@ -80,7 +80,7 @@ class PsdsStatistics:
         sweeps: Counts of each class.
         guards: If counts are known only down to some score of each class: the clips without truth
             of the class that are active there, ``[N, C]``. As long as these alone are too many
-            false positives, nothing below matters. ``None`` if every score was looked at.
+            false positives, nothing below matters. ``None`` if every score was counted.
         curves: Each class's curve instead of counts, if clips cannot be weighted any more.
     """
 
@@ -99,12 +99,7 @@ class PsdsStatistics:
         events, hours, factors = self._totals(None)
         if factors is not None:
             factors[-1] = 1.0
-        curves = {
-            name: self._curve(sweep, hours, events[label], factors, None)
-            for label, (name, sweep) in enumerate(zip(self.labels, sweeps, strict=True))
-            if events[label, 0] > 0
-        }
-        return replace(self, curves=curves)
+        return replace(self, curves=self._curves(sweeps, events, hours, factors, None))
 
     def result(self, weights: Floats | None = None) -> PsdsResult:
         """The score, with each clip counted ``weights`` times (once by default).
@@ -118,31 +113,28 @@ class PsdsStatistics:
                 raise ScoreError("these statistics were made for one result: no weights apply")
             return self._result(self.curves)
         column = None if weights is None else np.asarray(weights, dtype=np.float64)[:, None]
-        events, hours, factors = self._totals(column)
-        present = np.flatnonzero(events[:, 0])
-        if not len(present):
+        curves = self._curves(self.sweeps, *self._totals(column), column)
+        if not curves:
             raise ScoreError(
                 "no class has ground truth", hint="PSDS needs at least one true event."
             )
-        return self._result(
-            {
-                self.labels[label]: self._curve(
-                    self.sweeps[label], hours, events[label], factors, column
-                )
-                for label in present
-            }
-        )
+        return self._result(curves)
 
-    def _curve(
+    def _curves(
         self,
-        sweep: ClassSweep,
-        hours: Floats,
+        sweeps: Iterable[ClassSweep],
         events: Floats,
+        hours: Floats,
         factors: Floats | None,
         weights: Floats | None,
-    ) -> Curve:
-        efpr, tpr = sweep.points(hours, events, factors, weights)
-        return best_curve(efpr[:, 0], tpr[:, 0], self.parameters.max_efpr)
+    ) -> dict[str, Curve]:
+        """Curves of the classes that have truth."""
+        found = {}
+        for name, sweep, true in zip(self.labels, sweeps, events, strict=True):
+            if true[0] > 0:
+                efpr, tpr = sweep.points(hours, true, factors, weights)
+                found[name] = best_curve(efpr[:, 0], tpr[:, 0], self.parameters.max_efpr)
+        return found
 
     def resampled(self, weights: Ints) -> dict[str, Floats]:
         """The score of each of R resamples, ``[R]``, under the name "".
@@ -152,13 +144,9 @@ class PsdsStatistics:
         """
         if self.curves is not None:
             raise ScoreError("these statistics were made for one result: no weights apply")
-        steps = max(1, max(len(sweep) for sweep in self.sweeps))
-        size = max(1, CELLS // steps)
-        parts = [
-            self._areas(weights[first : first + size])[0]
-            for first in range(0, len(weights), size)
-        ]  # fmt: skip
-        return {"": np.concatenate(parts)}
+        size = max(1, CELLS // max(1, *(len(sweep) for sweep in self.sweeps)))
+        areas = [self._areas(weights[k : k + size])[0] for k in range(0, len(weights), size)]
+        return {"": np.concatenate(areas)}
 
     def resampled_classes(self, weights: Ints) -> Floats:
         """Each class's own score in each resample ``[C, R]``; NaN where it has no truth."""
@@ -169,7 +157,7 @@ class PsdsStatistics:
         return np.isin(np.arange(len(self.clips)), self.truth.clip)
 
     def operating_points(self, label: str) -> OperatingPoints:
-        """Counts of one class at every threshold that was looked at.
+        """Counts of one class at every threshold that was counted.
 
         Raises:
             ScoreError: If the class is unknown, or cross triggers were summed up.
@@ -217,17 +205,17 @@ class PsdsStatistics:
         seconds = _by_label(once, self.truth, self.truth.seconds, len(self.labels))
         factors = np.ones((CT + len(self.labels) + 1, once.shape[1]))
         classes = np.count_nonzero(events, axis=0)
-        share = np.array([self.parameters.trigger_weight(int(number)) for number in classes])
+        weight = np.array([self.parameters.trigger_weight(int(number)) for number in classes])
         with np.errstate(divide="ignore"):
             rate = np.where(events > 0, HOUR / seconds, 0.0)
-        factors[CT:-1] = share * rate
+        factors[CT:-1] = weight * rate
         return events, hours, factors
 
     def _check_guards(self, weights: Floats, events: Floats, hours: Floats) -> None:
         if self.guards is None:
             return
         alarms = self.guards.T.astype(np.float64) @ weights  # [C, R]
-        known = ~np.asarray(self.guards.any(axis=0))  # every score of the class was looked at
+        known = ~np.asarray(self.guards.any(axis=0))  # every score of the class was counted
         enough = alarms > self.parameters.max_efpr * hours
         if not (enough | known[:, None] | (events == 0)).all():
             raise ScoreError(
@@ -238,8 +226,7 @@ class PsdsStatistics:
     def _result(self, curves: Mapping[str, Curve]) -> PsdsResult:
         limit = self.parameters.max_efpr
         effective = effective_curve(list(curves.values()), self.parameters.alpha_st)
-        left_out = tuple(label for label in self.labels if label not in curves)
-        missing = [f"classes without truth left out of the mean: {', '.join(left_out)}"]
+        without, said = left_out(self.labels, curves)
         return PsdsResult(
             value=effective.area(limit),
             per_class={label: curve.area(limit) for label, curve in curves.items()},
@@ -247,18 +234,16 @@ class PsdsStatistics:
             effective=effective,
             parameters=self.parameters,
             clips=len(self.clips),
-            left_out=left_out,
-            warnings=(*self.warnings, *(missing if left_out else ())),
+            left_out=without,
+            warnings=(*self.warnings, *said),
         )
 
 
-def cross_trigger_costs(
-    truth: EventArrays, labels: int, parameters: PsdsParameters
-) -> Floats:  # fmt: skip
+def cross_trigger_costs(truth: EventArrays, labels: int, parameters: PsdsParameters) -> Floats:
     """What one cross trigger with each class adds to the eFPR, every clip counted once ``[C]``."""
     seconds = sum_by(truth.label, truth.seconds, labels)
-    share = parameters.trigger_weight(int(np.count_nonzero(seconds)))
-    return np.where(seconds > 0, share * HOUR / np.where(seconds > 0, seconds, 1.0), 0.0)
+    weight = parameters.trigger_weight(int(np.count_nonzero(seconds)))
+    return np.where(seconds > 0, weight * HOUR / np.where(seconds > 0, seconds, 1.0), 0.0)
 
 
 def _by_label(weights: Floats, truth: EventArrays, values: Floats, labels: int) -> Floats:

@@ -62,13 +62,13 @@ class Steps(Columns):
         return cls(label.astype(np.int16), score, kinds, clip.astype(np.int32), small)
 
     @classmethod
-    def joined(cls, parts: Sequence[Steps]) -> Steps:
+    def joined(cls, steps: Sequence[Steps]) -> Steps:
         """One after another."""
-        if not parts:
+        if not steps:
             nothing = np.zeros(0, dtype=np.int64)
             return cls.of(TP, nothing, np.zeros(0), nothing, nothing)
         names = ("label", "score", "kind", "clip", "change")
-        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(*(np.concatenate([getattr(one, name) for one in steps]) for name in names))
 
 
 def intersection_steps(
@@ -91,38 +91,26 @@ def intersection_steps(
     Returns:
         For each of ``criteria`` the steps.
     """
-    counter = _Counter.build(runs, truth, clips)
+    counter = _Counter(runs, truth, clips)
     return [Steps.joined(list(counter.steps(given, cost))) for given, cost in criteria]
 
 
-@dataclass(frozen=True)
 class _Counter:
-    """Runs and truth of a batch, with what all criteria share."""
+    """Runs and truth of a batch, with what all criteria need of them."""
 
-    runs: Runs
-    truth: EventArrays
-    clips: Ints
-    cover: Cover
-    start: Floats  # seconds [A]
-    end: Floats
-    clip: Ints  # [A], within the batch
-    label: Ints
-    own: Ints  # row of the cover that each entry's class has in its clip, or -1, [A]
-    within: Floats  # seconds of truth of its class in each run [A]
-
-    @classmethod
-    def build(cls, runs: Runs, truth: EventArrays, clips: Ints) -> _Counter:
-        start, end = runs.times()
-        cover = Cover.build(truth, runs.labels, runs.edges)
+    def __init__(self, runs: Runs, truth: EventArrays, clips: Ints) -> None:
+        self.runs, self.truth, self.clips = runs, truth, clips
+        self.start, self.end = runs.times()  # seconds [A]
+        self.clip, self.label = runs.clip, runs.label  # within the batch [A]
+        self.cover = Cover.build(truth, runs.labels, runs.edges)
+        # Row of the cover that each entry's class has in its clip, or -1.
         row = np.full(len(runs.edges) * runs.labels, -1)
-        row[cover.pair] = np.arange(len(cover.pair))
-        own = row[runs.pair]
-        some = np.flatnonzero(own >= 0)
-        within = np.zeros(len(own))
-        within[some] = cover.within(own[some], runs.first[some], runs.last[some])
-        return cls(
-            runs, truth, clips, cover, start, end, runs.clip, runs.label, own, within
-        )  # fmt: skip
+        row[self.cover.pair] = np.arange(len(self.cover.pair))
+        self.own = row[runs.pair]  # [A]
+        some = np.flatnonzero(self.own >= 0)
+        # Seconds of truth of its class in each run.
+        self.within = np.zeros(len(self.own))  # [A]
+        self.within[some] = self.cover.within(self.own[some], runs.first[some], runs.last[some])
 
     def steps(self, criteria: Criteria, cost: Floats | None) -> Iterator[Steps]:
         """All steps, kind by kind."""
@@ -133,20 +121,16 @@ class _Counter:
         relevant &= self.runs.kept
         false = self.runs.kept & ~relevant
         change = self.runs.changes(false)
-        yield self._steps(FP, np.flatnonzero(change), change)
+        entry = np.flatnonzero(change)
+        yield self._steps(FP, entry, change[entry])
         yield from self._true_positives(relevant, criteria.gtc)
         if criteria.cttc is not None:
             yield from self._cross_triggers(false, lengths, criteria.cttc, cost)
 
-    def _steps(self, kind: int, entry: Ints, change: NDArray[Any]) -> Steps:
-        """Steps at some entries, ``change`` being given for all."""
-        return Steps.of(
-            kind,
-            self.label[entry],
-            self.runs.score[entry],
-            self.clips[self.clip[entry]],
-            change[entry],
-        )
+    def _steps(self, kind: int | Ints, entry: Ints, change: NDArray[Any]) -> Steps:
+        """Steps at the scores of some entries."""
+        owner = self.clips[self.clip[entry]]
+        return Steps.of(kind, self.label[entry], self.runs.score[entry], owner, change)
 
     def _true_positives(self, relevant: Bools, gtc: float) -> Iterator[Steps]:
         first, last = self.runs.of_pairs(self.truth.clip * self.runs.labels + self.truth.label)
@@ -160,22 +144,20 @@ class _Counter:
             yield self._reached(event, first[event], last[event], relevant, gtc)
             begin = end
 
-    def _reached(
-        self, event: Ints, first: Ints, last: Ints, relevant: Bools, gtc: float
-    ) -> Steps:  # fmt: skip
+    def _reached(self, event: Ints, first: Ints, last: Ints, relevant: Bools, gtc: float) -> Steps:
         """Where relevant runs begin or cease to cover enough of each event."""
         entry = first[:, None] + np.arange(int(np.max(last - first)))  # [E, L]
         there = entry < last[:, None]
         entry = np.minimum(entry, last[:, None] - 1)
         onset, offset = self.truth.onset[event, None], self.truth.offset[event, None]
-        shared = np.minimum(self.end[entry], offset) - np.maximum(self.start[entry], onset)
-        shared = np.where(relevant[entry] & there, np.maximum(shared, 0), 0)
+        overlap = np.minimum(self.end[entry], offset) - np.maximum(self.start[entry], onset)
+        overlap = np.where(relevant[entry] & there, np.maximum(overlap, 0), 0)
         parent = self.runs.parent[entry]
-        gone = sum_at(np.where(parent >= 0, parent - first[:, None], -1), shared)
+        gone = sum_at(np.where(parent >= 0, parent - first[:, None], -1), overlap)
         scores = np.where(there, self.runs.score[entry], -np.inf)
         order = np.argsort(-scores, axis=1, kind="stable")
         scores = np.take_along_axis(scores, order, 1)
-        covered = np.cumsum(np.take_along_axis(shared - gone, order, 1), axis=1)
+        covered = np.cumsum(np.take_along_axis(overlap - gone, order, 1), axis=1)
         reached = at_least(covered, gtc, offset - onset)
         # Frames of equal score become active together: only the state after the last counts.
         settled = scores > np.pad(scores[:, 1:], ((0, 0), (0, 1)), constant_values=-np.inf)
@@ -185,13 +167,9 @@ class _Counter:
         moved = np.flatnonzero(state != before)
         row, place = row[moved], place[moved]
         found = event[row]
-        return Steps.of(
-            TP,
-            self.truth.label[found],
-            scores[row, place],
-            self.clips[self.truth.clip[found]],
-            (state - before)[moved],
-        )
+        owner = self.clips[self.truth.clip[found]]
+        change = (state - before)[moved]
+        return Steps.of(TP, self.truth.label[found], scores[row, place], owner, change)
 
     def _cross_triggers(
         self, false: Bools, lengths: Floats, cttc: float, cost: Floats | None
@@ -204,8 +182,7 @@ class _Counter:
         while begin < len(owner):
             limit = (int(total[begin - 1]) if begin else 0) + EXPANDED
             end = max(begin + 1, int(np.searchsorted(total, limit, side="right")))
-            part = slice(begin, end)
-            entry, row = ragged(first[part], last[part])
+            entry, row = ragged(first[begin:end], last[begin:end])
             yield self._triggered(entry, row + begin, other, false, lengths, cttc, cost)
             begin = end
 
@@ -235,20 +212,8 @@ class _Counter:
         moved = np.flatnonzero(change)
         label = other[row[moved]]
         if cost is None:
-            return Steps.of(
-                CT + label,
-                self.label[entry[moved]],
-                self.runs.score[entry[moved]],
-                self.clips[self.clip[entry[moved]]],
-                change[moved],
-            )
+            return self._steps(CT + label, entry[moved], change[moved])
         low = int(entry.min(initial=0))
         spent = np.bincount(entry[moved] - low, change[moved] * cost[label])
         places = np.flatnonzero(spent)
-        return Steps.of(
-            COST,
-            self.label[low + places],
-            self.runs.score[low + places],
-            self.clips[self.clip[low + places]],
-            spent[places],
-        )
+        return self._steps(COST, low + places, spent[places])

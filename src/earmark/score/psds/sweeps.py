@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.score.events import Floats, Ints
+from earmark.score.events import Floats, Ints, ratio
 from earmark.score.psds.steps import COST, CT, FP, TP, Steps
 
 
@@ -61,13 +60,8 @@ class Levels:
         """Only the levels above a score."""
         size = int(np.searchsorted(-self.scores, -floor, side="left"))
         end = int(self.starts[size]) if size < len(self.starts) else len(self.clip)
-        return Levels(
-            self.scores[:size],
-            self.starts[:size],
-            self.clip[:end],
-            self.kind[:end],
-            self.change[:end],
-        )
+        steps = (self.clip[:end], self.kind[:end], self.change[:end])
+        return Levels(self.scores[:size], self.starts[:size], *steps)
 
     def above(self, scores: Floats, *, equal: bool) -> Ints:
         """How many levels are above each of some scores, or at least equal."""
@@ -127,13 +121,9 @@ class ClassSweep:
         efpr = self.fp.counts(weights) / hours
         if factors is not None and len(self.ct.scores):
             spent = self.ct.counts(weights, factors)
-            efpr = np.concatenate(
-                [
-                    np.zeros((1, efpr.shape[1])),
-                    efpr[self.fp.above(self.grid, equal=True)]
-                    + np.maximum(spent[self.ct.above(self.grid, equal=True)], 0.0),
-                ]
-            )
+            efpr = efpr[self.fp.above(self.grid, equal=True)]
+            efpr += np.maximum(spent[self.ct.above(self.grid, equal=True)], 0.0)
+            efpr = np.concatenate([np.zeros((1, efpr.shape[1])), efpr])
         lowest = self._fewest(efpr)
         return lowest, self.tp.counts(weights) / np.maximum(events, 1e-300)
 
@@ -149,8 +139,7 @@ class ClassSweep:
         tp = self.tp.counts(weights)
         fp = self.fp.counts(weights)[self.fp.above(self.tp.scores, equal=True)]
         found = tp[1:] + fp
-        precision = np.divide(tp[1:], found, out=np.zeros(found.shape), where=found > 0)
-        gained = np.sum(np.diff(tp, axis=0) * precision, axis=0)
+        gained = np.sum(np.diff(tp, axis=0) * ratio(tp[1:], found), axis=0)
         return np.asarray(gained / np.maximum(true, 1e-300))
 
     def _fewest(self, cost: Floats) -> Floats:
@@ -173,9 +162,8 @@ class ClassSweep:
         return np.append(none, np.minimum.reduceat(cost, ranges, axis=0)[::2], axis=0)
 
 
-def class_sweeps(parts: Sequence[Steps], labels: int) -> tuple[ClassSweep, ...]:
+def class_sweeps(steps: Steps, labels: int) -> tuple[ClassSweep, ...]:
     """Sweeps of each class from steps of all."""
-    steps = Steps.joined(parts)
     order = np.argsort(steps.label, kind="stable")
     bounds = np.searchsorted(steps.label, np.arange(labels + 1), sorter=order)
     return tuple(

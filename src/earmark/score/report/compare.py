@@ -30,7 +30,7 @@ class Comparison:
         difference: A minus B.
         low: Lower end of the interval of the difference.
         high: Upper end; if 0 is outside the interval, the difference is more than chance of clips.
-        better: Share of the resamples in which A is above B; ties count half.
+        better: Fraction of the resamples in which A is above B; ties count half.
     """
 
     first: float
@@ -57,7 +57,7 @@ def compare_systems(
         second: Those of system B; the order of the clips may be another.
         resamples: Number of draws.
         rng: Source of the draws.
-        level: Share of the draws that the interval holds.
+        level: Fraction of the draws that the interval holds.
         progress: Called with draws done and draws in all.
 
     Returns:
@@ -65,7 +65,7 @@ def compare_systems(
 
     Raises:
         ScoreError: If the clips differ (they are named), if truth or parameters do, or if the
-            systems share no metric.
+            systems have no metric in common.
     """
     systems = aligned_systems(first, second)
     values = resampled_values(systems, resamples=resamples, rng=rng, level=level, progress=progress)
@@ -75,7 +75,7 @@ def compare_systems(
 def aligned_systems(
     first: Mapping[str, Statistics], second: Mapping[str, Statistics]
 ) -> list[dict[str, Statistics]]:
-    """Both systems' statistics of the metrics they share, for clips in the same order.
+    """Both systems' statistics of the metrics they have in common, for clips in the same order.
 
     Raises:
         ScoreError: As `compare_systems`.
@@ -105,7 +105,7 @@ def compare_resampled(
     Args:
         systems: Of `aligned_systems`.
         values: Every score of either system on each draw, as of ``bootstrap.resampled_values``.
-        level: Share of the draws that the interval holds.
+        level: Fraction of the draws that the interval holds.
     """
     clips = next(iter(systems[0].values())).clips
     once = np.ones((1, len(clips)), dtype=np.int64)
@@ -223,7 +223,7 @@ def check_alike(
 
 
 def _plain(statistics: Statistics) -> Statistics:
-    """The first run's own statistics, in whose order of clips they are looked at."""
+    """The first run's own statistics, whose order of clips holds."""
     if isinstance(statistics, Averaged):
         return statistics.runs[0]  # in its own order: `averaged` begins with it
     return statistics
@@ -248,9 +248,7 @@ def _check_truth(name: str, first: Statistics, second: Statistics, order: Ints, 
         )
 
 
-def _truth(
-    statistics: Statistics,
-) -> tuple[tuple[str, ...], Floats] | None:  # fmt: skip
+def _truth(statistics: Statistics) -> tuple[tuple[str, ...], Floats] | None:
     """Classes, and what is true in each clip: number of events or seconds, ``[N, C]``."""
     if isinstance(statistics, PrecisionStatistics):
         return _truth(statistics.ranking)

@@ -1,7 +1,7 @@
 """Counts for every metric of one system, from clips that come one by one.
 
 All scores of the 1,168 clips of DESED's validation set fit into memory, those of AudioSet's strong
-evaluation set do not. So each clip is shown twice, and what is kept of it is small.
+evaluation set do not. So each clip comes twice, and what is kept of it is small.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Measurement:
 class Measurer:
     """Takes in the score tables and detections of a system, and gives its counts.
 
-    Every clip that counts is looked at once, and then counted once, in any order; `order` is the
+    Every clip that counts is surveyed once, and then added once, in any order; `order` is the
     fastest. With ``settings.best``, tables are kept until `finish`.
 
     Args:
@@ -72,8 +72,8 @@ class Measurer:
             task.labels, task.truth, task.seconds(), scenarios, weightable=weightable
         )
 
-    def look(self, clip: str, table: ScoreTable, detections: Sequence[EventTuple]) -> None:
-        """Take a first look at a clip.
+    def survey(self, clip: str, table: ScoreTable, detections: Sequence[EventTuple]) -> None:
+        """Take in a clip for the first time.
 
         Args:
             clip: Its id; one that does not count is left aside.
@@ -101,7 +101,7 @@ class Measurer:
         """Clips that count, those of like length together, so that little is padded."""
         return sorted(self.task.clips, key=lambda clip: self._frames.get(clip, 0))
 
-    def count(self, clip: str, table: ScoreTable) -> None:
+    def add(self, clip: str, table: ScoreTable) -> None:
         """Count a clip, with the table it had before.
 
         Raises:
@@ -169,9 +169,9 @@ def measure_tables(
         _check_labels(clip, scores[clip], task)
     measurer = Measurer(task, weightable=weightable)
     for clip in task.clips:
-        measurer.look(clip, scores[clip], detections.get(clip, ()))
+        measurer.survey(clip, scores[clip], detections.get(clip, ()))
     for clip in measurer.order():
-        measurer.count(clip, scores[clip])
+        measurer.add(clip, scores[clip])
     return measurer.finish()
 
 
@@ -193,11 +193,9 @@ def measure_detections(
     statistics: dict[str, Statistics] = {}
     if points and task.durations is not None:
         chosen = [_only(found, task.clips) for found in points.values()]
+        given = chosen, task.truth, task.seconds(), task.labels
         for name, parameters in task.settings.scenarios.items():
-            statistics[name] = detection_statistics(
-                chosen, task.truth, task.seconds(), task.labels, parameters,
-                like=task.settings.like,
-            )  # fmt: skip
+            statistics[name] = detection_statistics(*given, parameters, like=task.settings.like)
     statistics |= _of_detections(detections, task)
     return Measurement(task, statistics, task.notes, len(points or ()))
 

@@ -20,9 +20,7 @@ from earmark.score.f1.counts import F1Statistics
 from earmark.score.f1.tagging import PrecisionStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 from earmark.score.report.compare import aligned_systems, averaged, compare_resampled
-from earmark.score.report.measurer import (
-    Measurement,
-)
+from earmark.score.report.measurer import Measurement
 from earmark.score.report.task import ScoringTask
 
 LEVEL = 0.95
@@ -69,26 +67,30 @@ def report(
     if resamples:
         rng = np.random.default_rng(seed)
         ends = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
-    return _told(runs, ends, resamples, seed)
+    return _report(runs, ends, resamples, seed)
 
 
-def _told(
+def _report(
     runs: Sequence[Measurement], ends: Mapping[str, tuple[float, float]], resamples: int, seed: int
 ) -> dict[str, Any]:
     """A report with given intervals."""
     task = runs[0].task
     notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
     measured = [measure(run.statistics) for run in runs]
-    notes += _astray(measured, ends)
+    notes += _outside(measured, ends)
     warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
-    told = _identity(task)
+    identity = _identity(task)
     drawn = {"resamples": resamples, "seed": seed, "level": LEVEL} if resamples else None
     stated = task.settings.to_dict() | {"intervals": drawn, "warnings": warnings}
     if runs[0].thresholds is not None and "psds1" in runs[0].statistics:
         stated["thresholds"] = runs[0].thresholds
-    intervals = {name: list(interval) for name, interval in ends.items()}
-    rest = {"intervals": intervals, **told, "parameters": stated, "warnings": warnings}
-    return {**_numbers(measured, told), **rest}
+    return {
+        **_numbers(measured, identity),
+        "intervals": {name: list(low_high) for name, low_high in ends.items()},
+        **identity,
+        "parameters": stated,
+        "warnings": warnings,
+    }
 
 
 def _coarse(run: Measurement) -> list[str]:
@@ -99,17 +101,20 @@ def _coarse(run: Measurement) -> list[str]:
     return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
 
 
-def _astray(measured: Sequence[MetricValues], ends: Mapping[str, tuple[float, float]]) -> list[str]:
+def _outside(
+    measured: Sequence[MetricValues], ends: Mapping[str, tuple[float, float]]
+) -> list[str]:
     """A warning where scores are outside of their intervals."""
-    found = []
-    for name, (low, high) in ends.items():
-        score = float(np.mean([one.values[name] for one in measured]))
-        if not low <= score <= high:
-            found.append(name)
-    return [
+    found = [
+        name
+        for name, (low, high) in ends.items()
+        if not low <= float(np.mean([one.values[name] for one in measured])) <= high
+    ]
+    said = (
         f"outside of their intervals: {', '.join(found)}. Classes with few events make resampled "
         "clips unlike these; take the width, not the place"
-    ] * bool(found)
+    )
+    return [said] if found else []
 
 
 def _identity(task: ScoringTask) -> dict[str, Any]:
@@ -127,29 +132,27 @@ def _identity(task: ScoringTask) -> dict[str, Any]:
     }
 
 
-def _numbers(measured: Sequence[MetricValues], told: Mapping[str, Any]) -> dict[str, Any]:
+def _numbers(measured: Sequence[MetricValues], identity: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers of one run; of several the means, what they spread, and each."""
-    several = [
+    runs = [
         {**one.values, "per_class": one.per_class, "thresholds": one.thresholds} for one in measured
     ]
-    if len(several) == 1:
-        return several[0]
-    found = across_seeds([one | dict(told) for one in several])
-    metrics, classes = found["metrics"], found["per_class"]
+    if len(runs) == 1:
+        return runs[0]
+    found = across_seeds([{**run, **identity} for run in runs])
+    metrics, classes = found["metrics"], found["per_class"].items()
     return {
-        **{name: metrics[name]["mean"] for name in metrics},
-        "per_class": {
-            name: {label: of["mean"] for label, of in by_class.items()}
-            for name, by_class in classes.items()
-        },
-        "seeds": len(several),
-        "sd": {name: metrics[name]["sd"] for name in metrics},
-        "per_class_sd": {
-            name: {label: of["sd"] for label, of in by_class.items()}
-            for name, by_class in classes.items()
-        },
-        "runs": several,
+        **_each(metrics, "mean"),
+        "per_class": {metric: _each(own, "mean") for metric, own in classes},
+        "seeds": len(runs),
+        "sd": _each(metrics, "sd"),
+        "per_class_sd": {metric: _each(own, "sd") for metric, own in classes},
+        "runs": runs,
     }
+
+
+def _each(summaries: Mapping[str, Mapping[str, Any]], key: str) -> dict[str, Any]:
+    return {name: summary[key] for name, summary in summaries.items()}
 
 
 def compared_reports(
@@ -177,21 +180,14 @@ def compared_reports(
     Raises:
         ScoreError: If clips (they are named), truth, classes or parameters differ.
     """
-    systems = aligned_systems(
-        averaged([run.statistics for run in first]), averaged([run.statistics for run in second])
-    )
-    values = resampled_values(
-        systems,
-        resamples=resamples,
-        rng=np.random.default_rng(seed),
-        level=LEVEL,
-        progress=progress,
-    )
+    runs = (averaged([run.statistics for run in system]) for system in (first, second))
+    systems, rng = aligned_systems(*runs), np.random.default_rng(seed)
+    values = resampled_values(systems, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
     ends = [{name: interval(found, LEVEL) for name, found in one.items()} for one in values]
     compared = compare_resampled(systems, values, LEVEL)
     return (
-        _told(first, ends[0], resamples, seed),
-        _told(second, ends[1], resamples, seed),
+        _report(first, ends[0], resamples, seed),
+        _report(second, ends[1], resamples, seed),
         {name: vars(one) for name, one in compared.items()},
     )
 
@@ -220,11 +216,11 @@ def measure(statistics: Mapping[str, Statistics]) -> MetricValues:
                     label: value if math.isfinite(value) else None
                     for label, value in f1.thresholds.items()
                 }
-        if isinstance(given, PsdsStatistics):
+        elif isinstance(given, PsdsStatistics):
             psds = given.result()
             found.values[name], found.per_class[name] = psds.value, psds.per_class
             warnings = psds.warnings
-        if isinstance(given, PrecisionStatistics):
+        elif isinstance(given, PrecisionStatistics):
             precision = given.result()
             found.values[name], found.per_class[name] = precision.mean, precision.per_class
         found.warnings.extend(line for line in warnings if line not in found.warnings)
@@ -239,9 +235,9 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
     Returns:
         ``seeds`` (how many), ``metrics`` (metric → ``mean``, ``sd``, ``values``), ``per_class``
-        (metric → class → the same), and ``clips``, ``of``, ``evaluation`` that all share. ``sd`` is
-        the sample standard deviation (n - 1), ``None`` for a single run. Metrics that some run
-        does not have are left out.
+        (metric → class → the same), and ``clips``, ``of``, ``evaluation`` that all have in common.
+        ``sd`` is the sample standard deviation (n - 1), ``None`` for a single run. Metrics that
+        some run does not have are left out.
 
     Raises:
         ScoreError: If there are no reports, or they are of other clips, truth or parameters.
@@ -249,7 +245,7 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not reports:
         raise ScoreError("there are no reports to aggregate")
     for key in SAME:
-        found = {json_text(report.get(key)) for report in reports}
+        found = {"none" if report.get(key) is None else str(report[key]) for report in reports}
         if len(found) > 1:
             raise ScoreError(
                 f"the runs differ in {key}: {', '.join(sorted(found))}",
@@ -257,9 +253,8 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             )
     names = [
         name
-        for name, value in reports[0].items()
+        for name in reports[0]
         if name not in SAME and all(_is_number(report.get(name)) for report in reports)
-        if _is_number(value)
     ]
     classes = [report.get("per_class", {}) for report in reports]
     per_class = {
@@ -277,11 +272,6 @@ def across_seeds(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "per_class": per_class,
         **{key: reports[0].get(key) for key in SAME},
     }
-
-
-def json_text(value: object) -> str:
-    """A value as it is shown in a message."""
-    return "none" if value is None else str(value)
 
 
 def _is_number(value: object) -> bool:
@@ -312,11 +302,10 @@ def evaluation_fingerprint(
         labels: The classes.
         parameters: What was measured with; must be fit for JSON.
     """
-    names = sorted(clips)
     content = {
         "clips": [
             [clip, round(durations[clip], DECIMALS), _rounded(truth.get(clip, ()))]
-            for clip in names
+            for clip in sorted(clips)
         ],
         "labels": sorted(labels),
         "parameters": parameters,

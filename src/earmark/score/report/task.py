@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import EventTuple
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import ScoredClasses
-from earmark.score.events import Events, check_clips, eventful_clips, some_of
+from earmark.score.events import Events, check_clips, counted_clips, some_of
 from earmark.score.files import Truth
 from earmark.score.settings import MetricSettings
 
@@ -51,16 +51,9 @@ class ScoringTask:
         if self.durations is not None:
             check_clips(self.clips, self.durations, "scores", "durations")
         of = len(self.clips) if self.of is None else self.of
-        if not self.settings.drop_eventless:
-            return replace(self, of=of, truth=self._of(self.clips))
-        kept = eventful_clips(self.clips, self.truth)
-        note = f"{len(self.clips) - len(kept)} clips without events dropped"
-        return replace(
-            self, clips=kept, truth=self._of(kept), of=of, notes=(*self.notes, note)
-        )  # fmt: skip
-
-    def _of(self, clips: Sequence[str]) -> dict[str, Sequence[EventTuple]]:
-        return {clip: self.truth.get(clip, ()) for clip in clips}
+        kept, dropped = counted_clips(self.clips, self.truth, self.settings.drop_eventless)
+        truth = {clip: self.truth.get(clip, ()) for clip in kept}
+        return replace(self, clips=kept, truth=truth, of=of, notes=(*self.notes, *dropped))
 
     def seconds(self) -> dict[str, float]:
         """Durations of the clips that count.
