@@ -87,7 +87,7 @@ def test_own_classes(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert made["detector"].labels == ("Clicks", "Warble")
     scores = made["metrics"]["per_class"]["collar_f1"]
     assert min(scores.values()) > 0.7, scores
-    true = [(onset, label) for onset, _, label in made["scene"].events]
+    true = [(event.onset, event.event_label) for event in made["scene"].events]
     found = [(event[0], event[2]) for event in made["result"].found]
     near = [any(abs(on - o) < 0.25 and label == name for o, name in found) for on, label in true]
     assert sum(near) >= len(true) - 1
