@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 
@@ -282,3 +283,102 @@ def test_an_mp4_written_in_fragments_is_read_to_its_end(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(AudioError, match="bytes"):
         load_audio(path)
+
+
+SESSION = (
+    b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 18766 RTP/AVP 0\n"
+)
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:18767/x.ts\n"
+LISTED = b"ffconcat version 1.0\nfile 'other.wav'\n"
+KINDS = {
+    "transport": lambda text: b"".join(b"G" + text[:187].ljust(187, b" ") for _ in range(9)),
+    "two syncs": lambda text: b"v=0\nG" + b"x" * 191 + b"G\n" + text,
+    "mp4": lambda text: b"\0\0\0\x08free" + text,
+    "matroska": lambda text: b"\x1a\x45\xdf\xa3" + text,
+    "asf": lambda text: b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + text,
+    "amr": lambda text: b"#!AMR\n" + text,
+    "caf": lambda text: b"caff" + text,
+    "mpeg": lambda text: b"\x00\x00\x01\xba" + text,
+    "avi": lambda text: b"RIFF" + bytes(4) + b"AVI " + text,
+    "aac": lambda text: b"\xff\xf1" + text,
+    "wav": lambda text: b"RIFF" + bytes(4) + b"WAVEfmt " + bytes(24) + text,
+    "ogg": lambda text: b"OggS" + text,
+    "bare": lambda text: text,
+}
+WATCHED = """
+import sys
+opened = []
+def watch(event, arguments):
+    if event.startswith("socket."):
+        opened.append(event)
+sys.addaudithook(watch)
+import os
+from earmark.core.audio.audio import load_audio
+from earmark.core.errors import AudioError
+def descriptors():
+    links = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+    return [os.readlink(link) for link in links if os.path.islink(link)]
+for name in sys.argv[1:]:
+    try:
+        load_audio(name)
+        print("READ", name)
+    except AudioError as error:
+        assert "\\n" not in str(error), error
+    with open("/proc/self/net/udp") as table:
+        ports = {int(line.split()[1].split(":")[1], 16) for line in list(table)[1:]}
+    assert not ports & {18766, 18767}, name
+    assert not [one for one in descriptors() if one.startswith("socket:")], name
+print("sockets", opened)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc shows what is open")
+def test_a_text_that_describes_a_session_opens_nothing_but_itself(tmp_path: Path) -> None:
+    names = []
+    for kind, make in KINDS.items():
+        for number, text in enumerate((SESSION, PLAYLIST, LISTED)):
+            path = tmp_path / f"{kind}-{number}.wav"
+            path.write_bytes(make(text))
+            names.append(str(path))
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *names], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[-2] == "sockets []"
+    assert "READ" not in done.stdout
+
+
+def test_ffmpeg_is_told_the_demuxer(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    asked = []
+    plain = av.open
+
+    def watched(file: object, mode: str, demuxer: str, *rest: object, **more: object) -> object:
+        asked.append(demuxer)
+        return plain(file, mode, demuxer, *rest, **more)
+
+    monkeypatch.setattr(av, "open", watched)
+    for name in LOSSLESS | LOSSY:
+        load_audio(folder / name)
+    assert None not in asked
+    assert set(asked) == {"matroska", "caf", "mov", "avi", "aac", "mpegts", "asf"}
+
+
+@pytest.mark.parametrize("end", [0, 5, 1000])
+def test_holding_back_padding_costs_in_proportion_to_the_length(end: int) -> None:
+    """Each block is touched once, however many there are."""
+    counted = 0
+
+    class Counting(np.ndarray):
+        def __len__(self) -> int:
+            nonlocal counted
+            counted += 1
+            return super().__len__()
+
+    def work(blocks: int) -> int:
+        nonlocal counted
+        counted, padding = 0, _Padding(end * blocks)
+        for _ in range(blocks):
+            list(padding.without(np.zeros((1000, 1), np.float32).view(Counting)))
+        return counted
+
+    assert work(400) <= 11 * max(1, work(40))

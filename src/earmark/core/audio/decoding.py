@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from earmark.core.audio.containers import COPY_AGAIN, announces_frames, check_whole
-from earmark.core.audio.media import UNKNOWN_LENGTH, MediaFile, media_kind
+from earmark.core.audio.media import UNKNOWN_LENGTH, MediaFile, media_kind, other_codec
 from earmark.core.errors import AudioError
 
 _KINDS = "Earmark reads WAV, FLAC, OGG and MP3, and with PyAV what FFmpeg does"
@@ -100,7 +100,7 @@ def _sound_file(raw: BinaryIO, name: str) -> soundfile.SoundFile | MediaFile:
     except (RuntimeError, TypeError, ValueError) as error:
         kind = media_kind(raw)
         if kind is None and getattr(error, "code", None) == _UNSUPPORTED_ENCODING:
-            kind = "its encoding"
+            kind = other_codec(raw)
         if kind is None:
             problem = f"not a recording ({reason(error)})"
             raise AudioError(problem, where=name, hint=_KINDS) from None

@@ -8,7 +8,7 @@ encoders put before and after it is left away where the container tells of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,41 +20,70 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 UNKNOWN_LENGTH = 2**62
-_HEAD = 200  # bytes that tell the kind
-_TELLS_LENGTH = "mov,mp4"  # the container that knows how long each track is
+_HEAD = 1000  # bytes that tell the kind
+_TELLS_LENGTH = "mov"  # the container that knows how long each track is
 _SLACK = 0.5  # s by which its word may be off
 _PADDING = 4096  # samples that an encoder fills up with at the end, at most
-_SYNC = ((0, 188), (4, 196))  # where the packets of an MPEG transport stream begin, bare or timed
+_SYNC = ((0, 188), (4, 192))  # first packet and size of an MPEG transport stream, bare or timed
+# FFmpeg may look at the file that is open, and at nothing else: not guess the format anew (a text
+# may be a description of a network session, which it would join), and not follow a reference.
+_ALONE = {"protocol_whitelist": "none", "enable_drefs": "0"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "f4": 1.0, "f8": 1.0}
 
 
-def media_kind(file: BinaryIO) -> str | None:
-    """What kind of media a file is, in words; None if it is none that is known.
+class MediaKind(NamedTuple):
+    """A kind of media: its name in words, and FFmpeg's demuxer for it."""
+
+    name: str
+    demuxer: str
+
+
+_BEGINS = {
+    EBML: MediaKind("Matroska or WebM", "matroska"),
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": MediaKind("WMA or WMV", "asf"),
+    b"#!AMR": MediaKind("AMR", "amr"),
+    b"caff": MediaKind("CAF", "caf"),
+    b"\x00\x00\x01\xba": MediaKind("MPEG", "mpeg"),
+}
+_OTHER_CODECS = {
+    b"RIFF": "wav", b"RF64": "wav", b"riff": "w64", b"FORM": "aiff", b".snd": "au",
+    b"OggS": "ogg", b"fLaC": "flac",
+}  # fmt: skip
+"""Containers that libsndfile knows, if with none of the codecs that they may hold."""
+
+
+def media_kind(file: BinaryIO) -> MediaKind | None:
+    """What kind of media a file is; None if it is none that is known.
 
     Args:
         file: Seekable; its position is changed.
     """
     file.seek(0)
     head = file.read(_HEAD)
-    begins = {
-        EBML: "Matroska or WebM",
-        b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA or WMV",
-        b"#!AMR": "AMR",
-        b"caff": "CAF",
-        b"\x00\x00\x01\xba": "MPEG",
-    }
-    for first, kind in begins.items():
+    for first, kind in _BEGINS.items():
         if head.startswith(first):
             return kind
     if head[4:8] in MP4_BOXES:
-        return "MP4, M4A or MOV"
+        return MediaKind("MP4, M4A or MOV", "mov")
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return "AVI"
+        return MediaKind("AVI", "avi")
     if len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
-        return "AAC"
-    if any(head[first : first + 1] == head[second : second + 1] == b"G" for first, second in _SYNC):
-        return "an MPEG transport stream"
+        return MediaKind("AAC", "aac")
+    if any(_packets(head[first::size]) for first, size in _SYNC):
+        return MediaKind("an MPEG transport stream", "mpegts")
     return None
+
+
+def _packets(first_bytes: bytes) -> bool:
+    """Whether a transport stream's packets, two at least, begin as they must."""
+    return len(first_bytes) > 1 and set(first_bytes) == set(b"G")
+
+
+def other_codec(file: BinaryIO) -> MediaKind | None:
+    """The container of a file whose codec libsndfile does not know; None if it is no such one."""
+    file.seek(0)
+    demuxer = _OTHER_CODECS.get(file.read(4))
+    return None if demuxer is None else MediaKind("its encoding", demuxer)
 
 
 class MediaFile:
@@ -73,21 +102,24 @@ class MediaFile:
     subtype = ""
     frames = UNKNOWN_LENGTH  # only decoding tells it exactly
 
-    def __init__(self, raw: BinaryIO, name: str, kind: str) -> None:
+    def __init__(self, raw: BinaryIO, name: str, kind: MediaKind) -> None:
         try:
             import av
         except ModuleNotFoundError:
             raise AudioError(
-                f"{kind} is read with FFmpeg, and PyAV, which brings it, is not installed",
+                f"{kind.name} is read with FFmpeg, and PyAV, which brings it, is not installed",
                 where=name,
                 hint="Install it with: pip install 'earmark[media]', or convert the file to WAV",
             ) from None
-        self._errors = (av.FFmpegError, ValueError)
+        self._errors, self._demuxer = (av.FFmpegError, ValueError), kind.demuxer
         try:
-            self._container = av.open(raw, "r", metadata_errors="replace")
+            self._container = av.open(
+                raw, "r", kind.demuxer, {**_ALONE, "format_whitelist": kind.demuxer},
+                metadata_errors="replace",
+            )  # fmt: skip
         except self._errors as error:
             raise AudioError(
-                f"{kind}, but FFmpeg cannot read it ({_text(error)})",
+                f"{kind.name}, but FFmpeg cannot read it ({_text(error)})",
                 where=name,
                 hint=COPY_AGAIN,
             ) from None
@@ -122,7 +154,7 @@ class MediaFile:
             raise AudioError("there is no audio in it", where=name, hint="Leave it out")
         track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
         seconds = 0.0
-        if self._container.format.name.startswith(_TELLS_LENGTH):
+        if self._demuxer == _TELLS_LENGTH:
             seconds = float((track.duration or 0) * (track.time_base or 0))
         count, padding = 0, _Padding(None)
         try:
@@ -187,6 +219,7 @@ class _Padding:
     def __init__(self, end: int | None) -> None:
         self._left = end
         self._held: list[NDArray[np.float32]] = []
+        self._waiting = 0  # samples held
 
     def without(self, block: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         """What of the samples so far is sound, as far as it was not given before."""
@@ -196,8 +229,10 @@ class _Padding:
         if own := min(self._left, len(block)):
             yield block[:own]
             self._left -= own
-        self._held.append(block[own:])
-        if sum(map(len, self._held)) > _PADDING:  # the header is wrong: a file written on the way
+        if own < len(block):
+            self._held.append(block[own:])
+            self._waiting += len(block) - own
+        if self._waiting > _PADDING:  # the header is wrong: a file written on the way
             yield from self._held
             self._left, self._held = None, []
 
