@@ -32,13 +32,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.config import Recipe
+from earmark.core.training import Recipe
 from earmark.data.dataset import Batch
-from earmark.method.step import Student, Teacher, training_step
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze, make_optimizer, train_mode
 from earmark.train.recipe import load_recipe
+from earmark.train.shared_encoder import SharedEncoder, share_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/resources.json"
@@ -66,18 +68,19 @@ def high_water() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def make_models(case: dict[str, Any]) -> tuple[Student, Teacher, Recipe]:
+def make_models(
+    case: dict[str, Any],
+) -> tuple[Student, Teacher, SharedEncoder | None, Recipe]:
     """The paper's network as a stage trains it, the heads of the embedding loss, the teacher."""
-    name, part = f"atst-sed-v2-stage{case['stage']}", "network.encoder.checkpointing"
-    recipe = load_recipe(name, [f"{part}={str(case['checkpointing']).lower()}"])
+    name, key = f"atst-sed-v2-stage{case['stage']}", "network.encoder.checkpointing"
+    recipe = load_recipe(name, [f"{key}={str(case['checkpointing']).lower()}"])
     network = SedNetwork(recipe.network, LABELS)
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
     freeze(student, recipe.train.frozen)
     train_mode(student, recipe.train.frozen)
     teacher = Teacher(student)
-    teacher.share_encoder(student)
-    return student, teacher, recipe
+    return student, teacher, share_encoder(student, teacher), recipe
 
 
 def make_batch(network: SedNetwork, clips: int) -> Batch:
@@ -92,7 +95,7 @@ def make_batch(network: SedNetwork, clips: int) -> Batch:
 def measure(case: dict[str, Any]) -> dict[str, Any]:
     """One step of a case, in this process."""
     torch.manual_seed(0)
-    student, teacher, recipe = make_models(case)
+    student, teacher, encoder, recipe = make_models(case)
     networks = torch.nn.ModuleList([student, teacher])
     optimizer = make_optimizer(student, recipe.train)
     learning = [p for p in student.parameters() if p.requires_grad]
@@ -117,7 +120,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             step = (student, teacher, batch, 0, recipe.method, generator)
-            loss = training_step(*step).loss
+            loss = training_step(*step, Prepared(encoder=encoder)).loss
         saved = sum(size for _, size in kept.values())
         kept.clear()
         forward = time.perf_counter() - began

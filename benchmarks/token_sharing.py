@@ -22,21 +22,25 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from earmark.core.config import Recipe
+from earmark.core.training import Recipe
 from earmark.data.dataset import KINDS, Batch
-from earmark.method.frozen import encodes_clean_clips
-from earmark.method.mixup import Mix, draw_mix
-from earmark.method.step import Student, Teacher, training_step
+from earmark.method.mixup import Mix
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared
+from earmark.method.versions import draw_mix, step_of
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze, make_optimizer, train_mode
 from earmark.train.recipe import load_recipe
+from earmark.train.shared_encoder import share_encoder
 from earmark.train.token_cache import TokenCache, token_bytes
 
 RESULTS = Path(__file__).resolve().parent / "results/token_sharing.json"
@@ -77,8 +81,7 @@ class Stage:
         freeze(self.student, recipe.train.frozen)
         self.teacher = Teacher(self.student)
         self.optimizer = make_optimizer(self.student, recipe.train)
-        if way != "apart":
-            self.teacher.share_encoder(self.student)
+        self.encoder = None if way == "apart" else share_encoder(self.student, self.teacher)
         self.cache: TokenCache | None = None
         if way == "cached":
             self.cache = TokenCache(folder, network, 2**34, "cpu 32-true")
@@ -88,13 +91,13 @@ class Stage:
         train_mode(self.student, self.recipe.train.frozen)
         generator, method = torch.Generator().manual_seed(1), self.recipe.method
         began = time.perf_counter()
-        tokens = None
-        if self.cache is not None and encodes_clean_clips(mix, method):
-            tokens = self.cache.tokens_of(batch, torch.device("cpu"))
+        encoder = self.encoder
+        if self.cache is not None and encoder is not None:
+            read = partial(self.cache.tokens_of, batch, torch.device("cpu"))
+            encoder = replace(encoder, read=read)
         self.optimizer.zero_grad()
-        result = training_step(
-            self.student, self.teacher, batch, 0, method, generator, mix, tokens=tokens
-        )
+        prepared = Prepared(mix, encoder=encoder)
+        result = step_of(method)(self.student, self.teacher, batch, 0, method, generator, prepared)
         result.loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return time.perf_counter() - began
@@ -113,7 +116,7 @@ def measure(name: str, size: str, clips: int, turns: int) -> dict[str, Any]:
     """Seconds of a step in each way, and ratios."""
     recipe = recipe_of(name, size)
     batch = make_batch(recipe, clips)
-    mix = draw_mix(batch.kinds, recipe.method.mixup, torch.Generator().manual_seed(2))
+    mix = draw_mix(batch.kinds, recipe.method, torch.Generator().manual_seed(2))
     with tempfile.TemporaryDirectory() as folder:
         stages = {way: Stage(recipe, way, Path(folder)) for way in WAYS}
         cached = stages["cached"]

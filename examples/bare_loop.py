@@ -9,10 +9,11 @@ each batch is unlabelled. Prints losses, and how well the teacher knows new clip
 import torch
 from torch import Tensor, nn
 
-from earmark.core.config import FrontendSettings, MixupSettings
+from earmark.core.config import FrontendSettings
+from earmark.core.training import MixupSettings
 from earmark.features.frontend import LogMel
 from earmark.method import losses, mixup, teacher
-from earmark.method.heads import FrameHead
+from earmark.method.networks import FrameHead
 
 B, T, HOP = 16, 32, 1024  # clips of two seconds at 16 kHz
 generator = torch.Generator().manual_seed(0)

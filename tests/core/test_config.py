@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from earmark.core.config import (
-    MixupSettings,
     NetworkSettings,
-    Recipe,
-    TrainSettings,
     apply_overrides,
     dump_yaml,
     load_yaml,
     parse_settings,
 )
 from earmark.core.errors import ConfigError
+from earmark.core.training import MixupSettings, Recipe, TrainSettings
 
 
 def test_overrides_reach_any_depth_and_leave_the_original_alone() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.config import NetworkSettings, Recipe
+from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.pretraining import PretrainRecipe
+from earmark.core.training import Recipe
 from earmark.data.crops import survey
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.method.losses import strong_bce, weak_bce
@@ -137,13 +138,13 @@ def encoder_steps(fabric: Fabric, parts: int) -> dict[str, torch.Tensor]:
             waveforms, valid = 0.1 * torch.randn(2, 160_000), torch.ones(2, 156, dtype=torch.bool)
             targets = (torch.rand(2, 156, 2) > 0.5).float()
             valid[0, 90:] = False
-            buffers.begin_part()
+            buffers.begin_micro_batch()
             with fabric.no_backward_sync(wrapped, enabled=turn < parts - 1):
                 output = wrapped(waveforms, valid)
                 loss = strong_bce(output.strong, targets, valid)
                 loss = loss + weak_bce(output.weak[:0], targets[:0, 0])
                 fabric.backward(loss / parts)
-            buffers.end_part(0.5)
+            buffers.end_micro_batch(0.5)
         buffers.end_step()
         optimizer.step()
     return network.state_dict()

@@ -18,11 +18,10 @@ from earmark.core.pretraining import (
     PerturbationSettings,
     PretrainRecipe,
 )
-from earmark.method.heads import FrameHead
+from earmark.method.networks import FrameHead
 from earmark.method.pretraining import (
     CropViews,
     Draw,
-    MixBank,
     PretrainStudent,
     PretrainTeacher,
     crop_views,
@@ -33,6 +32,7 @@ from earmark.method.pretraining import (
     pretraining_loss,
     span_mask,
 )
+from earmark.train.pretrain import MixBank
 
 pytestmark = pytest.mark.processor
 
@@ -143,10 +143,10 @@ def _draw(alpha: float, place: float) -> Draw:
 def test_perturbation_mixes_with_the_bank_and_spares_a_partners_padding() -> None:
     options = PerturbationSettings(warp_probability=0.0)
     clean, bank = torch.randn(2, 64, 20), MixBank(5)
-    assert torch.equal(perturb(clean, [_draw(0.3, 0.0)] * 2, bank, options, FRONTEND), clean)
+    assert torch.equal(perturb(clean, [_draw(0.3, 0.0)] * 2, bank.at, options, FRONTEND), clean)
     partner = torch.randn(1, 64, 20)
     bank.push(partner, [12])
-    view = perturb(clean, [_draw(0.3, 0.9), _draw(0.0, 0.9)], bank, options, FRONTEND)
+    view = perturb(clean, [_draw(0.3, 0.9), _draw(0.0, 0.9)], bank.at, options, FRONTEND)
     expected = torch.log(0.7 * clean[0].exp() + 0.3 * partner[0].exp())
     torch.testing.assert_close(view[0, :, :12], expected[:, :12])
     assert torch.equal(view[0, :, 12:], clean[0, :, 12:])
@@ -160,7 +160,7 @@ def test_warp_is_the_identity_in_the_published_share_of_crops() -> None:
             perturb(
                 clean,
                 [Draw(torch.ones(1), 0.0, 0.0, torch.Generator().manual_seed(seed))],
-                MixBank(0),
+                MixBank(0).at,
                 options,
                 FRONTEND,
             ),

@@ -18,15 +18,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earmark.core.config import EncoderSettings, MethodSettings
+from earmark.core.config import EncoderSettings
+from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method import views
-from earmark.method.mixup import Mix, draw_mix
-from earmark.method.step import Student, Teacher, training_step
+from earmark.method.mixup import Mix
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared
+from earmark.method.v1 import draw_mix, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze
 from earmark.train.recipe import load_recipe
+from earmark.train.shared_encoder import share_encoder
 
 S, W, U = slice(0, 4), slice(4, 7), slice(7, 11)  # both strong sets, weak, unlabelled
 KINDS = torch.tensor([0] * 4 + [1] * 3 + [2] * 4)
@@ -86,14 +90,14 @@ DRAWS = {
     "S": (0.97, torch.tensor([3, 0, 1, 2])),
     "U": (0.58, torch.tensor([1, 0, 3, 2])),
 }
-PARTS = {"W": W, "S": S, "U": U}
+ROWS = {"W": W, "S": S, "U": U}
 
 
 def _as_mix(fired: bool) -> Mix:
     coefficient, partner = torch.ones(len(KINDS)), torch.arange(len(KINDS))
     if fired:
         for name, (c, order) in DRAWS.items():
-            rows = torch.arange(len(KINDS))[PARTS[name]]
+            rows = torch.arange(len(KINDS))[ROWS[name]]
             coefficient[rows], partner[rows] = c, rows[order]
     return Mix(coefficient, partner, torch.full((len(KINDS),), fired))
 
@@ -102,8 +106,8 @@ def _mixed(x: Tensor, clamped: bool = False) -> Tensor:
     """v1's mixup of a tensor [B, …], one partition after the other."""
     x = x.clone()
     for name, (c, order) in DRAWS.items():
-        part = x[PARTS[name]]
-        x[PARTS[name]] = c * part + (1 - c) * part[order]
+        part = x[ROWS[name]]
+        x[ROWS[name]] = c * part + (1 - c) * part[order]
     return x.clamp(0.0, 1.0) if clamped else x
 
 
@@ -219,10 +223,9 @@ def test_gradients_are_those_of_v1(
 ) -> None:
     settings = load_recipe(recipe).method
     student, teacher = _pair(recipe)
-    if shared:
-        teacher.share_encoder(student)
-        if teacher.shares_encoder is not (recipe == "atst-sed-stage1"):
-            pytest.fail("the encoder is shared in the first stage only")
+    encoder = share_encoder(student, teacher) if shared else None
+    if shared and (encoder is not None) is not (recipe == "atst-sed-stage1"):
+        pytest.fail("the encoder is shared in the first stage only")
     other = copy.deepcopy(student)
     batch, past_ramps = _batch(), settings.ramp_steps
     turn = iter(CROPS)
@@ -235,9 +238,8 @@ def test_gradients_are_those_of_v1(
     settings = settings.model_copy(update={"warp_probability": float(warp)})
     with mock.patch.object(views, "frequency_warp", warped):
         generator = torch.Generator().manual_seed(5)
-        result = training_step(
-            student, teacher, batch, past_ramps, settings, generator, _as_mix(mix)
-        )
+        prepared = Prepared(_as_mix(mix), encoder=encoder)
+        result = training_step(student, teacher, batch, past_ramps, settings, generator, prepared)
     expected = formulation(other.network, teacher.network, batch, mix, warp)
     torch.testing.assert_close(result.loss, expected, rtol=1e-9, atol=0)
     ours, theirs = _gradients(result.loss, student.network), _gradients(expected, other.network)
@@ -266,15 +268,15 @@ def test_the_ramp_has_v1s_values(step: int, weight: float) -> None:
 
 def test_draws_are_v1s() -> None:
     """Half the steps are mixed; c is one for a kind, unfolded, from Beta(0.2, 0.2)."""
-    mixup = load_recipe("atst-sed-stage2").method.mixup
+    settings = load_recipe("atst-sed-stage2").method
     generator = torch.Generator().manual_seed(0)
-    draws = [draw_mix(KINDS, mixup, generator) for _ in range(4000)]
+    draws = [draw_mix(KINDS, settings, generator) for _ in range(4000)]
     fired = [mix for mix in draws if bool(mix.composed.any())]
     assert len(fired) / len(draws) == pytest.approx(0.5, abs=0.03)
     found: list[float] = []
     for mix in fired:
         assert bool(mix.composed.all())
-        for part in PARTS.values():
+        for part in ROWS.values():
             assert len(set(mix.coefficient[part].tolist())) == 1
             assert sorted(mix.partner[part].tolist()) == list(range(part.start, part.stop))
             found.append(float(mix.coefficient[part.start]))

@@ -10,7 +10,7 @@ import torch
 
 from earmark.core.config import ATST_FRONTEND, EncoderSettings
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
-from earmark.method.heads import FrameHead
+from earmark.method.networks import FrameHead
 from earmark.model.bundle import load_bundle
 from earmark.model.encoders.atst import AtstFrame
 from earmark.model.encoders.encoder_file import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 
-from earmark.core.config import Recipe
+from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess

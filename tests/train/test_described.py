@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.config import Recipe
 from earmark.core.errors import DataError
+from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
 from earmark.train.engine import run_record, train
 

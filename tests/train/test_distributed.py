@@ -15,25 +15,27 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
+from earmark.core.training import Recipe
 from earmark.data.crops import survey
 from earmark.data.dataset import Batch, Share
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
-from earmark.method.step import Student, Teacher, training_step
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared
+from earmark.method.versions import step_of
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train import distributed, engine
 from earmark.train.distributed import (
     StepBuffers,
-    deal_step,
     leave_out_unused,
     lone_clips,
     make_fabric,
 )
 from earmark.train.engine import run_record, train
+from earmark.train.micro_batch import read_micro_batches
 from earmark.train.pretrain import pretrain
 from helpers import ranks as worker
 from helpers.ranks import learned, of_kinds, small_recipe
@@ -123,16 +125,17 @@ def test_parts_of_partially_labelled_clips_too(
 def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) -> None:
     recipe = small_recipe("network.window_seconds=2.048", *overrides)
     settings = recipe.method
+    take = step_of(settings)
     make = lambda part: torch.Generator().manual_seed(part)  # noqa: E731
     at_tap = _models(recipe)[1].valid_at_tap
-    parts = deal_step(one, iter(batches), len(batches), make, settings.mixup, at_tap)
+    parts = read_micro_batches(one, iter(batches), len(batches), make, settings, at_tap)
     gradients: list[dict[str, Tensor]] = []
     figures: list[dict[str, float]] = []
     for whole in (False, True):
         student, teacher = _models(recipe)
         if whole:
             batch, mix = _joined(batches, [part.mix for part in parts])
-            result = training_step(student, teacher, batch, 2, settings, make(0), mix)
+            result = take(student, teacher, batch, 2, settings, make(0), Prepared(mix))
             result.loss.backward()  # type: ignore[no-untyped-call]
             figures.append(result.figures)
         else:
@@ -140,9 +143,9 @@ def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) ->
             buffers = StepBuffers(one, (student, teacher), len(parts))
             buffers.begin_step()
             for part in parts:
-                buffers.begin_part()  # the centre is that from before the step
+                buffers.begin_micro_batch()  # the centre is that from before the step
                 models = (student, teacher, part.batch, 2, settings, part.generator)
-                result = training_step(*models, part.mix, part.weights)
+                result = take(*models, Prepared(part.mix, part.weights))
                 (result.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
                 for name, value in result.figures.items():
                     sums[name] = sums.get(name, 0.0) + value / len(parts)
@@ -165,9 +168,9 @@ def test_running_statistics_move_once_a_step(one: Fabric) -> None:
     buffers = StepBuffers(one, [norm], 2)
     buffers.begin_step()
     for rows in (x[:5], x[5:]):
-        buffers.begin_part()
+        buffers.begin_micro_batch()
         norm(rows)
-        buffers.end_part(len(rows) / len(x))
+        buffers.end_micro_batch(len(rows) / len(x))
     buffers.end_step()
     assert int(norm.num_batches_tracked or 0) == 1
     torch.testing.assert_close(norm.running_mean, whole.running_mean)
@@ -387,7 +390,7 @@ def test_a_frozen_encoder_and_its_tokens_serve_two_processes_as_one(
     recipe = worker.frozen_recipe(tmp_path / "tokens", "train.accumulate=2")
     manifest = of_kinds(load_manifest(tiny_data), "strong", "weak", "unlabelled")
     run = train(recipe, manifest, tmp_path / "run")
-    assert run.teacher.shares_encoder
+    assert run.encoder is not None
     assert _assert_same(learned(run), first["frozen"]) > 50
     kept = [sorted(file.name for file in path.rglob("*.npy")) for path in (tmp_path, out)]
     assert kept[0] == kept[1]

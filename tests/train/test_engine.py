@@ -11,8 +11,8 @@ import torch
 from lightning_fabric import Fabric
 
 from earmark.core.audio.audio import load_audio
-from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
+from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
 from earmark.model.bundle import FILES, load_bundle
 from earmark.train.engine import Run, run_record, train, warn_of_collapse

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from earmark.core.config import Recipe
 from earmark.core.errors import BundleError
+from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
-from earmark.method.heads import FrameHead
-from earmark.method.networks import Student, Teacher
+from earmark.method.networks import FrameHead, Student, Teacher
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.encoders.atst import AtstFrame
 from earmark.model.encoders.encoder_file import Encoder, encoder_fingerprint, save_encoder

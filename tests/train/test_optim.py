@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from earmark.core.config import EmbeddingSettings, EncoderSettings, NetworkSettings, TrainSettings
+from earmark.core.config import EncoderSettings, NetworkSettings
 from earmark.core.errors import ConfigError
+from earmark.core.training import EmbeddingSettings, TrainSettings
 from earmark.data.manifest import load_manifest
-from earmark.method.step import Student
+from earmark.method.networks import Student
 from earmark.method.teacher import ramp
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork

@@ -15,15 +15,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from earmark.core.config import Recipe
 from earmark.core.errors import ConfigError
+from earmark.core.training import Recipe
 from earmark.data.dataset import Batch
 from earmark.data.manifest import load_manifest
-from earmark.method.frozen import clean_tokens
 from earmark.model.sed import SedNetwork
 from earmark.train import token_cache
 from earmark.train.engine import Run, run_record, train
 from earmark.train.recipe import load_recipe
+from earmark.train.shared_encoder import clean_tokens
 from earmark.train.token_cache import TokenCache, default_folder, encoder_key, token_bytes
 
 

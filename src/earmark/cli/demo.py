@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from earmark.core.config import Recipe
+    from earmark.core.training import Recipe
     from earmark.deliver.demo import DemoResult
 
 ROWS = {

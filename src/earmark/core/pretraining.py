@@ -5,31 +5,39 @@ Where a default is not the published code's, its attribute says so.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from earmark.core.config import EncoderSettings, NonNegative, Positive, Settings, Share
 from earmark.core.timeline import SAMPLE_RATE
-
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+from earmark.core.training import LoopSettings
 
 
 class MaskSettings(Settings):
     """Which tokens the student must guess.
 
     Attributes:
-        share: share · tokens / span spans are drawn; they overlap, so fewer tokens are masked
-            than this (about half of them at 0.65).
+        fraction: fraction · tokens / span spans are drawn; they overlap, so fewer tokens are masked
+            than this (about half of them at 0.65). Version 0.1 called it ``share``.
         span: Tokens of a span.
         edges: ``clipped`` lets spans begin before the clip and end after it, so that every token
             is hidden equally often (ours). ``upstream`` keeps them inside, whereby the first
             tokens are seldom and the last one is never hidden.
     """
 
-    share: Annotated[float, Field(gt=0, le=1)] = 0.65
+    fraction: Annotated[float, Field(gt=0, le=1)] = 0.65
     span: Positive = 5
     edges: Literal["clipped", "upstream"] = "clipped"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_0_1(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or "share" not in content:
+            return content
+        others = {name: value for name, value in content.items() if name != "share"}
+        return {**others, "fraction": content["share"]}
 
 
 class PerturbationSettings(Settings):
@@ -41,7 +49,8 @@ class PerturbationSettings(Settings):
         mixing: ``log`` averages exponentials of the normalised decibels, as published: almost a
             mean of decibels. ``energy`` averages powers, as sounds add up.
         warp_probability: Of a frequency warp, by clip.
-        warp_range: Share of the bands that is kept; from 1 on nothing is changed.
+        warp_range: Smallest and largest fraction of the bands that is kept; from 1 on nothing is
+            changed.
     """
 
     bank: Annotated[int, Field(ge=0)] = 2000
@@ -53,7 +62,7 @@ class PerturbationSettings(Settings):
     @model_validator(mode="after")
     def _range_holds(self) -> PerturbationSettings:
         if self.warp_range[0] > self.warp_range[1]:
-            raise ValueError(f"warp_range: {list(self.warp_range)} is upside down")
+            raise ValueError(f"warp_range: {list(self.warp_range)} has its ends in the wrong order")
         return self
 
 
@@ -64,11 +73,11 @@ class HeadSettings(Settings):
     out: Positive = 256
 
 
-class PretrainTrainSettings(Settings):
-    """The loop.
+class PretrainTrainSettings(LoopSettings):
+    """Length, optimiser and teacher of pretraining; `LoopSettings` has the rest.
 
     Attributes:
-        batch: Crops of one optimiser step, however many parts and devices it is dealt over.
+        batch: Crops of one optimiser step, however many micro-batches and devices it is split over.
         lr: Peak learning rate for 256 crops a step; it grows in proportion to ``batch``.
         lr_final: What the cosine ends at.
         warmup_steps: Of the linear warm-up from 0.
@@ -77,9 +86,6 @@ class PretrainTrainSettings(Settings):
         teacher: ``batch`` compares with a teacher free of stochastic depth, whose projector
             normalises by batch statistics (ours). ``train`` is in training mode, as published.
             ``eval`` normalises by running statistics, which does not keep vectors apart.
-        accumulate: Parts of a step's batch that every process takes one after the other.
-        gradient_clip: Largest gradient norm, or null.
-        workers: Reading processes (0 reads in the loop).
     """
 
     epochs: Positive = 300
@@ -91,16 +97,6 @@ class PretrainTrainSettings(Settings):
     weight_decay: tuple[NonNegative, NonNegative] = (0.04, 0.4)
     ema: Annotated[float, Field(ge=0, le=1)] = 0.997
     teacher: Literal["batch", "eval", "train"] = "batch"
-    accumulate: Positive = 1
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    precision: Precision = "32-true"
-    workers: Annotated[int, Field(ge=0)] = 0
-    seed: Annotated[int, Field(ge=0)] = 42
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
 
     @property
     def peak(self) -> float:

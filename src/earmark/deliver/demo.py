@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from earmark.core.audio.audio import write_audio
-from earmark.core.config import Recipe
 from earmark.core.event import Event
 from earmark.core.formats import write_events
+from earmark.core.training import Recipe
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
 from earmark.deliver.pictures.view import plot_detection
 from earmark.detect.detector import Detector, Result

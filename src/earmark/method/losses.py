@@ -12,8 +12,8 @@ WeightKind = Literal["lambda", "activity", "energy", "hard"]
 
 
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
-    """Mean of values [B, T, …] over valid frames [B, T]; zero when no frame is valid."""
-    mask = valid.to(values.dtype).reshape(*valid.shape, *([1] * (values.dim() - 2)))
+    """Mean of values [B, T, …] over valid frames [B, T] or elements; zero when none is valid."""
+    mask = valid.to(values.dtype).reshape(*valid.shape, *([1] * (values.dim() - valid.dim())))
     count = mask.expand_as(values).sum()
     return (values * mask).sum() / count.clamp(min=1.0)
 
@@ -33,11 +33,10 @@ def strong_bce(
         scores: Probabilities.
         targets: In [0, 1]; of classes that are not known they mean nothing.
         valid: [B, T] frames that are no padding.
-        known: [B, C] classes of a clip whose presence and absence its labels tell; None for all.
+        known: [B, C] classes of a clip whose presence and absence its labels give; None for all.
     """
-    if known is None:
-        return masked_mean(_bce(scores, targets), valid)
-    return _mean_of(_bce(scores, targets), valid[:, :, None] & known[:, None, :])
+    chosen = valid if known is None else valid[:, :, None] & known[:, None, :]
+    return masked_mean(_bce(scores, targets), chosen)
 
 
 def weak_bce(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
@@ -46,13 +45,7 @@ def weak_bce(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Te
         return scores.sum()
     if known is None:
         return _bce(scores, targets).mean()
-    return _mean_of(_bce(scores, targets), known)
-
-
-def _mean_of(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the chosen ones of values of the same shape; zero where none is chosen."""
-    mask = chosen.to(values.dtype)
-    return (values * mask).sum() / mask.sum().clamp(min=1.0)
+    return masked_mean(_bce(scores, targets), known)
 
 
 def strong_consistency(scores: Tensor, targets: Tensor, valid: Tensor, clips: Tensor) -> Tensor:
@@ -82,11 +75,11 @@ def frame_weights(
     energy: Tensor,
     smallest: float = 0.1,
 ) -> Tensor:
-    """Share w of the clip in the composed embedding target, per frame.
+    """Weight w of the clip in the composed embedding target, per frame.
 
     ``lambda``: λ. ``activity``: λ(ε + a_i) / [λ(ε + a_i) + (1 − λ)(ε + a_j)], a the teacher's
     largest class score. ``energy``: the same with frame energies and no ε. ``hard``: 1 where the
-    energy share exceeds one half.
+    clip has more than half of the energy.
 
     Args:
         kind: Which of the four.
@@ -99,12 +92,12 @@ def frame_weights(
     Returns:
         [B, T] in [0, 1].
     """
-    share = coefficient[:, None].expand_as(activity)
+    own = coefficient[:, None].expand_as(activity)
     if kind == "lambda":
-        return share
+        return own
     measure = activity + smallest if kind == "activity" else energy + 1e-12
-    own, other = share * measure, (1.0 - share) * measure[partner]
-    weights = own / (own + other)
+    first, second = own * measure, (1.0 - own) * measure[partner]
+    weights = first / (first + second)
     return (weights > 0.5).to(weights.dtype) if kind == "hard" else weights
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earmark.core.config import MixupSettings
+from earmark.core.training import MixupSettings
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Mix:
     """One draw for a batch.
 
     Attributes:
-        coefficient: λ, [B] in [0.5, 1], or in [0, 1] where it is not folded.
+        coefficient: λ, [B] in [0.5, 1]; ATST-SED v1's is in [0, 1].
         partner: π, [B] row of the partner, within the same kind of label.
         composed: [B] True where the mixture is a composition. λ = 1 of a clip's own never is.
     """
@@ -40,46 +40,51 @@ class Mix:
 
     def to(self, device: torch.device) -> Mix:
         """The same draw on a device."""
-        return Mix(*(part.to(device) for part in (self.coefficient, self.partner, self.composed)))
+        return Mix(self.coefficient.to(device), self.partner.to(device), self.composed.to(device))
 
 
 def draw_mix(kinds: Tensor, settings: MixupSettings, generator: torch.Generator) -> Mix:
     """Draw coefficients, partners and modes for a batch.
 
-    With ``per: kind`` a kind has one λ and one mode, whoever is whose partner: a clip that the
-    permutation leaves in its place is mixed with itself and counts as its kind does, as in
-    ATST-SED v1. With ``per: clip`` such a clip has λ = 1 and is plain.
+    A clip that the permutation of its kind leaves in its place has λ = 1 and is plain.
 
     Args:
         kinds: [B] number of each clip's kind of label; partners stay within a kind.
         settings: Distribution, threshold and probability of mixing the batch.
         generator: Source of every draw, on the CPU.
     """
-    batch, by_kind = len(kinds), settings.per == "kind"
-    partner = torch.arange(batch)
-    coefficient = torch.ones(batch)
     if torch.rand((), generator=generator) >= settings.probability:
-        return Mix(coefficient, partner, torch.zeros(batch, dtype=torch.bool))
-    present, number = torch.unique(kinds, return_inverse=True)
-    draws = _beta(settings.alpha, len(present) if by_kind else batch, generator)
-    if settings.fold:
-        draws = torch.maximum(draws, 1.0 - draws)
-    coefficient = draws[number] if by_kind else draws
-    for kind in present:
-        rows = torch.nonzero(kinds == kind).squeeze(1)
-        partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
-    if by_kind:
-        return Mix(coefficient, partner, coefficient <= settings.tau)
-    alone = partner == torch.arange(batch)
+        return no_mix(len(kinds))
+    draws = draw_beta(settings.alpha, len(kinds), generator)
+    partner = draw_partners(kinds, generator)
+    return mix_of(torch.maximum(draws, 1.0 - draws), partner, settings.tau)
+
+
+def no_mix(batch: int) -> Mix:
+    """Plain clips."""
+    return Mix(torch.ones(batch), torch.arange(batch), torch.zeros(batch, dtype=torch.bool))
+
+
+def mix_of(coefficient: Tensor, partner: Tensor, tau: float) -> Mix:
+    """Compositions and perturbations by τ; a clip that is its own partner is plain."""
+    alone = partner == torch.arange(len(partner))
     coefficient = torch.where(alone, torch.ones(()), coefficient)
-    composed = (coefficient <= settings.tau) & (coefficient < 1.0)
-    return Mix(coefficient, partner, composed)
+    return Mix(coefficient, partner, (coefficient <= tau) & (coefficient < 1.0))
 
 
-def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
+def draw_beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
     """[count] draws of Beta(α, α); PyTorch's own distribution takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, count)).float()
+
+
+def draw_partners(kinds: Tensor, generator: torch.Generator) -> Tensor:
+    """[B] rows of the partners: a permutation within each kind."""
+    partner = torch.arange(len(kinds))
+    for kind in torch.unique(kinds):
+        rows = torch.nonzero(kinds == kind).squeeze(1)
+        partner[rows] = rows[torch.randperm(len(rows), generator=generator)]
+    return partner
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
@@ -118,8 +123,13 @@ def mix_targets(targets: Tensor, mix: Mix, how: Literal["soft", "max"] = "soft")
     return torch.where(composed, joined, targets)
 
 
+def mixture_valid(valid: Tensor, mix: Mix) -> Tensor:
+    """Frames [B, T] in which a mixture has sound: the clip's own, and a composed partner's."""
+    return valid | (valid[mix.partner] & mix.composed[:, None])
+
+
 def mix_known(known: Tensor | None, mix: Mix) -> Tensor | None:
-    """Classes [B, C] that the targets of the mixtures tell of; None stands for all, in and out.
+    """Classes [B, C] that the mixtures' targets know; None stands for all of them, in and out.
 
     A composition's target is made of both clips' labels, so both must know the class; one clip's
     alone would call the other's sounds absent. A perturbation's target is the clip's own. The rule

@@ -1,16 +1,75 @@
-"""The two networks of a run: the student that learns and the teacher that follows it."""
+"""The networks of a run: student and teacher, with the heads of the embedding-level loss."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from earmark.core.config import EmbeddingSettings
-from earmark.method.heads import FrameHead, RunningCentre, StudentHeads
+from earmark.core.training import EmbeddingSettings
 from earmark.method.teacher import make_teacher, update_teacher
 from earmark.model.sed import Mels, SedNetwork, SedOutput
+
+
+class FrameHead(nn.Module):
+    """Linear(no bias) → BN → ReLU → Linear(no bias) over valid frames, as in ATST-Frame.
+
+    Batch statistics pool the valid frames only, so padding never enters.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, outputs, bias=False),
+        )
+        self.outputs = outputs
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """[B, T, inputs] and valid frames [B, T] → [B, T, outputs], zero where not valid."""
+        if bool(valid.all()):
+            return cast(Tensor, self.layers(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        rows = self.layers(x[valid])
+        result = torch.zeros(*x.shape[:2], self.outputs, dtype=rows.dtype, device=rows.device)
+        result[valid] = rows
+        return result
+
+
+class StudentHeads(nn.Module):
+    """u = pred(proj(H)); the projector is what the teacher's average follows."""
+
+    def __init__(self, width: int, settings: EmbeddingSettings) -> None:
+        super().__init__()
+        self.projector = FrameHead(width, settings.hidden, settings.out)
+        self.predictor = FrameHead(settings.out, settings.hidden, settings.out)
+
+    def forward(self, embedding: Tensor, valid: Tensor) -> Tensor:
+        """[B, T, width] → u [B, T, out]."""
+        return cast(Tensor, self.predictor(self.projector(embedding, valid), valid))
+
+
+class RunningCentre(nn.Module):
+    """Running mean of the teacher's vectors, subtracted from both sides when centring is on."""
+
+    mean: Tensor
+
+    def __init__(self, outputs: int, momentum: float = 0.01) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("mean", torch.zeros(outputs))
+
+    @torch.no_grad()
+    def update(self, z: Tensor, valid: Tensor) -> None:
+        """Follow the mean of z [B, T, d] over valid frames."""
+        if bool(valid.any()):
+            self.mean.lerp_(z[valid].float().mean(dim=0), self.momentum)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Subtract the mean from z [B, T, d]."""
+        return z - self.mean
 
 
 class View(NamedTuple):
@@ -19,34 +78,33 @@ class View(NamedTuple):
     Attributes:
         mels: Scaled log-mels.
         valid: [B, T] frames in which there is sound.
-        heard: [B, T] frames in which there is sound for the encoder; others than ``valid`` only
-            where the encoder's input is not mixed while the CNN's is.
-        tokens: [B, N, D] of the encoder where it ran already; else the network runs its own.
+        tokens: [B, N, D] of the encoder, where it ran already.
+        encoder_valid: [B, T] frames in which there is sound for the encoder; None for ``valid``.
     """
 
     mels: Mels
     valid: Tensor
-    heard: Tensor
     tokens: Tensor | None = None
+    encoder_valid: Tensor | None = None
+
+    @property
+    def valid_for_encoder(self) -> Tensor:
+        """[B, T] frames in which there is sound for the encoder."""
+        return self.valid if self.encoder_valid is None else self.encoder_valid
 
 
 def run_network(network: SedNetwork, view: View) -> SedOutput:
     """A network's output for a view, as many frames as its mask has."""
     tokens = view.tokens
     if tokens is None and view.mels.encoder is not None:
-        tokens = network.encode(view.mels.encoder, view.heard)
+        tokens = network.encode(view.mels.encoder, view.valid_for_encoder)
     return network.from_mel(view.mels, view.valid, view.valid.shape[1], tokens)
 
 
-def encoder_is_frozen(network: SedNetwork) -> bool:
-    """Whether there is an encoder of which nothing learns."""
-    encoder = network.encoder
-    return encoder is not None and not any(p.requires_grad for p in encoder.parameters())
-
-
-def tap_valid(network: SedNetwork, tap: str, view: View) -> Tensor:
-    """Valid frames, or tokens, [B, N] of a tap's embedding of a view."""
-    return network.token_mask(view.heard) if tap == "encoder" else view.valid
+def _at_tap(network: SedNetwork, tap: str, view: View, output: SedOutput) -> tuple[Tensor, Tensor]:
+    """The embedding [B, N, D] at a tap, and which of its frames, or tokens, [B, N] are valid."""
+    valid = network.token_mask(view.valid_for_encoder) if tap == "encoder" else view.valid
+    return output.embeddings[tap], valid
 
 
 class Student(nn.Module):
@@ -54,19 +112,18 @@ class Student(nn.Module):
 
     def __init__(self, network: SedNetwork, settings: EmbeddingSettings) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.settings = network, settings
         self.tap = settings.tap
         width = network.tap_widths[settings.tap]
         self.heads = StudentHeads(width, settings) if settings.weight > 0 else None
 
     def forward(self, view: View, detach_tap: bool = False) -> tuple[SedOutput, Tensor | None]:
-        """A view → output and u [B, N, d], N frames or tokens of the tap."""
+        """A view → output p and predictions u [B, N, d], N frames or tokens of the tap."""
         output = run_network(self.network, view)
         if self.heads is None:
             return output, None
-        tap = output.embeddings[self.tap]
-        valid = tap_valid(self.network, self.tap, view)
-        return output, self.heads(tap.detach() if detach_tap else tap, valid)
+        embedding, valid = _at_tap(self.network, self.tap, view, output)
+        return output, self.heads(embedding.detach() if detach_tap else embedding, valid)
 
 
 class Teacher(nn.Module):
@@ -75,8 +132,7 @@ class Teacher(nn.Module):
     def __init__(self, student: Student) -> None:
         super().__init__()
         self.network: SedNetwork = make_teacher(student.network)
-        self.tap = student.tap
-        self.shares_encoder = False
+        self.tap, self.centres = student.tap, student.settings.center
         self.projector: FrameHead | None = None
         self.centre: RunningCentre | None = None
         if student.heads is not None:
@@ -93,25 +149,20 @@ class Teacher(nn.Module):
         output = run_network(self.network, view)
         if self.projector is None:
             return output, None
-        valid = tap_valid(self.network, self.tap, view)
-        return output, self.projector(output.embeddings[self.tap], valid)
-
-    def share_encoder(self, student: Student) -> None:
-        """Take the student's encoder for one's own where it is frozen and the same.
-
-        What both would make of an input is then made once.
-        """
-        mine, theirs = self.network.encoder, student.network.encoder
-        if mine is None or theirs is None or not encoder_is_frozen(student.network):
-            return
-        pairs = zip(mine.state_dict().values(), theirs.state_dict().values(), strict=True)
-        if all(torch.equal(one, other) for one, other in pairs):
-            self.network.encoder = theirs
-            self.shares_encoder = True
+        return output, self.projector(*_at_tap(self.network, self.tap, view, output))
 
     def valid_at_tap(self, valid: Tensor) -> Tensor:
         """Valid frames [B, T] → valid frames, or tokens, [B, N] of the tap."""
         return self.network.token_mask(valid) if self.tap == "encoder" else valid
+
+    def centred(self, vectors: Tensor) -> Tensor:
+        """Vectors [B, N, d] less the teacher's running mean, where ``center`` is on."""
+        return self.centre(vectors) if self.centres and self.centre is not None else vectors
+
+    def move_centre(self, z: Tensor, valid: Tensor) -> None:
+        """Let the running mean follow z [B, N, d], where ``center`` is on."""
+        if self.centres and self.centre is not None:
+            self.centre.update(z, valid)
 
     def follow(self, student: Student, decay: float) -> None:
         """One step of the moving average."""

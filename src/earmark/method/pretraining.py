@@ -13,7 +13,7 @@ for both views of a crop:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, cast
 
@@ -24,8 +24,8 @@ from torch.nn import functional
 from earmark.core.config import FrontendSettings
 from earmark.core.pretraining import MaskSettings, PerturbationSettings, PretrainRecipe
 from earmark.features.augment import frequency_warp
-from earmark.method.heads import FrameHead
 from earmark.method.losses import collapse_figures, embedding_loss
+from earmark.method.networks import FrameHead
 from earmark.method.teacher import make_teacher
 from earmark.model.encoders.atst import AtstFrame
 
@@ -33,10 +33,10 @@ from earmark.model.encoders.atst import AtstFrame
 def span_mask(tokens: int, settings: MaskSettings, generator: torch.Generator) -> Tensor:
     """Which of so many tokens are hidden: [tokens], at least one and in spans.
 
-    share · tokens / span spans, rounded up or down at random, start at different tokens and may
+    fraction · tokens / span spans, rounded up or down at random, start at different tokens and may
     overlap (fairseq's sampler, as ATST-Frame uses it).
     """
-    span, length = settings.span, settings.share * tokens / settings.span
+    span, length = settings.span, settings.fraction * tokens / settings.span
     before = span - 1 if settings.edges == "clipped" else 0
     places = tokens + before if settings.edges == "clipped" else max(1, tokens - span)
     count = int(length + float(torch.rand((), generator=generator)))
@@ -66,45 +66,8 @@ def energy_sharpness(settings: FrontendSettings) -> float:
     return math.log(10.0) / 10.0 * decibels_per_unit
 
 
-class MixBank:
-    """The latest clean log-mels of one stream of crops, first in, first out.
-
-    Args:
-        capacity: Most crops kept; their memory is taken as they come.
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.count = capacity, 0
-        self._mels: list[Tensor] = []
-        self._frames: list[int] = []
-
-    def __len__(self) -> int:
-        return min(self.count, self.capacity)
-
-    def push(self, mels: Tensor, frames: Sequence[int]) -> None:
-        """Add mels [B, F, L], of which so many frames are sound."""
-        for mel, sound in zip(mels if self.capacity else (), frames, strict=bool(self.capacity)):
-            if self.count < self.capacity:
-                self._mels.append(mel.clone())
-                self._frames.append(sound)
-            else:
-                place = self.count % self.capacity
-                self._mels[place].copy_(mel)
-                self._frames[place] = sound
-            self.count += 1
-
-    def partner(self, age: int) -> tuple[Tensor, int]:
-        """A mel [F, L] and its frames of sound; age 0 is the latest."""
-        place = (self.count - 1 - age) % self.capacity
-        return self._mels[place], self._frames[place]
-
-
 class Draw(NamedTuple):
-    """What is drawn for one crop.
-
-    ``masked`` [N]; ``alpha`` and ``place`` (in [0, 1) of the bank's ages) of its partner; the
-    generator goes on to the warp.
-    """
+    """What is drawn for a crop: masked tokens [N], its partner's weight and place, then a warp."""
 
     masked: Tensor
     alpha: float
@@ -125,20 +88,21 @@ def draw_crop(
 def perturb(
     mels: Tensor,
     draws: Sequence[Draw],
-    bank: MixBank,
+    partner_at: Callable[[float], tuple[Tensor, int] | None],
     settings: PerturbationSettings,
     frontend: FrontendSettings,
 ) -> Tensor:
-    """View 2 of clean mels [B, F, L]: mixed with crops of the bank, then warped.
+    """View 2 of clean mels [B, F, L]: mixed with earlier crops, then warped.
 
-    Where a partner is padding the clip stays as it is. While the bank is empty nothing is mixed.
+    ``partner_at`` gives the mel [F, L] at a place in [0, 1) among these, and its frames of sound;
+    None while there are none. Where a partner is padding the clip stays as it is.
     """
     sharpness = 1.0 if settings.mixing == "log" else energy_sharpness(frontend)
     views = []
     for mel, draw in zip(mels, draws, strict=True):
-        view = mel
-        if len(bank) and draw.alpha > 0.0:
-            other, sound = bank.partner(int(draw.place * len(bank)))
+        view, partner = mel, partner_at(draw.place)
+        if partner is not None and draw.alpha > 0.0:
+            other, sound = partner
             weight = torch.tensor(draw.alpha, device=mel.device)
             mixed = mix_log_mels(mel[:, :sound], other[:, :sound], weight, sharpness)
             view = torch.cat([mixed, mel[:, sound:]], dim=1)
@@ -218,12 +182,9 @@ class PretrainTeacher(nn.Module):
 def pretraining_loss(
     student: nn.Module, teacher: PretrainTeacher, views: CropViews
 ) -> tuple[Tensor, dict[str, float]]:
-    """L of a batch, and the figures worth watching.
+    """L of a batch's `crop_views`, and the figures worth watching.
 
-    Args:
-        student: A `PretrainStudent`, possibly wrapped for distribution.
-        teacher: Its average.
-        views: Of `crop_views`.
+    ``student`` is a `PretrainStudent`, possibly wrapped for distribution, ``teacher`` its average.
     """
     z1, z2 = teacher(views.mels, views.valid, views.masked).float().chunk(2)  # [B, N, d]
     p1, p2 = student(views.mels, views.valid, views.masked).float().chunk(2)

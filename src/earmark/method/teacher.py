@@ -22,8 +22,8 @@ def ramp(step: int, steps: int) -> float:
 def ema_decay(step: int, largest: float, horizon: float | None = None) -> float:
     """Decay of the average after optimiser step ``step`` (1, 2, …).
 
-    With a horizon h it is min(largest, 1 − 1/(1 + h·step)): the average looks back over a share
-    h of the steps so far, so that it never remembers an untrained student (h = 1 is the
+    With a horizon h it is min(largest, 1 − 1/(1 + h·step)): the average looks back over a
+    fraction h of the steps so far, so that it never remembers an untrained student (h = 1 is the
     DCASE baseline's warm-up, up to one step).
     """
     if horizon is None:
@@ -43,7 +43,7 @@ def update_teacher(teacher: nn.Module, student: nn.Module, decay: float) -> None
     """θ_T ← d·θ_T + (1 − d)·θ_S over parameters *and* float buffers; integer buffers are copied.
 
     Averaging the buffers gives the teacher batch-norm statistics that fit its weights. What both
-    share, as a frozen encoder, is left alone.
+    have in common, as a frozen encoder, is left alone.
     """
     source = student.state_dict()
     for name, value in teacher.state_dict().items():

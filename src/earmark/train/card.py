@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from earmark._version import __version__
-from earmark.core.config import Recipe
 from earmark.core.pretraining import PretrainRecipe
+from earmark.core.training import Recipe
 from earmark.data.crops import Recordings
 from earmark.data.manifest import Manifest
 from earmark.train.recipe import validation_split

@@ -14,8 +14,7 @@ from __future__ import annotations
 import inspect
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,10 +25,9 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from earmark.core.config import MixupSettings
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.tables.scores import ScoreTable
-from earmark.data.dataset import Batch, Share, split_evenly
+from earmark.data.dataset import Share, split_evenly
 from earmark.data.manifest import Evaluation
 from earmark.detect.evaluate import (
     evaluate_network,
@@ -38,11 +36,9 @@ from earmark.detect.evaluate import (
     warn_unreadable,
 )
 from earmark.detect.postprocess import PostProcess
-from earmark.method.heads import RunningCentre
-from earmark.method.mixup import Mix, draw_mix
+from earmark.method.networks import RunningCentre
 from earmark.model.sed import SedNetwork
 from earmark.train.memory import keep_freed_memory
-from earmark.train.micro_batch import PartWeights, count_part, weigh_part
 
 T = TypeVar("T")
 
@@ -203,61 +199,6 @@ def lone_clips(shares: Sequence[Share], parts: int) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class Part:
-    """A part of a step that this process does.
-
-    Attributes:
-        batch: Its clips.
-        mix: Its λ and partners.
-        generator: Of what is drawn after them.
-        seed: Of dropout.
-        weights: What its means count in the step.
-        share: Its share of the step's clips.
-    """
-
-    batch: Batch
-    mix: Mix
-    generator: torch.Generator
-    seed: int
-    weights: PartWeights
-    share: float
-
-
-def deal_step(
-    fabric: Fabric,
-    batches: Iterator[Batch],
-    accumulate: int,
-    generator_of: Callable[[int], torch.Generator],
-    mixup: MixupSettings,
-    valid_at_tap: Callable[[Tensor], Tensor] = lambda valid: valid,
-) -> list[Part]:
-    """Read this process's parts of the next step, draw their mixtures, and weigh them.
-
-    Args:
-        fabric: Of the run.
-        batches: Of `step_loader`.
-        accumulate: Parts of every process.
-        generator_of: The generator of a part, by its number within the step.
-        mixup: How mixtures are drawn.
-        valid_at_tap: Of a batch's valid frames, those of the embedding loss's tap.
-    """
-    drawn = []
-    for turn in range(accumulate):
-        batch = next(batches)
-        generator = generator_of(turn * fabric.world_size + fabric.global_rank)
-        seed = int(torch.randint(2**62, (), generator=generator))
-        drawn.append((batch, draw_mix(batch.kinds, mixup, generator), generator, seed))
-    counts = [count_part(batch, mix, valid_at_tap(batch.valid)) for batch, mix, _, _ in drawn]
-    average = reduce_mean(fabric, torch.stack(counts).mean(dim=0))
-    parts = accumulate * fabric.world_size
-    result = []
-    for (batch, mix, generator, seed), count in zip(drawn, counts, strict=True):
-        weights = weigh_part(count, average)
-        result.append(Part(batch, mix, generator, seed, weights, weights.all_clips / parts))
-    return result
-
-
 def shared_notes(fabric: Fabric, notes: Mapping[str, str]) -> dict[str, str]:
     """Notes of all processes, on each, sorted by name."""
     found: dict[str, str] = {}
@@ -318,12 +259,12 @@ class StepBuffers:
         if self._buffers:
             self._sum = torch.zeros_like(self._flat())
 
-    def begin_part(self) -> None:
+    def begin_micro_batch(self) -> None:
         """Go back to those from before the step."""
         for value, before in zip((*self._buffers, *self._counters), self._start, strict=True):
             value.copy_(before)
 
-    def end_part(self, share: float) -> None:
+    def end_micro_batch(self, share: float) -> None:
         """Add what a part with this share of the clips made of them."""
         if self._buffers:
             self._sum += share * self._flat()

@@ -10,7 +10,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,14 +19,16 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule
 
-from earmark.core.config import Recipe, TrainSettings, dump_yaml
+from earmark.core.config import dump_yaml
 from earmark.core.errors import ConfigError
+from earmark.core.training import Recipe, TrainSettings
 from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
-from earmark.method.frozen import encodes_clean_clips
-from earmark.method.step import Student, Teacher, training_step
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared
 from earmark.method.teacher import ema_decay
+from earmark.method.versions import step_of
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
@@ -33,7 +36,6 @@ from earmark.train.checkpoint import open_run, part_generator, save_state
 from earmark.train.distributed import (
     StepBuffers,
     agree,
-    deal_step,
     gather,
     leave_out_unused,
     lone_clips,
@@ -46,6 +48,7 @@ from earmark.train.distributed import (
 )
 from earmark.train.initial import Begun, Start, begin_with, read_start, teach
 from earmark.train.journal import Journal
+from earmark.train.micro_batch import read_micro_batches
 from earmark.train.optim import (
     freeze,
     learning_rate,
@@ -54,6 +57,7 @@ from earmark.train.optim import (
     train_mode,
 )
 from earmark.train.recipe import validation_split
+from earmark.train.shared_encoder import SharedEncoder, share_encoder
 from earmark.train.token_cache import TokenCache, default_folder
 
 _log = logging.getLogger(__name__)
@@ -82,6 +86,7 @@ class Run:
     best_epoch: int = -1
     unreadable: dict[str, str] = field(default_factory=dict)
     origin: str = ""
+    encoder: SharedEncoder | None = None
 
     @property
     def networks(self) -> dict[str, SedNetwork]:
@@ -180,7 +185,7 @@ def train(
     wrapped, run.optimizer = fabric.setup(student, run.optimizer)
     if state is not None:
         run.load(state)  # now that all is on the device: an optimiser's state goes there but once
-    run.teacher.share_encoder(run.student)
+    run.encoder = share_encoder(run.student, run.teacher)
     grid, window = network.spec.grid, network.spec.window
     dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(shares, settings.accumulate * fabric.world_size)
@@ -188,7 +193,7 @@ def train(
         _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
-    tokens = open_token_cache(recipe, run.teacher, fabric)
+    tokens = open_token_cache(recipe, run.encoder, fabric)
     loop = Loop(
         recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command, tokens
     )
@@ -227,7 +232,9 @@ def begin(
     return "; ".join([start.what + heads, *begun.notes]), (start, begun)
 
 
-def open_token_cache(recipe: Recipe, teacher: Teacher, fabric: Fabric) -> TokenCache | None:
+def open_token_cache(
+    recipe: Recipe, encoder: SharedEncoder | None, fabric: Fabric
+) -> TokenCache | None:
     """The cache of tokens that ``train.token_cache`` asks for.
 
     Raises:
@@ -237,20 +244,21 @@ def open_token_cache(recipe: Recipe, teacher: Teacher, fabric: Fabric) -> TokenC
     if settings.token_cache is None:
         return None
     hint = "Set train.token_cache to null"
-    if not teacher.shares_encoder:
+    if encoder is None:
         raise ConfigError(
             "train.token_cache needs a frozen encoder, the same in student and teacher",
             hint=f"Add encoder. to train.frozen. {hint}, otherwise",
         )
-    mixes_all = method.mixup.encoder and method.mixup.probability == 1.0
-    if method.warp_probability or (mixes_all and method.teacher_sees == "mixture"):
+    v1 = method.v1
+    sees_mixtures = v1 is not None and v1.teacher_sees == "mixture" and v1.mix_encoder
+    if method.warp_probability or (sees_mixtures and method.mixup.probability == 1.0):
         raise ConfigError(
             "train.token_cache has nothing to keep: the encoder hears no clip as it is", hint=hint
         )
     folder = default_folder() if settings.token_cache == "auto" else Path(settings.token_cache)
     limit = int(settings.token_cache_gib * 2**30)
     arithmetic = f"{fabric.device.type} {settings.precision}"
-    return TokenCache(folder, teacher.network, limit, arithmetic, fabric.world_size)
+    return TokenCache(folder, encoder.network, limit, arithmetic, fabric.world_size)
 
 
 def run_epochs(loop: Loop, run: Run, stop: int) -> None:
@@ -349,12 +357,12 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
     settings, method, fabric = loop.recipe.train, loop.recipe.method, loop.fabric
     set_learning_rate(run.optimizer, run.step, settings)
     run.optimizer.zero_grad(set_to_none=True)
-    parts = deal_step(
+    parts = read_micro_batches(
         fabric,
         batches,
         settings.accumulate,
         lambda part: part_generator(settings.seed, run.step, part),
-        method.mixup,
+        method,
         run.teacher.valid_at_tap,
     )
     total = settings.accumulate * fabric.world_size
@@ -362,26 +370,19 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
     buffers.begin_step()
     figures: dict[str, float] = {}
     for turn, part in enumerate(parts):
-        buffers.begin_part()
+        buffers.begin_micro_batch()
         torch.manual_seed(part.seed)  # dropout has only the global generator
         batch, waiting = part.batch.to(fabric.device), turn < len(parts) - 1
         with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
-            tokens = None
-            if loop.tokens is not None and encodes_clean_clips(part.mix, method):
-                tokens = loop.tokens.tokens_of(part.batch, fabric.device)
-            result = training_step(
-                loop.student,
-                run.teacher,
-                batch,
-                run.step,
-                method,
-                part.generator,
-                part.mix,
-                part.weights,
-                tokens,
-            )
+            encoder = run.encoder
+            if encoder is not None and loop.tokens is not None:
+                read = partial(loop.tokens.tokens_of, part.batch, fabric.device)
+                encoder = replace(encoder, read=read)
+            prepared = Prepared(part.mix, part.weights, encoder)
+            models = (loop.student, run.teacher)
+            result = step_of(method)(*models, batch, run.step, method, part.generator, prepared)
             fabric.backward(result.loss / settings.accumulate)
-        buffers.end_part(part.share)
+        buffers.end_micro_batch(part.fraction)
         for name, value in result.figures.items():
             figures[name] = figures.get(name, 0.0) + value / settings.accumulate
     buffers.end_step()

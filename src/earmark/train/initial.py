@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.config import NetworkSettings, Recipe, TrainSettings, parse_settings
+from earmark.core.config import NetworkSettings, parse_settings
 from earmark.core.differing import differing
 from earmark.core.errors import BundleError
+from earmark.core.training import Recipe, TrainSettings
 from earmark.method.networks import Student, Teacher
 from earmark.model.bundle import is_bundle, load_bundle
 from earmark.model.encoders.encoder_file import (

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from earmark.core.config import TrainSettings
 from earmark.core.errors import ConfigError
+from earmark.core.training import TrainSettings
 from earmark.method.teacher import ramp
 
 _BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,6 @@ from earmark.features.frontend import LogMel
 from earmark.method.pretraining import (
     CropViews,
     Draw,
-    MixBank,
     PretrainStudent,
     PretrainTeacher,
     crop_views,
@@ -173,6 +173,34 @@ def read_crops(
         num_workers=workers,
     )
     return iter(loader)
+
+
+class MixBank:
+    """The latest clean log-mels of one stream of crops, first in, first out.
+
+    Args:
+        capacity: Most crops kept; their memory is taken as they come.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._crops: deque[tuple[Tensor, int]] = deque(maxlen=capacity)
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def push(self, mels: Tensor, frames: Sequence[int]) -> None:
+        """Add mels [B, F, L], of which so many frames are sound."""
+        for mel, sound in zip(mels, frames, strict=True):
+            self._crops.append((mel.clone(), sound))
+
+    def partner(self, age: int) -> tuple[Tensor, int]:
+        """A mel [F, L] and its frames of sound; age 0 is the latest."""
+        return self._crops[-1 - age]
+
+    def at(self, place: float) -> tuple[Tensor, int] | None:
+        """The partner whose age is this fraction of the bank, in [0, 1); None while it is empty."""
+        return self.partner(int(place * len(self))) if self._crops else None
 
 
 @dataclass
@@ -442,7 +470,7 @@ def make_views(loop: PretrainLoop, part: CropPart, bank: MixBank) -> CropViews:
     recipe, device = loop.recipe, loop.fabric.device
     clean = loop.frontend(part.batch.waveforms.to(device))  # [B, F, L]
     options, frontend = recipe.perturbation, recipe.encoder.frontend
-    perturbed = perturb(clean, part.draws, bank, options, frontend)
+    perturbed = perturb(clean, part.draws, bank.at, options, frontend)
     bank.push(clean, _mel_frames(loop, part.batch))
     tokens = _tokens(loop, part.batch).to(device)
     return crop_views(clean, perturbed, tokens, part.masked.to(device))
@@ -463,13 +491,13 @@ def optimizer_step(
     sums: dict[str, float] = {}
     for turn, (part, bank) in enumerate(zip(parts, run.banks, strict=True)):
         views = make_views(loop, part, bank)
-        buffers.begin_part()
+        buffers.begin_micro_batch()
         torch.manual_seed(part.seed)  # stochastic depth has only the global generator
         waiting = turn < len(parts) - 1
         with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
             loss, figures = pretraining_loss(loop.student, run.teacher, views)
             fabric.backward(loss * part.weight / settings.accumulate)
-        buffers.end_part(part.weight / (settings.accumulate * fabric.world_size))
+        buffers.end_micro_batch(part.weight / (settings.accumulate * fabric.world_size))
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value * part.weight / settings.accumulate
     buffers.end_step()

@@ -7,9 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from earmark.core.config import Recipe, apply_overrides, load_yaml, parse_settings
+from earmark.core.config import apply_overrides, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
 from earmark.core.pretraining import PretrainRecipe
+from earmark.core.training import Recipe
 from earmark.data.manifest import Evaluation, Manifest
 
 

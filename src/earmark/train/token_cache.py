@@ -28,8 +28,8 @@ from torch import Tensor
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch
-from earmark.method.frozen import clean_tokens
 from earmark.model.sed import SedNetwork
+from earmark.train.shared_encoder import clean_tokens
 
 _log = logging.getLogger(__name__)
 _FORMAT = "1"

@@ -9,18 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from earmark.core.config import (
-    EncoderSettings,
-    MethodSettings,
-    NetworkSettings,
-    apply_overrides,
-    parse_settings,
-)
+from earmark.core.config import EncoderSettings, NetworkSettings, apply_overrides, parse_settings
+from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix
-from earmark.method.step import StepResult, Student, Teacher, training_step
+from earmark.method.networks import Student, Teacher
+from earmark.method.step import Prepared, StepResult
+from earmark.method.versions import step_of
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
+from earmark.train.shared_encoder import SharedEncoder, share_encoder
 
 pytestmark = pytest.mark.processor
 
@@ -57,7 +55,7 @@ def make_models(
 ) -> tuple[Student, Teacher]:
     torch.manual_seed(0)
     made = SedNetwork(NetworkSettings.model_validate(SMALL | network), ("a", "b"))
-    with torch.no_grad():  # an encoder that matters, so that what it hears shows
+    with torch.no_grad():  # an encoder that matters, so that what it is given shows
         for name, parameter in made.named_parameters():
             if name.startswith(("encoder.", "crnn.merge")) and parameter.dim() > 1:
                 parameter.mul_(6.0)
@@ -74,12 +72,13 @@ def take_step(
     step: int = 40,
     models: tuple[Student, Teacher] | None = None,
     mix: Mix | None = None,
-    tokens: Tensor | None = None,
+    encoder: SharedEncoder | None = None,
 ) -> tuple[StepResult, Student, Teacher]:
     student, teacher = models or make_models(settings)
     generator = torch.Generator().manual_seed(7)
     batch = batch or make_batch()
-    result = training_step(student, teacher, batch, step, settings, generator, mix, tokens=tokens)
+    prepared = Prepared(mix, encoder=encoder)
+    result = step_of(settings)(student, teacher, batch, step, settings, generator, prepared)
     return result, student, teacher
 
 
@@ -108,9 +107,9 @@ def test_every_option_trains_the_student_and_never_the_teacher(
 ) -> None:
     settings = method(*overrides)
     models = make_models(settings, frozen)
-    models[1].share_encoder(models[0])
+    encoder = share_encoder(*models)
     before = [p.clone() for p in models[0].network.encoder.parameters()]  # type: ignore[union-attr]
-    result, student, teacher = take_step(settings, models=models)
+    result, student, teacher = take_step(settings, models=models, encoder=encoder)
     result.loss.backward()  # type: ignore[no-untyped-call]
     assert torch.isfinite(result.loss)
     for name, parameter in student.named_parameters():
@@ -136,11 +135,11 @@ def test_what_lies_in_padding_never_enters_a_loss(tap: str, domain: str) -> None
     plain = take_step(settings, batch)[0].loss
     assert plain == take_step(settings, changed)[0].loss
     models = make_models(settings)
-    look = SedNetwork.from_mel
+    from_mel = SedNetwork.from_mel
 
     def noisy(self: SedNetwork, mels: Any, valid: Tensor, *rest: Any) -> Any:
         """Put noise into the padding of everything that comes out of a network."""
-        output = look(self, mels, valid, *rest)
+        output = from_mel(self, mels, valid, *rest)
         strong = torch.where(valid.unsqueeze(-1), output.strong, 0.3)
         found = output.embeddings[tap]
         sound = self.token_mask(valid, found.shape[1]) if tap == "encoder" else valid
@@ -167,18 +166,18 @@ def test_a_frozen_encoder_runs_once_per_distinct_input(
 ) -> None:
     settings = method(*overrides)
     apart, together = make_models(settings, frozen=True), make_models(settings, frozen=True)
-    together[1].share_encoder(together[0])
-    assert together[1].shares_encoder
+    encoder = share_encoder(*together)
+    assert encoder is not None
     expected = take_step(settings, models=apart)[0]
-    encode, heard = SedNetwork.encode, []
+    encode, seen = SedNetwork.encode, []
 
     def counted(self: SedNetwork, mel: Tensor, valid: Tensor | None = None) -> Tensor:
-        heard.append(mel[mel.abs().amax(dim=(1, 2)) > 0])
+        seen.append(mel[mel.abs().amax(dim=(1, 2)) > 0])
         return encode(self, mel, valid)
 
     with mock.patch.object(SedNetwork, "encode", counted):
-        found = take_step(settings, models=together)[0]
-    inputs = torch.cat(heard)
+        found = take_step(settings, models=together, encoder=encoder)[0]
+    inputs = torch.cat(seen)
     assert len(torch.unique(inputs, dim=0)) == len(inputs)
     assert clips is None or len(inputs) == clips
     torch.testing.assert_close(found.loss, expected.loss)
@@ -189,13 +188,13 @@ def test_a_frozen_encoder_runs_once_per_distinct_input(
 def test_an_encoder_that_learns_or_differs_is_not_shared() -> None:
     settings = method()
     student, teacher = make_models(settings)
-    teacher.share_encoder(student)
-    assert not teacher.shares_encoder
+    assert share_encoder(student, teacher) is None
+    assert teacher.network.encoder is not student.network.encoder
     student, teacher = make_models(settings, frozen=True)
     with torch.no_grad():
         student.network.encoder.norm_frame.bias.add_(1.0)  # type: ignore[union-attr]
-    teacher.share_encoder(student)
-    assert not teacher.shares_encoder
+    assert share_encoder(student, teacher) is None
+    assert teacher.network.encoder is not student.network.encoder
 
 
 def test_what_is_mixed_for_whom() -> None:
@@ -204,17 +203,17 @@ def test_what_is_mixed_for_whom() -> None:
     batch = make_batch()
     partner = torch.tensor([1, 2, 0, 4, 3, 6, 7, 5])
     mix = Mix(torch.full((8,), 0.6), partner, torch.ones(8, dtype=torch.bool))
-    encode, heard = SedNetwork.encode, []
+    encode, seen = SedNetwork.encode, []
 
-    def seen(self: SedNetwork, mel: Tensor, valid: Tensor | None = None) -> Tensor:
-        heard.append((self.training, mel, valid))
+    def kept(self: SedNetwork, mel: Tensor, valid: Tensor | None = None) -> Tensor:
+        seen.append((self.training, mel, valid))
         return encode(self, mel, valid)
 
     for name, mixed in (("true", True), ("false", False)):
-        heard.clear()
-        with mock.patch.object(SedNetwork, "encode", seen):
+        seen.clear()
+        with mock.patch.object(SedNetwork, "encode", kept):
             take_step(settings[name], batch, mix=mix)
-        (_, clean, own), (_, students, theirs) = heard
+        (_, clean, own), (_, students, theirs) = seen
         assert torch.equal(clean, students) is not mixed
         assert own is not None and theirs is not None  # noqa: PT018
         assert torch.equal(own, batch.valid)
@@ -231,9 +230,9 @@ def test_a_coefficient_of_one_is_no_mixing(domain: str, frozen: bool) -> None:
     gradients, figures = [], []
     for partner in (alone, torch.tensor([1, 2, 0, 4, 3, 6, 7, 5])):
         models = make_models(settings, frozen)
-        models[1].share_encoder(models[0])
+        encoder = share_encoder(*models)
         mix = Mix(torch.ones(len(KINDS)), partner, nobody)
-        result, student, _ = take_step(settings, models=models, mix=mix)
+        result, student, _ = take_step(settings, models=models, mix=mix, encoder=encoder)
         result.loss.backward()  # type: ignore[no-untyped-call]
         figures.append(result.figures)
         gradients.append([p.grad for p in student.parameters() if p.grad is not None])

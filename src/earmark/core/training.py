@@ -1,0 +1,290 @@
+"""Settings of a training run: the method's numbers, the loop's, and the recipe that holds them.
+
+Version 0.1 had the switches of ATST-SED v1 among those of v2; settings in its spelling are still
+read (`V1Settings`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from earmark.core.config import (
+    BatchSettings,
+    DataSettings,
+    NetworkSettings,
+    NonNegative,
+    Positive,
+    Settings,
+    Share,
+)
+from earmark.core.errors import ConfigError
+
+
+class MixupSettings(Settings):
+    """Conditional mixup (arXiv 2606.29901).
+
+    Attributes:
+        probability: That a batch is mixed at all.
+        alpha: Of Beta(α, α); λ is folded to [0.5, 1].
+        tau: λ ≤ τ is a composition, λ > τ a perturbation. 1 composes always, < 0.5 never.
+        level: ``rms`` scales the partner to the clip's level before mixing.
+        domain: ``waveform`` mixes before every front-end, ``mel`` mixes linear mels.
+        labels: How composed labels and pseudo-labels join: ``soft`` or ``max``.
+    """
+
+    probability: Share = 1.0
+    alpha: Annotated[float, Field(gt=0)] = 0.5
+    tau: Annotated[float, Field(ge=0)] = 0.85
+    level: Literal["none", "rms"] = "none"
+    domain: Literal["waveform", "mel"] = "waveform"
+    labels: Literal["soft", "max"] = "soft"
+
+
+class EmbeddingSettings(Settings):
+    """The embedding-level loss and its heads (arXiv 2606.29901).
+
+    Attributes:
+        weight: w_e; 0 switches the loss and its heads off.
+        tap: Where the embedding is read: before the recurrent net (``cnn``), after it (``rnn``),
+            or the tokens of the ``encoder``.
+        hidden: Width of the heads' hidden layer.
+        out: Width of the compared vectors.
+        weights: Per-frame weight w of the clip in a composed target.
+        gain: ``resultant`` weighs a frame by ‖m‖, ``unit`` does not.
+        symmetric: Also predict the teacher's view of the mixture from the student's clean view.
+        center: Subtract the teacher's running mean before comparing.
+        detach_steps: The heads are warmed up alone, on a detached tap, for so many steps.
+        ramp_steps: Steps until the loss has its full weight, counted after the warm-up.
+    """
+
+    weight: NonNegative = 0.3
+    tap: Literal["rnn", "cnn", "encoder"] = "rnn"
+    hidden: Positive = 1024
+    out: Positive = 256
+    weights: Literal["lambda", "activity", "energy", "hard"] = "lambda"
+    gain: Literal["resultant", "unit"] = "resultant"
+    symmetric: bool = False
+    center: bool = False
+    detach_steps: Annotated[int, Field(ge=0)] = 0
+    ramp_steps: Annotated[int, Field(ge=0)] = 500
+
+
+class V1Settings(Settings):
+    """What ATST-SED v1's step does otherwise (arXiv 2309.08153); the defaults are its stage 2.
+
+    Attributes:
+        per: Whose λ: all clips of a ``kind`` of label have one, or each ``clip`` draws its own.
+        fold: λ = max(l, 1 − l). False keeps l itself, and needs τ ≥ 1.
+        mix_encoder: The encoder's input is mixed too. False (stage 1) mixes the CNN's alone, while
+            labels are mixed all the same.
+        warp_per: One draw decides for the whole batch and all clips of a ``kind`` have one crop,
+            or each ``clip`` is warped or not and has a crop of its own.
+        teacher_sees: ``clean`` clips, whose scores are then mixed as the labels are, or the
+            student's own ``mixture`` (stage 1): plain mean teacher.
+        consistency: Mean of the loss on composed clips first within, then over the kinds of label
+            (``kind``: interpolation consistency), or over all clips (``clip``).
+    """
+
+    per: Literal["kind", "clip"] = "kind"
+    fold: bool = False
+    mix_encoder: bool = True
+    warp_per: Literal["kind", "clip"] = "kind"
+    teacher_sees: Literal["clean", "mixture"] = "clean"
+    consistency: Literal["kind", "clip"] = "kind"
+
+
+_V1_SWITCHES: dict[tuple[str, str], tuple[str, str | bool]] = {
+    ("mixup", "per"): ("per", "clip"),
+    ("mixup", "fold"): ("fold", True),
+    ("mixup", "encoder"): ("mix_encoder", True),
+    ("", "warp_per"): ("warp_per", "clip"),
+    ("", "teacher_sees"): ("teacher_sees", "clean"),
+    ("", "consistency"): ("consistency", "clip"),
+}
+"""Group and key of a switch in version 0.1's ``method``: its name here, and its value for v2."""
+
+
+def move_v1_switches(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings ``method`` as version 0.1 spelled them, with v1's switches under ``v1``.
+
+    Where all of them have their values for v2, ``v1`` stays null.
+    """
+    moved, found = dict(method), {}
+    if isinstance(moved.get("mixup"), Mapping):
+        moved["mixup"] = dict(moved["mixup"])
+    for (group, key), (name, _) in _V1_SWITCHES.items():
+        place = moved.get(group) if group else moved
+        if isinstance(place, dict) and key in place:
+            found[name] = place.pop(key)
+    v1, v2 = moved.get("v1"), dict(_V1_SWITCHES.values())
+    if v1 is None and {**v2, **found} != v2:
+        moved["v1"] = {**v2, **found}
+    elif isinstance(v1, Mapping):
+        moved["v1"] = {**v1, **found}
+    return moved
+
+
+class MethodSettings(Settings):
+    """Which losses, with which weights (arXiv 2606.29901).
+
+    Attributes:
+        mean_teacher: w_mt, on unmixed and perturbed clips.
+        pseudo_label: w_pl, on composed clips.
+        weak: Weight of every clip-level loss beside its frame-level one.
+        ramp_steps: Steps until the consistency losses have their full weight.
+        ema: Largest decay of the teacher's moving average.
+        ema_horizon: The average's horizon as a fraction of the steps so far, so that it grows with
+            the run; null uses ``ema`` from the first step.
+        warp_probability: Of a frequency warp of the encoder's log-mel, or of the only one where
+            there is no encoder; student and teacher each have crops of their own.
+        warp_range: Smallest and largest fraction of the bands that a warp keeps.
+        v1: ATST-SED v1's step in place of this one (`earmark.method.v1`), with its switches.
+    """
+
+    mixup: MixupSettings = MixupSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    mean_teacher: NonNegative = 70.0
+    pseudo_label: NonNegative = 8.75
+    weak: NonNegative = 0.5
+    ramp_steps: Annotated[int, Field(ge=0)] = 500
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema_horizon: Annotated[float, Field(gt=0)] | None = None
+    warp_probability: Share = 0.0
+    warp_range: tuple[float, float] = (0.6, 1.0)
+    v1: V1Settings | None = None
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any loss needs the teacher."""
+        return bool(self.mean_teacher or self.pseudo_label or self.embedding.weight)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_version_0_1(cls, content: Any) -> Any:
+        return move_v1_switches(content) if isinstance(content, Mapping) else content
+
+    @model_validator(mode="after")
+    def _unfolded_only_composes(self) -> MethodSettings:
+        if self.v1 is not None and not self.v1.fold and self.mixup.tau < 1.0:
+            raise ValueError(
+                "v1.fold: false needs mixup.tau >= 1, for the partner may be the louder one"
+            )
+        return self
+
+
+class LoopSettings(Settings):
+    """What the loop of training and of pretraining needs to know.
+
+    Attributes:
+        accumulate: Micro-batches of a step that every process takes one after the other, to need
+            less memory; mixtures stay within one.
+        gradient_clip: Largest gradient norm, or null.
+        workers: Reading processes (0 reads in the loop).
+    """
+
+    epochs: Positive
+    steps_per_epoch: Positive
+    accumulate: Positive = 1
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    workers: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 42
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+class TrainSettings(LoopSettings):
+    """Training: length, optimiser, validation; `LoopSettings` has the rest.
+
+    Attributes:
+        init: Folder to begin with: an encoder (`earmark pretrain`, `earmark import`), a bundle, or
+            a run, whose student, teacher and heads of the last epoch are taken. Null begins with
+            random weights.
+        init_epoch: Of a run, ``last`` takes student, teacher and heads as it ended, ``best`` the
+            bundle it kept, for student and teacher alike.
+        init_classes: ``same`` refuses weights for other classes (in another order they are put in
+            order); ``known`` takes all weights, but classes it does not know begin at random.
+        init_heads: The embedding loss's heads take those found where they ``fit``, must take them
+            (``need``), or begin ``fresh``.
+        lr: Peak learning rate; ``lr_groups`` maps a prefix of parameter names to another one, as
+            ``crnn.cnn.``; the longest prefix of a name counts.
+        encoder_lr: Peak rate of the encoder's last norm, or null for ``lr``; every block below
+            has ``encoder_lr_decay`` times the rate of the one above it, patch and position
+            embeddings that below the first block.
+        frozen: Prefixes of the network's parameter names that do not learn (``encoder.``); their
+            modules are in evaluation mode.
+        warmup_steps: Of the exponential ramp exp(-5(1-s)²).
+        lr_final: Fraction of the peak rate that the cosine ends at.
+        batch: Clips of one optimiser step, however many micro-batches and devices it is split over.
+        validate_every: Epochs between validations (the last epoch always is).
+        validate_on: Split that chooses the best epoch: the first of these that the data have.
+            DESED's custom is to choose on synthetic and to report real validation clips.
+        select: The figure that chooses the best epoch, and of which network.
+        median_seconds: Median filter of validation and of the bundle; one length for all classes,
+            or one by class, where ``default`` is that of classes without one.
+        cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
+        token_cache: Folder for the tokens that a frozen encoder makes of unmixed clips, or
+            ``auto`` for one in the user's cache; null makes them anew every time.
+        token_cache_gib: Of that folder, at most; what finds no room is made anew every time.
+    """
+
+    epochs: Positive = 250
+    steps_per_epoch: Positive = 29
+    init: str | None = None
+    init_epoch: Literal["last", "best"] = "last"
+    init_classes: Literal["same", "known"] = "same"
+    init_heads: Literal["fit", "need", "fresh"] = "fit"
+    batch: BatchSettings = BatchSettings()
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr_groups: dict[str, float] = Field(default_factory=dict)
+    encoder_lr: Annotated[float, Field(gt=0)] | None = None
+    encoder_lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    frozen: tuple[str, ...] = ()
+    weight_decay: NonNegative = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 290
+    lr_final: Share = 0.1
+    validate_every: Positive = 10
+    validate_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("validation",)
+    select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"
+    median_seconds: NonNegative | dict[str, NonNegative] = 0.448
+    cache_gib: NonNegative = 4.0
+    token_cache: str | None = None
+    token_cache_gib: NonNegative = 32.0
+
+    def medians(self, labels: Iterable[str]) -> float | dict[str, float]:
+        """Length of the median filter for all classes, or by class.
+
+        Raises:
+            ConfigError: A class has none and there is no default.
+        """
+        if not isinstance(self.median_seconds, dict):
+            return self.median_seconds
+        by_class = {
+            label: self.median_seconds.get(label, self.median_seconds.get("default"))
+            for label in labels
+        }
+        missing = [label for label, seconds in by_class.items() if seconds is None]
+        if missing:
+            raise ConfigError(
+                f"train.median_seconds has nothing for {', '.join(missing)}",
+                hint="Add these classes, or a length for 'default'",
+            )
+        return {label: seconds for label, seconds in by_class.items() if seconds is not None}
+
+
+class Recipe(Settings):
+    """All of a training run: data, network, method, loop."""
+
+    name: str
+    description: str = ""
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    method: MethodSettings = MethodSettings()
+    train: TrainSettings = TrainSettings()
