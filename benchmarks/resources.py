@@ -35,7 +35,7 @@ from torch import Tensor
 from earmark.core.training import Recipe
 from earmark.data.dataset import Batch
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared, training_step
+from earmark.method.step import StepInputs, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
 from earmark.train.optim import freeze, make_optimizer, train_mode
@@ -120,7 +120,7 @@ def measure(case: dict[str, Any]) -> dict[str, Any]:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             step = (student, teacher, batch, 0, recipe.method, generator)
-            loss = training_step(*step, Prepared(encoder=encoder)).loss
+            loss = training_step(*step, StepInputs(encoder=encoder)).loss
         saved = sum(size for _, size in kept.values())
         kept.clear()
         forward = time.perf_counter() - began

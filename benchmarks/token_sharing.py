@@ -33,7 +33,7 @@ from earmark.core.training import Recipe
 from earmark.data.dataset import KINDS, Batch
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared
+from earmark.method.step import StepInputs
 from earmark.method.versions import draw_mix, step_of
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.sed import SedNetwork
@@ -96,8 +96,8 @@ class Stage:
             read = partial(self.cache.tokens_of, batch, torch.device("cpu"))
             encoder = replace(encoder, read=read)
         self.optimizer.zero_grad()
-        prepared = Prepared(mix, encoder=encoder)
-        result = step_of(method)(self.student, self.teacher, batch, 0, method, generator, prepared)
+        inputs = StepInputs(mix, encoder=encoder)
+        result = step_of(method)(self.student, self.teacher, batch, 0, method, generator, inputs)
         result.loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return time.perf_counter() - began

@@ -32,7 +32,7 @@ from earmark.method.pretraining import (
     pretraining_loss,
     span_mask,
 )
-from earmark.train.pretrain import MixBank
+from earmark.train.crop_batches import MixBank
 
 pytestmark = pytest.mark.processor
 

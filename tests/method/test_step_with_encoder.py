@@ -14,7 +14,7 @@ from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared, StepResult
+from earmark.method.step import StepInputs, StepResult
 from earmark.method.versions import step_of
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
@@ -77,8 +77,8 @@ def take_step(
     student, teacher = models or make_models(settings)
     generator = torch.Generator().manual_seed(7)
     batch = batch or make_batch()
-    prepared = Prepared(mix, encoder=encoder)
-    result = step_of(settings)(student, teacher, batch, step, settings, generator, prepared)
+    inputs = StepInputs(mix, encoder=encoder)
+    result = step_of(settings)(student, teacher, batch, step, settings, generator, inputs)
     return result, student, teacher
 
 

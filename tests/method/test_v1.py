@@ -24,7 +24,7 @@ from earmark.data.dataset import Batch
 from earmark.method import views
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared
+from earmark.method.step import StepInputs
 from earmark.method.v1 import draw_mix, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
@@ -238,8 +238,8 @@ def test_gradients_are_those_of_v1(
     settings = settings.model_copy(update={"warp_probability": float(warp)})
     with mock.patch.object(views, "frequency_warp", warped):
         generator = torch.Generator().manual_seed(5)
-        prepared = Prepared(_as_mix(mix), encoder=encoder)
-        result = training_step(student, teacher, batch, past_ramps, settings, generator, prepared)
+        inputs = StepInputs(_as_mix(mix), encoder=encoder)
+        result = training_step(student, teacher, batch, past_ramps, settings, generator, inputs)
     expected = formulation(other.network, teacher.network, batch, mix, warp)
     torch.testing.assert_close(result.loss, expected, rtol=1e-9, atol=0)
     ours, theirs = _gradients(result.loss, student.network), _gradients(expected, other.network)

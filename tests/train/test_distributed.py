@@ -23,7 +23,7 @@ from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared
+from earmark.method.step import StepInputs
 from earmark.method.versions import step_of
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork
@@ -135,7 +135,7 @@ def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) ->
         student, teacher = _models(recipe)
         if whole:
             batch, mix = _joined(batches, [part.mix for part in parts])
-            result = take(student, teacher, batch, 2, settings, make(0), Prepared(mix))
+            result = take(student, teacher, batch, 2, settings, make(0), StepInputs(mix))
             result.loss.backward()  # type: ignore[no-untyped-call]
             figures.append(result.figures)
         else:
@@ -145,7 +145,7 @@ def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) ->
             for part in parts:
                 buffers.begin_micro_batch()  # the centre is that from before the step
                 models = (student, teacher, part.batch, 2, settings, part.generator)
-                result = take(*models, Prepared(part.mix, part.weights))
+                result = take(*models, StepInputs(part.mix, part.weights))
                 (result.loss / len(parts)).backward()  # type: ignore[no-untyped-call]
                 for name, value in result.figures.items():
                     sums[name] = sums.get(name, 0.0) + value / len(parts)

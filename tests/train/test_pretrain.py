@@ -17,11 +17,11 @@ from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import Recordings, survey
 from earmark.method.pretraining import PretrainStudent
 from earmark.model.encoders.encoder_file import ENCODER_FILES, load_encoder
+from earmark.train.crop_batches import CropSampler
 from earmark.train.distributed import make_fabric
 from earmark.train.engine import run_record
 from earmark.train.pretrain import (
     UNREADABLE,
-    CropSampler,
     PretrainRun,
     learning_rate,
     make_optimizer,
@@ -259,7 +259,7 @@ def test_overrides_lie_above_the_size(tmp_path: Path) -> None:
         load_recipe("atst-frame-pretrain")
     with pytest.raises(ConfigError, match="earmark train"):
         load_pretrain_recipe("mini")
-    with pytest.raises(ConfigError, match="upside down"):
+    with pytest.raises(ConfigError, match="ends in the wrong order"):
         load_pretrain_recipe("atst-frame-pretrain", ["perturbation.warp_range=[2,1]"])
     with pytest.raises(ConfigError, match="the encoder has 250 positions"):
         load_pretrain_recipe("atst-frame-pretrain", ["window_seconds=11"])

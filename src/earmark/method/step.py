@@ -73,7 +73,7 @@ class MeanWeights:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StepInputs:
     """What a loop has prepared for a step; nothing is needed.
 
     Attributes:
@@ -94,7 +94,7 @@ def training_step(
     step: int,
     settings: MethodSettings,
     generator: torch.Generator,
-    prepared: Prepared = Prepared(),
+    inputs: StepInputs = StepInputs(),
 ) -> StepResult:
     """The loss of one batch.
 
@@ -105,16 +105,16 @@ def training_step(
         step: Optimiser steps done before this one.
         settings: Weights, ramps and mixing, without ``v1`` (`earmark.method.v1`).
         generator: Source of λ, partners and warps, on the CPU.
-        prepared: What is there already.
+        inputs: What is there already.
     """
     if settings.v1 is not None:
         raise ValueError("settings of ATST-SED v1 are for earmark.method.v1")
-    weights, options = prepared.weights, settings.embedding
+    weights, options = inputs.weights, settings.embedding
     # λ, partner and mode (composition or perturbation) of every clip.
-    mix = prepared.mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
+    mix = inputs.mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
     mix = mix.to(batch.waveforms.device)
     # The clean clips for the teacher, their mixtures for the student, each with its own warp.
-    views = make_views(teacher, batch, mix, settings, generator, prepared.encoder)
+    views = make_views(teacher, batch, mix, settings, generator, inputs.encoder)
     # Scores q and vectors z of the clean clips, without a gradient.
     clean = TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
     # Scores p of the mixtures, and predictions u of the vectors.

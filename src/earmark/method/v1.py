@@ -51,13 +51,13 @@ def training_step(
     step: int,
     settings: MethodSettings,
     generator: torch.Generator,
-    prepared: v2.Prepared = v2.Prepared(),
+    inputs: v2.StepInputs = v2.StepInputs(),
 ) -> v2.StepResult:
     """The loss of one batch; arguments as those of v2's."""
-    v1, weights, options = settings.v1 or V1Settings(), prepared.weights, settings.embedding
-    mix = prepared.mix or draw_mix(batch.kinds.cpu(), settings, generator)
+    v1, weights, options = settings.v1 or V1Settings(), inputs.weights, settings.embedding
+    mix = inputs.mix or draw_mix(batch.kinds.cpu(), settings, generator)
     mix = mix.to(batch.waveforms.device)
-    views = make_views(teacher, batch, mix, settings, generator, prepared.encoder)
+    views = make_views(teacher, batch, mix, settings, generator, inputs.encoder)
     seen = v2.TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
     output, prediction = student(views.mixed, step < options.detach_steps)
 

@@ -26,7 +26,7 @@ from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import Student, Teacher
-from earmark.method.step import Prepared
+from earmark.method.step import StepInputs
 from earmark.method.teacher import ema_decay
 from earmark.method.versions import step_of
 from earmark.model.bundle import save_bundle
@@ -378,9 +378,9 @@ def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, 
             if encoder is not None and loop.tokens is not None:
                 read = partial(loop.tokens.tokens_of, part.batch, fabric.device)
                 encoder = replace(encoder, read=read)
-            prepared = Prepared(part.mix, part.weights, encoder)
+            inputs = StepInputs(part.mix, part.weights, encoder)
             models = (loop.student, run.teacher)
-            result = step_of(method)(*models, batch, run.step, method, part.generator, prepared)
+            result = step_of(method)(*models, batch, run.step, method, part.generator, inputs)
             fabric.backward(result.loss / settings.accumulate)
         buffers.end_micro_batch(part.fraction)
         for name, value in result.figures.items():
