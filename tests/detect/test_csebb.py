@@ -19,9 +19,10 @@ from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb
-from earmark.detect.csebb import GRID, CsebbSettings, sound_event_boxes
+from earmark.detect.csebb import CsebbSettings, sound_event_boxes
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
+from earmark.detect.tuning.tune import CSEBB_GRID as GRID
 from helpers.csebb_cases import SEEDS, make_case
 from helpers.networks import BandEnergy
 

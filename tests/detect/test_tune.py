@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.tables.scores import ScoreTable
-from earmark.detect.csebb import GRID, Boxes, CsebbSettings, box_table, table_boxes
+from earmark.detect.csebb import Boxes, CsebbSettings, box_table, table_boxes
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
 from earmark.detect.tuning import grid_search
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
+from earmark.detect.tuning.tune import CSEBB_GRID as GRID
 from earmark.detect.tuning.tune import Tuning, deal, tune
 from earmark.score.f1 import CollarCriterion, collar_f1, f1_statistics
 from earmark.score.psds import PSDS1, psds

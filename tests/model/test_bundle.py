@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
-from earmark.detect.csebb import GRID
 from earmark.detect.postprocess import PostProcess
+from earmark.detect.tuning.tune import CSEBB_GRID as GRID
 from earmark.model.bundle import FILES, find_bundle, load_bundle, save_bundle, save_postprocess
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe

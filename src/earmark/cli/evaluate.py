@@ -110,8 +110,7 @@ class _Request:
     def of(cls, bundle: str, spec: str | None, device: str, precision: str) -> _Request:
         from earmark.detect.loading import load_trained
         from earmark.detect.postprocess import PostProcess
-        from earmark.detect.postprocess_spec import read_postprocess
-        from earmark.detect.tuning_record import read_tuning
+        from earmark.detect.postprocess_spec import read_postprocess, read_tuning
 
         trained = load_trained(bundle, device, precision)
         own = trained.postprocess

@@ -324,13 +324,13 @@ def _write(
         console.print(f"written: {out}", highlight=False, soft_wrap=True)
         return
     from earmark.deliver.tuned_bundle import Origin, writable_bundle, write_tuning
-    from earmark.detect.tuning_record import RECORD
+    from earmark.detect.postprocess_spec import TUNING_FILE
 
     folder = writable_bundle(bundle, out)
     command = shlex.join(["earmark", *sys.argv[1:]])
     write_tuning(folder, chosen, given.base, Origin(given.clips, command))
     console.print(
-        f"written: {folder / 'postprocess.yaml'}; the settings before are in {RECORD}",
+        f"written: {folder / 'postprocess.yaml'}; the settings before are in {TUNING_FILE}",
         highlight=False,
         soft_wrap=True,
     )

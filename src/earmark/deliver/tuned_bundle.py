@@ -17,8 +17,8 @@ from earmark._version import __version__
 from earmark.core.errors import BundleError
 from earmark.core.files import write_text
 from earmark.detect.postprocess import PostProcess
+from earmark.detect.postprocess_spec import TUNING_FILE, TUNING_FORMAT
 from earmark.detect.tuning.tune import Tuning
-from earmark.detect.tuning_record import FORMAT, RECORD
 from earmark.model.bundle import FILES, find_bundle, save_postprocess
 
 HEADING = "## Tuned post-processing"
@@ -72,7 +72,7 @@ def writable_bundle(name: str | Path, out: Path | None) -> Path:
         return folder
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for file in (*FILES, RECORD):
+        for file in (*FILES, TUNING_FILE):
             if (folder / file).is_file():
                 shutil.copyfile(folder / file, out / file)
     except OSError as error:
@@ -93,7 +93,7 @@ def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: Orig
         BundleError: If the folder is no bundle or cannot be written.
     """
     record = {
-        "format": FORMAT,
+        "format": TUNING_FORMAT,
         "earmark": __version__,
         "command": origin.command,
         "clips": origin.clips,
@@ -103,7 +103,7 @@ def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: Orig
     card = folder / "README.md"
     try:
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
-        write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / TUNING_FILE, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         write_text(card, with_section(text, tuning_section(tuning, origin)))
     except OSError as error:
         raise BundleError(f"cannot be written ({error.strerror})", where=folder) from None
@@ -150,7 +150,7 @@ def tuning_section(tuning: Tuning, origin: Origin) -> str:
             else f"Every clip with settings chosen without it ({len(tuning.folds)} folds):",
             "\n".join(_rows(tuning)),
         ]
-    lines.append(f"Settings before, and all choices by class, are in `{RECORD}`.")
+    lines.append(f"Settings before, and all choices by class, are in `{TUNING_FILE}`.")
     return "\n\n".join(lines)
 
 

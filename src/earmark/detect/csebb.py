@@ -9,18 +9,18 @@ presence alone. Written from the paper; nothing here is from its implementation.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.errors import ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
+from earmark.detect.postprocess_spec import ByLabel, of_label
+from earmark.detect.postprocess_spec import CsebbSettings as CsebbSettings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,98 +41,6 @@ CELLS = 1_000_000
 _COLUMNS = ("onset", "offset", "confidence")
 PLAN_FRAMES = 4096
 """Break points of tables up to this length are remembered for the next clip."""
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ConfigError(f"{name} of cSEBB is {value!r}, not a number")
-    if not float(value) > 0:
-        raise ConfigError(f"{name} of cSEBB is {float(value):g}", hint="It must be more than 0")
-    return float(value)
-
-
-@dataclass(frozen=True)
-class CsebbSettings:
-    """How boxes are found; two neighbours become one if both criteria allow it.
-
-    Args:
-        step_seconds: Length L of the step filter: the mean of the scores over half of it after a
-            moment minus that before.
-        absolute: A gap is closed only if the scores fall in it by less than this, below the peak of
-            either neighbour; infinite to leave this criterion out.
-        relative: A gap is closed only if either neighbour's peak is less than this many times the
-            lowest score in the gap; infinite to leave this criterion out.
-
-    Raises:
-        ConfigError: If a value is not a positive number.
-    """
-
-    step_seconds: float = 0.5
-    absolute: float = 1.0
-    relative: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name in ("step_seconds", "absolute", "relative"):
-            object.__setattr__(self, name, _positive(name, getattr(self, name)))
-        if math.isinf(self.step_seconds):
-            raise ConfigError("step_seconds of cSEBB is infinite", hint="0.3 to 0.7 s is usual")
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> CsebbSettings:
-        """Reads the settings of one class; what is absent keeps its default, null is infinite.
-
-        Raises:
-            ConfigError: For an unknown setting or an unusable value.
-        """
-        known = ("step_seconds", "absolute", "relative")
-        unknown = sorted(set(map(str, settings)) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"unknown cSEBB setting: {', '.join(unknown)}", hint=f"Known are {', '.join(known)}"
-            )
-        # In a file, null stands for infinity: YAML and JSON have no common word for it.
-        return cls(**{key: math.inf if value is None else value for key, value in settings.items()})
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Returns the settings for `from_dict`, infinity as None."""
-        return {
-            "step_seconds": self.step_seconds,
-            "absolute": None if math.isinf(self.absolute) else self.absolute,
-            "relative": None if math.isinf(self.relative) else self.relative,
-        }
-
-
-DEFAULT = CsebbSettings()
-
-ByLabel = CsebbSettings | Mapping[str, CsebbSettings]
-"""Settings for all classes, or for each by its label."""
-
-GRID = tuple(
-    CsebbSettings(step, absolute, relative)
-    for step in (0.32, 0.48, 0.64)
-    for absolute, relative in (
-        *((absolute, math.inf) for absolute in (0.15, 0.2, 0.3)),
-        *((math.inf, relative) for relative in (1.5, 2.0, 3.0)),
-    )
-)
-"""The paper's 18 settings in its order; where several are equally good, the first is taken."""
-
-
-def settings_of(label: str, settings: ByLabel) -> CsebbSettings:
-    """Returns the settings of one class.
-
-    Raises:
-        ConfigError: If they are given by class, but not for this one.
-    """
-    if isinstance(settings, CsebbSettings):
-        return settings
-    if label in settings:
-        return settings[label]
-    raise ConfigError(
-        f"post-processing has no csebb for class {label!r}",
-        hint=f"It has {', '.join(map(repr, settings)) or 'none'}; add the class, or give one "
-        "setting for all",
-    )
 
 
 @dataclass(frozen=True)
@@ -398,7 +306,7 @@ def table_boxes(table: ScoreTable, settings: ByLabel) -> Boxes:
         ConfigError: If a class has no setting.
         ScoreError: If scores are infinite or negative.
     """
-    chosen = [settings_of(label, settings) for label in table.labels]
+    chosen = [of_label("csebb", settings, label) for label in table.labels]
     rows, there = score_rows(table)
     absolute, relative = (
         np.array([getattr(one, name) for one in chosen]) for name in ("absolute", "relative")

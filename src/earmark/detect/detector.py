@@ -20,7 +20,8 @@ from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.loading import load_trained
 from earmark.detect.network import as_scorer, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
-from earmark.detect.postprocess import PostProcess, scores_to_events
+from earmark.detect.postprocess import scores_to_events
+from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.sliding import Progress, sliding_scores
 from earmark.detect.windows import plan_windows
 

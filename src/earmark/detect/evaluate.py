@@ -15,7 +15,7 @@ from earmark.core.errors import AudioError, DataError
 from earmark.core.spec import ModelSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation
-from earmark.detect.postprocess import PostProcess
+from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.sliding import scores_of_windows, sliding_scores
 from earmark.detect.splits import classes_of, split_task
 from earmark.detect.systems import Preparation, measure_system

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earmark.core.errors import BundleError, ConfigError
 from earmark.core.spec import spec_of
-from earmark.detect.postprocess import PostProcess
+from earmark.detect.postprocess_spec import POSTPROCESS_FILE, PostProcess, postprocess_of
 from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def load_trained(name: str | Path, device: str = "auto", precision: str = PRECIS
                 hint=f"Leave out precision {precision}, or detect with the bundle itself",
             )
         exported = OnnxNetwork(name, device=device)
-        postprocess = _read(exported.postprocess, exported.path)
+        postprocess = postprocess_of(exported.postprocess, exported.path)
         return Trained(exported, postprocess, exported.path, exported.fingerprint)
     try:
         from earmark.detect.torch_network import find_device, prepare
@@ -84,13 +83,6 @@ def load_trained(name: str | Path, device: str = "auto", precision: str = PRECIS
     place = find_device(device)
     bundle = load_bundle(name)
     prepare(bundle.network, place, precision, bundle.path)
-    postprocess = _read(bundle.postprocess, bundle.path / "postprocess.yaml")
+    postprocess = postprocess_of(bundle.postprocess, bundle.path / POSTPROCESS_FILE)
     own = "" if precision == PRECISIONS[0] else f"-{precision}"
     return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint + own)
-
-
-def _read(settings: Mapping[str, Any], where: Path) -> PostProcess:
-    try:
-        return PostProcess.from_dict(settings)
-    except ConfigError as error:
-        raise ConfigError(error.what, where=where, hint=error.hint) from None

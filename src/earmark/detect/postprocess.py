@@ -6,9 +6,6 @@ Everything here is a pure function of a whole recording's scores; nothing depend
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,164 +15,10 @@ from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb as boxes
-from earmark.detect.csebb import ByLabel, CsebbSettings
+from earmark.detect.postprocess_spec import LabelSettings
+from earmark.detect.postprocess_spec import PostProcess as PostProcess
 
 NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
-
-Setting = float | Mapping[str, float]  # one value for all classes, or one for each
-METHODS = ("median", "csebb")
-
-
-@dataclass(frozen=True)
-class LabelSettings:
-    """The post-processing of one class; times in seconds."""
-
-    median_seconds: float
-    threshold: float
-    min_gap_seconds: float
-    min_duration_seconds: float
-    csebb: CsebbSettings
-
-
-@dataclass(frozen=True)
-class PostProcess:
-    """How scores become events; each setting is one number or a mapping from label to number.
-
-    Args:
-        median_seconds: Length of the median filter; rounded to an odd number of frames, so that
-            the filter is centred and moves no edge. 0 means none. Not used by cSEBB.
-        threshold: A frame is active where its filtered score is greater than this; with cSEBB, a
-            box is kept if its confidence is.
-        min_gap_seconds: Events of a class with less than this between them become one.
-        min_duration_seconds: Events shorter than this are dropped, after gaps are closed.
-        method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
-            then threshold).
-        csebb: Settings of ``csebb``; for all classes or by label.
-
-    Raises:
-        ConfigError: If a value is negative, not finite, or a threshold is 1 or more, or the
-            method is unknown.
-    """
-
-    median_seconds: Setting = 0.0
-    threshold: Setting = 0.5
-    min_gap_seconds: Setting = 0.0
-    min_duration_seconds: Setting = 0.0
-    method: str = "median"
-    csebb: ByLabel = boxes.DEFAULT
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ConfigError(
-                f"unknown post-processing method {self.method!r}",
-                hint=f"Known are {', '.join(METHODS)}",
-            )
-        for name in _NUMBERS:
-            object.__setattr__(self, name, _checked(name, getattr(self, name)))
-        object.__setattr__(self, "csebb", _checked_csebb(self.csebb))
-
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any]) -> PostProcess:
-        """Reads the settings of a bundle's ``postprocess.yaml``.
-
-        Args:
-            settings: Any of this class's settings by name; what is absent keeps its default.
-
-        Raises:
-            ConfigError: For an unknown setting or an unusable value.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(map(str, settings)) - set(known))
-        if unknown:
-            raise ConfigError(
-                f"unknown post-processing setting: {', '.join(unknown)}",
-                hint=f"Known are {', '.join(known)}",
-            )
-        return cls(**settings)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the settings as plain numbers and dictionaries, for `from_dict`.
-
-        Without boxes there is no word of them, so that a median's settings are what they were.
-        """
-        values = {name: getattr(self, name) for name in _NUMBERS}
-        plain: dict[str, Any] = {
-            name: dict(v) if isinstance(v, Mapping) else v for name, v in values.items()
-        }
-        if self.method != "median":
-            plain["method"] = self.method
-        if self.method == "csebb" or self.csebb != boxes.DEFAULT:
-            plain["csebb"] = (
-                self.csebb.to_dict()
-                if isinstance(self.csebb, CsebbSettings)
-                else {label: chosen.to_dict() for label, chosen in self.csebb.items()}
-            )
-        return plain
-
-    def with_threshold(self, threshold: Setting) -> PostProcess:
-        """Returns these settings with other thresholds."""
-        return replace(self, threshold=threshold)
-
-    def for_label(self, label: str) -> LabelSettings:
-        """Returns the settings of one class.
-
-        Raises:
-            ConfigError: If a setting is given by class, but not for this one.
-        """
-        values: dict[str, float] = {}
-        for name in _NUMBERS:
-            setting: Setting = getattr(self, name)
-            if not isinstance(setting, Mapping):
-                values[name] = setting
-            elif label in setting:
-                values[name] = setting[label]
-            else:
-                raise ConfigError(
-                    f"post-processing has no {name} for class {label!r}",
-                    hint=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
-                    "give one number for all",
-                )
-        return LabelSettings(**values, csebb=boxes.settings_of(label, self.csebb))
-
-
-_NUMBERS = ("median_seconds", "threshold", "min_gap_seconds", "min_duration_seconds")
-
-
-def _checked_csebb(setting: Any) -> ByLabel:
-    """Settings of boxes from themselves or as a file has them, or a ConfigError."""
-    if isinstance(setting, CsebbSettings):
-        return setting
-    if not isinstance(setting, Mapping):
-        raise ConfigError(f"csebb is {setting!r}", hint="Give its settings, or those of each class")
-    by_label = [isinstance(value, CsebbSettings | Mapping) for value in setting.values()]
-    if not any(by_label):
-        return CsebbSettings.from_dict(setting)
-    if not all(by_label):
-        raise ConfigError(
-            "csebb mixes settings and classes", hint="Give its settings, or those of each class"
-        )
-    return {
-        str(label): value if isinstance(value, CsebbSettings) else CsebbSettings.from_dict(value)
-        for label, value in setting.items()
-    }
-
-
-def _checked(name: str, setting: Any) -> Setting:
-    """One setting as a float or a new dictionary of floats, or a ConfigError."""
-    if isinstance(setting, Mapping):
-        return {str(label): _number(f"{name} of {label!r}", v) for label, v in setting.items()}
-    return _number(name, setting)
-
-
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ConfigError(f"{name} is {value!r}, not a number")
-    number = float(value)
-    top = 1.0 if name.startswith("threshold") else math.inf
-    if not 0.0 <= number < top:
-        bound = "from 0 to below 1" if top == 1.0 else "0 or more seconds"
-        raise ConfigError(f"{name} is {number:g}", hint=f"It must be {bound}")
-    return number
 
 
 def odd_frames(seconds: float, frame_seconds: float) -> int:

@@ -1,22 +1,245 @@
-"""Post-processing as it is written on a command line."""
+"""Post-processing as it is written: its settings, a bundle's two files of them, a command line's.
+
+``postprocess.yaml`` holds the settings, ``tuning.json`` beside it how they were tuned.
+"""
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
-from importlib import resources
+from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
-from earmark.core.config import load_yaml
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from earmark.core.config import Settings, load_yaml
 from earmark.core.errors import ConfigError
-from earmark.detect.csebb import DEFAULT, CsebbSettings
-from earmark.detect.postprocess import PostProcess
+from earmark.core.folders import shipped_folder
+
+V = TypeVar("V")
 
 FORMS = (
     "none, median=SECONDS, csebb, csebb=STEP[,absolute=A][,relative=R], a postprocess.yaml, "
     "or the folder or name of a bundle"
 )
 POSTPROCESS_FILE = "postprocess.yaml"
+TUNING_FILE = "tuning.json"
+TUNING_FORMAT = 1
+
+
+class _Settings(Settings):
+    """Settings that are checked however they are made: what is wrong is a `ConfigError`."""
+
+    prefix: ClassVar[str] = ""
+    title: ClassVar[str] = "post-processing"
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        names = list(type(self).model_fields)[: len(values)]
+        try:
+            super().__init__(**dict(zip(names, values, strict=True)), **named)
+        except ValidationError as error:
+            raise self._refusal(error.errors()) from None
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Reads settings by name; what is absent keeps its default.
+
+        Raises:
+            ConfigError: For an unknown setting or an unusable value.
+        """
+        return cls(**{str(name): value for name, value in settings.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain numbers and dictionaries, for `from_dict`."""
+        return self.model_dump()
+
+    @classmethod
+    def _refusal(cls, faults: list[ErrorDetails]) -> ConfigError:
+        """Pydantic's words as one line."""
+        unknown = [str(one["loc"][-1]) for one in faults if one["type"] == "extra_forbidden"]
+        if unknown:
+            return ConfigError(
+                f"unknown {cls.title} setting: {', '.join(sorted(unknown))}",
+                hint=f"Known are {', '.join(cls.model_fields)}",
+            )
+        (name, *place), value = faults[0]["loc"], faults[0]["input"]
+        if faults[0]["type"] == "literal_error":
+            known = faults[0]["ctx"]["expected"].replace("'", "")
+            return ConfigError(f"unknown {cls.title} {name} {value!r}", hint=f"Known are {known}")
+        of = f" of {place[-1]!r}" if len(place) > 1 else ""
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        return ConfigError(
+            f"{cls.prefix}{name}{of} is {f'{float(value):g}' if is_number else repr(value)}",
+            hint=faults[0]["msg"].replace("Input should", "It must"),
+        )
+
+
+_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+_Level = Annotated[float, Field(ge=0, lt=1, strict=True)]
+_Label = Annotated[str, BeforeValidator(str)]
+_OneOrEach = Annotated[
+    Annotated[V, Tag("one")] | Annotated[dict[_Label, V], Tag("each")],
+    Discriminator(lambda value: "each" if isinstance(value, Mapping) else "one"),
+]
+# In a file, null stands for infinity: YAML and JSON have no common word for it.
+_Limit = Annotated[
+    float,
+    Field(gt=0, strict=True),
+    BeforeValidator(lambda value: math.inf if value is None else value),
+    PlainSerializer(lambda value: None if math.isinf(value) else value),
+]
+
+
+class CsebbSettings(_Settings):
+    """How boxes are found; two neighbours become one if both criteria allow it.
+
+    Args:
+        step_seconds: Length L of the step filter: the mean of the scores over half of it after a
+            moment minus that before; 0.3 to 0.7 s is usual.
+        absolute: A gap is closed only if the scores fall in it by less than this, below the peak of
+            either neighbour; infinite to leave this criterion out.
+        relative: A gap is closed only if either neighbour's peak is less than this many times the
+            lowest score in the gap; infinite to leave this criterion out.
+
+    Raises:
+        ConfigError: If a value is not a positive number.
+    """
+
+    prefix: ClassVar[str] = "csebb."
+    title: ClassVar[str] = "cSEBB"
+
+    step_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)] = 0.5
+    absolute: _Limit = 1.0
+    relative: _Limit = 2.0
+
+
+DEFAULT = CsebbSettings()
+
+ByLabel = CsebbSettings | Mapping[str, CsebbSettings]
+"""Settings of cSEBB for all classes, or for each by its label."""
+
+
+def _csebb_settings(value: Any) -> CsebbSettings:
+    if isinstance(value, CsebbSettings):
+        return value
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"csebb is {value!r}", hint="Give its settings, or those of each class")
+    return CsebbSettings.from_dict(value)
+
+
+def _csebb_form(value: Any) -> str:
+    ones = value.values() if isinstance(value, Mapping) else ()
+    forms = {isinstance(one, CsebbSettings | Mapping) for one in ones}
+    if len(forms) > 1:
+        raise ConfigError(
+            "csebb mixes settings and classes", hint="Give its settings, or those of each class"
+        )
+    return "each" if True in forms else "one"
+
+
+_OneCsebb = Annotated[CsebbSettings, BeforeValidator(_csebb_settings)]
+_Csebb = Annotated[
+    Annotated[_OneCsebb, Tag("one")] | Annotated[dict[_Label, _OneCsebb], Tag("each")],
+    Discriminator(_csebb_form),
+]
+
+
+class LabelSettings(NamedTuple):
+    """The post-processing of one class; times in seconds."""
+
+    median_seconds: float
+    threshold: float
+    min_gap_seconds: float
+    min_duration_seconds: float
+    csebb: CsebbSettings
+
+
+class PostProcess(_Settings):
+    """How scores become events; each setting is one number or a mapping from label to number.
+
+    Args:
+        median_seconds: Length of the median filter; rounded to an odd number of frames, so that
+            the filter is centred and moves no edge. 0 means none. Not used by cSEBB.
+        threshold: A frame is active where its filtered score is greater than this; with cSEBB, a
+            box is kept if its confidence is.
+        min_gap_seconds: Events of a class with less than this between them become one.
+        min_duration_seconds: Events shorter than this are dropped, after gaps are closed.
+        method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
+            then threshold).
+        csebb: Settings of ``csebb``; for all classes or by label.
+
+    Raises:
+        ConfigError: If a value is negative, not finite, or a threshold is 1 or more, or the
+            method is unknown.
+    """
+
+    median_seconds: _OneOrEach[_Seconds] = 0.0
+    threshold: _OneOrEach[_Level] = 0.5
+    min_gap_seconds: _OneOrEach[_Seconds] = 0.0
+    min_duration_seconds: _OneOrEach[_Seconds] = 0.0
+    method: Literal["median", "csebb"] = "median"
+    csebb: _Csebb = DEFAULT
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain numbers and dictionaries, for `from_dict`.
+
+        Without boxes there is no word of them, so that a median's settings are what they were.
+        """
+        plain = self.model_dump()
+        if self.method == "median":
+            del plain["method"]
+            if self.csebb == DEFAULT:
+                del plain["csebb"]
+        return plain
+
+    def with_threshold(self, threshold: float | Mapping[str, float]) -> PostProcess:
+        """Returns these settings with other thresholds."""
+        return self.changed(threshold=threshold)
+
+    def changed(self, **settings: Any) -> PostProcess:
+        """Returns these settings with others in their place."""
+        return PostProcess(**dict(self) | settings)
+
+    def for_label(self, label: str) -> LabelSettings:
+        """Returns the settings of one class.
+
+        Raises:
+            ConfigError: If a setting is given by class, but not for this one.
+        """
+        names = LabelSettings._fields
+        return LabelSettings(*(of_label(name, getattr(self, name), label) for name in names))
+
+
+def of_label(name: str, setting: V | Mapping[str, V], label: str) -> V:
+    """What a setting is for one class.
+
+    Args:
+        name: Of the setting, for errors.
+        setting: For all classes, or for each by its label.
+        label: The class.
+
+    Raises:
+        ConfigError: If it is given by class, but not for this one.
+    """
+    if not isinstance(setting, Mapping):
+        return setting
+    if label in setting:
+        return setting[label]
+    raise ConfigError(
+        f"post-processing has no {name} for class {label!r}",
+        hint=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or give one "
+        "setting for all",
+    )
 
 
 def read_postprocess(spec: str) -> PostProcess | None:
@@ -43,26 +266,34 @@ def read_postprocess(spec: str) -> PostProcess | None:
     path = _file(spec)
     if path is None:
         raise ConfigError(f"no post-processing is called {spec!r}", hint=f"Give {FORMS}")
+    return postprocess_of(load_yaml(path), path)
+
+
+def postprocess_of(settings: Mapping[str, Any], where: Path) -> PostProcess:
+    """The settings that a file holds.
+
+    Raises:
+        ConfigError: If they are unusable; it names the file.
+    """
     try:
-        return PostProcess.from_dict(load_yaml(path))
+        return PostProcess.from_dict(settings)
     except ConfigError as error:
-        raise ConfigError(error.what, where=error.where or path, hint=error.hint) from None
+        raise ConfigError(error.what, where=where, hint=error.hint) from None
 
 
 def _boxes(value: str, spec: str) -> CsebbSettings:
     step, *rest = value.split(",")
     given: dict[str, float] = {}
-    for part in rest:
-        name, equals, number = (piece.strip() for piece in part.partition("="))
+    for setting in rest:
+        name, equals, number = (text.strip() for text in setting.partition("="))
         if name not in ("absolute", "relative") or not equals or name in given:
             raise ConfigError(
-                f"{part!r} in {spec!r} is no setting of cSEBB",
+                f"{setting!r} in {spec!r} is no setting of cSEBB",
                 hint="Write csebb=STEP,absolute=A,relative=R",
             )
         given[name] = _number(number, spec)
-    chosen = replace(DEFAULT, step_seconds=_number(step, spec))
-    limits = {"absolute": math.inf, "relative": math.inf} | given
-    return replace(chosen, **limits) if given else chosen
+    limits = {"absolute": math.inf, "relative": math.inf} | given if given else {}
+    return CsebbSettings(step_seconds=_number(step, spec), **limits)
 
 
 def _number(text: str, spec: str) -> float:
@@ -74,8 +305,21 @@ def _number(text: str, spec: str) -> float:
 
 def _file(spec: str) -> Path | None:
     """The YAML file that is meant, if there is one."""
-    shipped = Path(str(resources.files("earmark"))) / "bundles" / spec
-    for path in (Path(spec), Path(spec) / POSTPROCESS_FILE, shipped / POSTPROCESS_FILE):
-        if path.is_file():
-            return path
-    return None
+    shipped = shipped_folder("bundles") / spec
+    places = (Path(spec), Path(spec) / POSTPROCESS_FILE, shipped / POSTPROCESS_FILE)
+    return next((path for path in places if path.is_file()), None)
+
+
+def read_tuning(folder: Path, postprocess: PostProcess) -> dict[str, Any] | None:
+    """How a bundle's settings were tuned; ``None`` if they were not, or the record is of others.
+
+    Args:
+        folder: The bundle.
+        postprocess: Its settings.
+    """
+    try:
+        record = json.loads((folder / TUNING_FILE).read_text(encoding="utf-8"))
+        same = PostProcess.from_dict(record["postprocess"]) == postprocess
+    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+        return None
+    return record if same and record.get("format") == TUNING_FORMAT else None

@@ -11,7 +11,7 @@ from typing import Any
 from earmark.core.errors import ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.detect.postprocess import PostProcess
+from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.systems import Preparation, Progress, fits_in_memory, measure_system
 from earmark.score.classes import ScoredClasses, events_to_scores
 from earmark.score.events import check_clips

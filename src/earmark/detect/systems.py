@@ -10,7 +10,8 @@ import numpy as np
 
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
-from earmark.detect.postprocess import PostProcess, filter_table, post_process
+from earmark.detect.postprocess import filter_table, post_process
+from earmark.detect.postprocess_spec import PostProcess
 from earmark.score.classes import ScoredClasses
 from earmark.score.f1 import detections_from_scores
 from earmark.score.report import Measurement, Measurer, ScoringTask

@@ -27,7 +27,7 @@ from earmark.detect.csebb import (
     Floats,
 )
 from earmark.detect.online.joiner import Joiner, Piece
-from earmark.detect.postprocess import LabelSettings, PostProcess
+from earmark.detect.postprocess_spec import LabelSettings, PostProcess
 
 
 class BoxFinder:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from earmark.detect.postprocess import NOISE, LabelSettings
+from earmark.detect.postprocess import NOISE
+from earmark.detect.postprocess_spec import LabelSettings
 
 
 @dataclass(frozen=True)

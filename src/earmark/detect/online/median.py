@@ -15,7 +15,8 @@ from scipy.ndimage import median_filter
 from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid
 from earmark.detect.online.joiner import Joiner, Piece
-from earmark.detect.postprocess import LabelSettings, PostProcess, odd_frames
+from earmark.detect.postprocess import odd_frames
+from earmark.detect.postprocess_spec import LabelSettings, PostProcess
 
 _UNIT = 2**149
 """Float32 numbers are whole multiples of 1 / this, so sums of them can be exact."""

@@ -18,7 +18,7 @@ from earmark.core.spec import spec_of
 from earmark.core.timeline import FrameGrid, samples_to_seconds
 from earmark.detect.online.csebb import BoxFinder
 from earmark.detect.online.median import MedianFinder
-from earmark.detect.postprocess import PostProcess
+from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.sliding import SlidingScorer
 
 if TYPE_CHECKING:

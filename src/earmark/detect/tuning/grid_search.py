@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.detect.csebb import Boxes, Candidates, CsebbSettings, find_candidates, score_rows
-from earmark.detect.postprocess import PostProcess, filter_table
+from earmark.detect.csebb import Boxes, Candidates, find_candidates, score_rows
+from earmark.detect.postprocess import filter_table
+from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.score.events import Events
 from earmark.score.f1 import CollarCriterion, best_statistics

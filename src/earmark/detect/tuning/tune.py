@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.detect.csebb import GRID, CsebbSettings, settings_of
-from earmark.detect.postprocess import PostProcess, post_process
+from earmark.detect.postprocess import post_process
+from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.grid_search import (
     Clips,
     Figures,
@@ -48,6 +48,15 @@ Choice = CsebbSettings | float
 METHODS = ("csebb", "median")
 OBJECTIVES = ("psds1", "collar_f1", "both")
 THRESHOLDS = ("steady", "best")
+CSEBB_GRID = tuple(
+    CsebbSettings(step_seconds=step, absolute=absolute, relative=relative)
+    for step in (0.32, 0.48, 0.64)
+    for absolute, relative in (
+        *((absolute, math.inf) for absolute in (0.15, 0.2, 0.3)),
+        *((math.inf, relative) for relative in (1.5, 2.0, 3.0)),
+    )
+)
+"""The paper's 18 settings in its order; where several are equally good, the first is taken."""
 MEDIANS = (0.0, 0.192, 0.32, 0.448, 0.576, 0.704, 0.96, 1.344, 1.728, 2.24, 3.008, 4.288)
 """Median lengths in seconds: 1, 3, 5, 7, 9, 11, 15, 21, 27, 35, 47 and 67 frames of 64 ms."""
 FIGURE_DECIMALS = 12
@@ -356,7 +365,7 @@ def _grid(
                 f"unknown {what} of tuning: {value!r}", hint=f"Known are {', '.join(known)}"
             )
     if grid is None:
-        return GRID if method == "csebb" else MEDIANS
+        return CSEBB_GRID if method == "csebb" else MEDIANS
     boxes = [isinstance(setting, CsebbSettings) for setting in grid]
     if not boxes or not (all(boxes) if method == "csebb" else not any(boxes)):
         wanted = "cSEBB settings" if method == "csebb" else "median lengths in seconds"
@@ -401,7 +410,7 @@ class _Choosing:
                 label: self.base.for_label(label).threshold if math.isnan(level) else level
                 for label, level in zip(labels, self.thresholds[row].tolist(), strict=True)
             }
-        return replace(self.base, **changes)
+        return self.base.changed(**changes)
 
     def _setting(self, column: int, row: int) -> Choice:
         number = int(self.choices[row, column])
@@ -409,10 +418,8 @@ class _Choosing:
             number = int(self.choices[row].max())
         if number >= 0:
             return self.grid[number]
-        label = self.data.labels[column]
-        if self.method == "csebb":
-            return settings_of(label, self.base.csebb)
-        return self.base.for_label(label).median_seconds
+        before = self.base.for_label(self.data.labels[column])
+        return before.csebb if self.method == "csebb" else before.median_seconds
 
     def report(self, figures: Mapping[str, Mapping[str, float]]) -> Iterator[ClassChoice]:
         """What was chosen for each class on all clips, and its figures there."""
