@@ -50,10 +50,8 @@ SHARED_NAMES = {
     "Origin",
     "Part",
     "Place",
-    "Recordings",
     "Report",
     "Task",
-    "_Class",
     "_Job",
 }  # class names that still stand twice
 

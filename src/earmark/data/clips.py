@@ -75,7 +75,7 @@ class ClipFinder:
         return found, tuple(missing)
 
 
-class Recordings:
+class KnownRecordings:
     """Clips by the recording they are of, to find out whether another clip is one of them.
 
     Two clips are the same recording if they are one file, if their names carry the same YouTube

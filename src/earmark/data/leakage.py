@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from earmark.core.tables.rows import base_name, read_rows
-from earmark.data.clips import Recordings, clip_key
+from earmark.data.clips import KnownRecordings, clip_key
 from earmark.data.reading import some
 from earmark.data.subsets import Evaluation, Source
 
@@ -115,14 +115,14 @@ def separate(
         keep_shared: Clips in several training sources stay in all of them, as in ATST-SED.
     """
     order = sorted(range(len(train)), key=lambda number: _rank_of(train[number]))
-    scored = {name: Recordings(split.clips, _lost(split)) for name, split in splits.items()}
+    scored = {name: KnownRecordings(split.clips, _lost(split)) for name, split in splits.items()}
     kept: dict[int, Source] = {}
     for number in order:
         source = train[number]
         for name, recordings in scored.items():
             source = _without(source, _shared(source, recordings), f"they are in {name}", tell)
         for other in held_out:
-            recordings = Recordings(other.clips, (*other.missing, *other.faulty))
+            recordings = KnownRecordings(other.clips, (*other.missing, *other.faulty))
             source = _without(
                 source, _shared(source, recordings), f"they are in {other.name}", tell
             )
@@ -131,7 +131,7 @@ def separate(
                 if source.kind != "unlabelled" and better.labelled is not None:
                     continue
                 alike = by_name and source.kind == "unlabelled" and better.kind != "unlabelled"
-                shared = _shared(source, Recordings(better.clips, by_name=alike))
+                shared = _shared(source, KnownRecordings(better.clips, by_name=alike))
                 source = _without(source, shared, f"they are in {better.name}", tell)
         kept[number] = source
     return [kept[number] for number in range(len(train))]
@@ -146,7 +146,7 @@ def _lost(part: Evaluation | Source) -> tuple[str, ...]:
     return (*part.missing, *part.faulty)
 
 
-def _shared(source: Source, recordings: Recordings) -> list[Path]:
+def _shared(source: Source, recordings: KnownRecordings) -> list[Path]:
     return [path for path in source.clips if recordings.has(path)]
 
 

@@ -41,7 +41,7 @@ class BoxFinder:
 
     def __init__(self, grid: FrameGrid, labels: tuple[str, ...], settings: PostProcess) -> None:
         self.labels = labels
-        self.classes = [_Class(grid, settings.for_label(label)) for label in labels]
+        self.classes = [_BoxFinder(grid, settings.for_label(label)) for label in labels]
 
     @property
     def delay(self) -> float:
@@ -74,7 +74,7 @@ class BoxFinder:
             one.restore(own)
 
 
-class _Class:
+class _BoxFinder:
     """One class: its last scores, and the candidate and the box under way."""
 
     def __init__(self, grid: FrameGrid, settings: LabelSettings) -> None:

@@ -35,7 +35,9 @@ class MedianFinder:
         self.scores = np.zeros((0, len(labels)), dtype=np.float32)  # from frame `base` on
         self.base = 0
         chosen = [settings.for_label(label) for label in labels]
-        self.classes = [_Class(grid, label, one) for label, one in zip(labels, chosen, strict=True)]
+        self.classes = [
+            _RunFinder(grid, label, one) for label, one in zip(labels, chosen, strict=True)
+        ]
 
     @property
     def delay(self) -> float:
@@ -95,7 +97,7 @@ class MedianFinder:
             one.restore(own)
 
 
-class _Class:
+class _RunFinder:
     """One class: how far it is decided, and the event under way."""
 
     def __init__(self, grid: FrameGrid, label: str, settings: LabelSettings) -> None:

@@ -14,7 +14,7 @@ from earmark.core.errors import EarmarkError
 from earmark.core.parallel import Progress
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.data.classes import Classes
-from earmark.data.clips import ClipFinder, Recordings, promised_seconds
+from earmark.data.clips import ClipFinder, KnownRecordings, promised_seconds
 from earmark.data.desed import CLASSES
 from earmark.data.manifest import load_manifest
 from earmark.data.reading import relative
@@ -239,7 +239,7 @@ class _Examination:
         leaks = not subset.split and digest in self.scored
         own = self.scored if subset.split or leaks else self.trained
         name, other = own.setdefault(digest, (subset.name, path))
-        if other == path or (leaks and Recordings([other]).has(path)):
+        if other == path or (leaks and KnownRecordings([other]).has(path)):
             return
         detail = f"the same as {relative(other, self.found.root)}"
         if name == subset.name:
@@ -254,7 +254,7 @@ class _Examination:
         """Training clips that a split lists; they are left out by name, there or not."""
         for other in self.subsets:
             if other.split:
-                recordings = Recordings(self.finders[other.name].clips)
+                recordings = KnownRecordings(self.finders[other.name].clips)
                 for path in self.finders[subset.name].clips:
                     if recordings.has(path):
                         note(path, "leak-by-name", f"in {other.name}")
