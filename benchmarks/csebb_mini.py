@@ -65,7 +65,6 @@ def score(data: Path) -> tuple[Any, dict[str, Any]]:
 
 def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int) -> dict[str, Any]:
     """Every way of post-processing of some clips' scores."""
-    from earmark.core.tables.labels import events_by_clip
     from earmark.detect.evaluate import evaluate_scores
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tuning.tune import tune
@@ -73,7 +72,7 @@ def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int)
 
     bundle = load_bundle("mini")
     labels = bundle.spec.labels
-    truth = events_by_clip(evaluation.events)
+    truth = {Path(name).stem: own for name, own in evaluation.events.items()}
     durations = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
     base = PostProcess.from_dict(bundle.postprocess)
 

@@ -75,21 +75,20 @@ def readout(encoder: Any, data: Path) -> float:
     import torch
 
     from earmark.core.audio.audio import load_audio
-    from earmark.core.tables.labels import events_by_clip
     from earmark.data.manifest import load_manifest
     from earmark.features.frontend import LogMel
 
     manifest = load_manifest(data)
     source = next(source for source in manifest.train if source.kind == "strong")
     assert source.events is not None
-    events, frontend = events_by_clip(source.events), LogMel(encoder.settings.frontend)
+    frontend = LogMel(encoder.settings.frontend)
     rows, targets = [], []
     for path in source.clips:
         with torch.no_grad():
             tokens = encoder(frontend(torch.from_numpy(load_audio(path))[None]))[0].double().numpy()
         middle = (np.arange(len(tokens)) + 0.5) * encoder.settings.token_seconds
         truth = np.zeros((len(tokens), len(manifest.labels)), dtype=bool)
-        for onset, offset, label, _ in events.get(path.stem, ()):
+        for onset, offset, label, _ in source.events.get(path.name, ()):
             inside = (middle >= onset) & (middle < offset)
             truth[:, manifest.labels.index(label)] |= inside
         rows.append(tokens)

@@ -9,7 +9,6 @@ import pytest
 from earmark.core.config import BatchSettings, DataSettings
 from earmark.core.errors import ConfigError, DataError, LabelError
 from earmark.core.event import Event
-from earmark.core.tables.labels import events_by_clip
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import compose
 from earmark.data.manifest import Manifest, Source, load_manifest
@@ -74,13 +73,13 @@ def test_classes_are_renamed_merged_and_dropped(home: Path) -> None:
     manifest = load_manifest(home / "home.yaml")
     events = source(manifest, "soundscapes").events
     assert events is not None
-    assert events_by_clip(events)["0"] == [
+    assert events["0.wav"] == [
         Event(0.0, 0.01, "Doorbell"),
         Event(0.01, 0.02, "Speech"),
     ]
     assert source(manifest, "clips").weak == {"0.wav": ("Doorbell",), "1.wav": ("Kettle",)}
     validation = manifest.splits["validation"]
-    assert events_by_clip(validation.events) == {"v": [Event(0.0, 0.01, "Doorbell")]}
+    assert validation.events == {"v.wav": [Event(0.0, 0.01, "Doorbell")]}
 
 
 def test_partially_labelled_parts(home: Path) -> None:
@@ -90,7 +89,7 @@ def test_partially_labelled_parts(home: Path) -> None:
     assert source(manifest, "soundscapes").labelled is None
     test = manifest.splits["test"]
     assert test.labelled == ("Speech",)
-    assert events_by_clip(test.events) == {"t": [Event(0.0, 0.01, "Speech")]}
+    assert test.events == {"t.wav": [Event(0.0, 0.01, "Speech")]}
     assert test.durations == {"t.flac": 0.05}
     told = "\n".join(manifest.notes)
     assert (
@@ -124,7 +123,7 @@ def test_all_others_may_be_dropped(home: Path) -> None:
     yaml = changed(home, "Wind: null", '"*": null')
     events = source(load_manifest(yaml), "soundscapes").events
     assert events is not None
-    assert sorted(events["event_label"]) == ["Doorbell", "Speech"]
+    assert sorted(e.event_label for own in events.values() for e in own) == ["Doorbell", "Speech"]
 
 
 def test_several_folders_and_tables_of_a_part(home: Path) -> None:

@@ -10,7 +10,6 @@ import soundfile
 
 from earmark.core.errors import DataError
 from earmark.core.event import Event
-from earmark.core.tables.labels import events_by_clip
 from earmark.data.manifest import Evaluation, Source, load_manifest, refuse_damage
 
 SYNTHETIC = "audio/train/synthetic21_train/soundscapes"
@@ -101,9 +100,9 @@ def test_every_part(desed: Path) -> None:
 def test_equal_names_in_two_subsets_keep_their_own_labels(desed: Path) -> None:
     events = source(desed, "synthetic").events
     assert events is not None
-    assert events_by_clip(events)["0"] == [Event(0.0, 1.0, "Dog")]
+    assert events["0.wav"] == [Event(0.0, 1.0, "Dog")]
     validation = load_manifest(desed).splits["validation"]
-    assert events_by_clip(validation.events) == {"0": [Event(0.0, 0.5, "Frying")]}
+    assert validation.events == {"0.wav": [Event(0.0, 0.5, "Frying")]}
     assert all("validation" in path.parts for path in validation.clips)
 
 
@@ -156,7 +155,7 @@ def test_clips_are_found_by_name_without_suffix_and_renamed(desed: Path) -> None
     clips(desed, REAL, ["r.flac"])
     events = source(desed, "real").events
     assert events is not None
-    assert events["filename"].tolist() == ["r.flac"]
+    assert [name for name, own in events.items() for _ in own] == ["r.flac"]
 
 
 def test_missing_and_empty_clips_are_counted_and_named(desed: Path) -> None:
@@ -166,7 +165,7 @@ def test_missing_and_empty_clips_are_counted_and_named(desed: Path) -> None:
     synthetic = manifest.train[0]
     assert (names_of(synthetic), synthetic.missing) == (["0.wav"], ("1.wav",))
     assert synthetic.events is not None
-    assert synthetic.events["event_label"].tolist() == ["Dog"]
+    assert [e.event_label for own in synthetic.events.values() for e in own] == ["Dog"]
     validation = manifest.splits["validation"]
     assert (len(validation.clips), validation.listed) == (1, 2)
     assert validation.missing == ("y.wav",)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import EncoderSettings
 from earmark.core.errors import AudioError, DataError
+from earmark.core.event import Event
 from earmark.data.manifest import Evaluation
 from earmark.detect.detector import Detector
 from earmark.detect.evaluate import evaluate_network, evaluate_scores, score_clips
@@ -71,8 +71,7 @@ def test_a_short_clip_has_the_scores_of_an_encoder_network_alone(clips: list[Pat
 
 
 def test_metrics_keys_and_mode_is_restored(network: SedNetwork, clips: list[Path]) -> None:
-    rows = [(path.name, 0.1, 0.3, "a") for path in clips]
-    events = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+    events = {path.name: [Event(0.1, 0.3, "a")] for path in clips}
     durations = {path.name: s for path, s in zip(clips, SECONDS, strict=True)}
     evaluation = Evaluation("test", tuple(clips), events, durations, ("gone.wav",))
     network.train()
@@ -96,8 +95,7 @@ def test_unreadable_clips_are_told_and_counted(clips: list[Path], tmp_path: Path
     assert (list(tables), told) == ([clips[2].stem], ["broken.wav"])
     with pytest.raises(AudioError, match=r"broken\.wav"):
         score_clips(network, paths)
-    rows = [(path.name, 0.1, 0.3, "a") for path in paths]
-    events = pd.DataFrame(rows, columns=["filename", "onset", "offset", "event_label"])
+    events = {path.name: [Event(0.1, 0.3, "a")] for path in paths}
     durations = {clips[2].name: SECONDS[2], "broken.wav": 10.0}
     evaluation = Evaluation("test", tuple(paths), events, durations)
     metrics = evaluate_scores(tables, evaluation, PostProcess())

@@ -24,7 +24,7 @@ from earmark.core.audio.audio import load_int16
 from earmark.core.config import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError
 from earmark.core.event import Event
-from earmark.core.tables.labels import LabelSet, events_by_clip
+from earmark.core.tables.labels import LabelSet
 from earmark.core.timeline import FrameGrid
 from earmark.data.manifest import Manifest, Source
 
@@ -215,15 +215,13 @@ def labelled_clips(source: Source) -> list[LabelledClip]:
     """The clips of a source with their labels."""
     known = source.labelled
     if source.kind == "strong" and source.events is not None:
-        events = events_by_clip(source.events)
         return [
-            LabelledClip(path, "strong", tuple(events.get(path.stem, ())), labelled=known)
+            LabelledClip(path, "strong", tuple(source.events.get(path.name, ())), labelled=known)
             for path in source.clips
         ]
     if source.kind == "weak" and source.weak is not None:
-        tags = {Path(name).stem: labels for name, labels in source.weak.items()}
         return [
-            LabelledClip(path, "weak", tags=tags[path.stem], labelled=known)
+            LabelledClip(path, "weak", tags=source.weak[path.name], labelled=known)
             for path in source.clips
         ]
     return [LabelledClip(path, "unlabelled") for path in source.clips]

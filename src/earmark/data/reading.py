@@ -12,15 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import pandas as pd
-
 from earmark.core.audio.audio import audio_info
 from earmark.core.errors import AudioError, LabelError
+from earmark.core.event import Event
 from earmark.core.tables.label_tables import (
     StrongRow,
     Table,
     duration_table,
-    event_frame,
     join_weak,
     strong_table,
     weak_table,
@@ -78,7 +76,7 @@ class PartReader:
             "strong",
             name,
             _paths(found),
-            events=events_on_disk(rows, found),
+            events=_events_on_disk(rows, found),
             missing=missing,
             faulty=faulty,
             domain=domain,
@@ -142,7 +140,7 @@ class PartReader:
         return Evaluation(
             name,
             _paths(found),
-            events_on_disk(rows, found),
+            _events_on_disk(rows, found),
             seconds,
             missing,
             (*faulty, *unknown),
@@ -176,8 +174,10 @@ class PartReader:
             if table is None:
                 return None
             for row in table.rows:
-                known = self._classes((row.label,), path, row.line, labelled, stray)
-                rows += [row._replace(label=label) for label in known]
+                known = self._classes((row.event.event_label,), path, row.line, labelled, stray)
+                rows += [
+                    row._replace(event=row.event._replace(event_label=label)) for label in known
+                ]
             listed |= dict.fromkeys(table.listed)
             faulty += self._faulty(name, table)
         self._tell_stray(name, stray)
@@ -254,13 +254,13 @@ def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") ->
     return Source("unlabelled", name, tuple(finder.clips), domain=domain) if finder.clips else None
 
 
-def events_on_disk(rows: Iterable[StrongRow], found: Mapping[str, Path]) -> pd.DataFrame:
+def _events_on_disk(rows: Iterable[StrongRow], found: Mapping[str, Path]) -> dict[str, list[Event]]:
     """The events of the clips found, under the clips' names on disk."""
-    return event_frame(
-        (found[row.filename].name, row.onset, row.offset, row.label)
-        for row in rows
-        if row.filename in found
-    )
+    events: dict[str, list[Event]] = {}
+    for row in rows:
+        if row.filename in found:
+            events.setdefault(found[row.filename].name, []).append(row.event)
+    return events
 
 
 def relative(path: Path, root: Path) -> str:

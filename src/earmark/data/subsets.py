@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-import pandas as pd
+from earmark.core.event import Event
+from earmark.core.tables.labels import LabelSet
 
-from earmark.core.tables.labels import LabelSet, clip_id, events_by_clip
+EventsByName = Mapping[str, Sequence[Event]]
+"""Events of clips by their names on disk; a clip without events need not be a key."""
 
 Kind = Literal["strong", "weak", "unlabelled"]
 Domain = Literal["real", "synthetic"]
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,7 @@ class Source:
     kind: Kind
     name: str
     clips: tuple[Path, ...]
-    events: pd.DataFrame | None = None
+    events: EventsByName | None = None
     weak: Mapping[str, tuple[str, ...]] | None = None
     missing: tuple[str, ...] = ()
     excluded: tuple[str, ...] = ()
@@ -51,11 +54,8 @@ class Source:
         """The same with some of its clips, and the labels of these."""
         kept = tuple(clips)
         names = {path.name for path in kept}
-        events, weak = self.events, self.weak
-        if events is not None:
-            events = events[events["filename"].isin(names)].reset_index(drop=True)
-        if weak is not None:
-            weak = {clip: labels for clip, labels in weak.items() if clip in names}
+        events = None if self.events is None else _of_clips(self.events, names)
+        weak = None if self.weak is None else _of_clips(self.weak, names)
         return replace(self, clips=kept, events=events, weak=weak, name=name or self.name)
 
 
@@ -77,7 +77,7 @@ class Evaluation:
 
     name: str
     clips: tuple[Path, ...]
-    events: pd.DataFrame
+    events: EventsByName
     durations: Mapping[str, float]
     missing: tuple[str, ...] = ()
     faulty: tuple[str, ...] = ()
@@ -100,8 +100,8 @@ class Evaluation:
         return replace(
             self,
             clips=kept,
-            events=self.events[self.events["filename"].isin(names)].reset_index(drop=True),
-            durations={name: self.durations[name] for name in names},
+            events=_of_clips(self.events, names),
+            durations=_of_clips(self.durations, names),
             unreadable=(*self.unreadable, *lost),
         )
 
@@ -150,6 +150,10 @@ class Manifest:
         return _digest(entries)
 
 
+def _of_clips(by_name: Mapping[str, V], names: Collection[str]) -> dict[str, V]:
+    return {name: value for name, value in by_name.items() if name in names}
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file; 0 for one that is not there (any more), a dangling link for instance."""
     try:
@@ -161,17 +165,16 @@ def size_of(path: Path) -> int:
 def _entries(
     subset: str,
     clips: Iterable[Path],
-    events: pd.DataFrame | None,
+    events: EventsByName | None,
     weak: Mapping[str, tuple[str, ...]] | None,
     labelled: tuple[str, ...] | None,
 ) -> list[tuple[str, ...]]:
     """Subset, file name, size in bytes and labels of each clip."""
-    by_clip = events_by_clip(events) if events is not None else {}
     known = () if labelled is None else (",".join(sorted(labelled)),)
     entries = []
     for path in clips:
         labels = (
-            sorted(event[:3] for event in by_clip.get(clip_id(path.name), ())),
+            sorted(event[:3] for event in (events or {}).get(path.name, ())),
             sorted((weak or {}).get(path.name, ())),
         )
         entries.append((subset, path.name, str(size_of(path)), repr(labels), *known))

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from earmark.core.errors import DataError
-from earmark.core.tables.labels import events_by_clip
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
 from earmark.score.classes import ScoredClasses
@@ -62,7 +61,7 @@ def split_task(
         )
     evaluation = evaluation.only(scored)
     seconds = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
-    truth = events_by_clip(evaluation.events)
+    truth = {Path(name).stem: list(own) for name, own in evaluation.events.items()}
     lost = (*evaluation.missing, *evaluation.faulty, *evaluation.unreadable)
     clips = tuple(path.stem for path in evaluation.clips)
     return ScoringTask(

@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from earmark.core.errors import LabelError
-from earmark.core.event import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import write_lines
 from earmark.core.tables.rows import (
     BaseNames,
@@ -38,13 +38,11 @@ R = TypeVar("R")
 
 
 class StrongRow(NamedTuple):
-    """An event of a clip, in seconds, and the line it stands in."""
+    """An event of a clip, and the line it stands in."""
 
     line: int
     filename: str
-    onset: float
-    offset: float
-    label: str
+    event: Event
 
 
 class WeakRow(NamedTuple):
@@ -122,7 +120,7 @@ def strong_table(path: str | Path) -> Table[StrongRow]:
 
     def parse(path: Path, line: int, name: str, row: Mapping[str, str]) -> StrongRow | None:
         event = parse_event(path, line, row)
-        return None if event is None else StrongRow(line, name, *event[:3])
+        return None if event is None else StrongRow(line, name, event)
 
     return _table(path, EVENT_COLUMNS, parse)
 
@@ -179,7 +177,7 @@ def read_strong(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
         LabelError: If the file is not such a table; it names the line.
     """
     table = strong_table(path).checked()
-    return event_frame(row[1:] for row in table.rows), table.listed
+    return event_frame((row.filename, *row.event[:3]) for row in table.rows), table.listed
 
 
 def read_weak(path: str | Path) -> dict[str, tuple[str, ...]]:

@@ -280,10 +280,11 @@ class _Examination:
 
 def _check_events(name: str, seconds: float, labels: Labels, note: Note) -> None:
     for table, row in labels.events.get(name, ()):
-        span = f"from {row.onset:g} s to {row.offset:g} s of {seconds:.2f} s"
-        kind = "after-end" if row.onset >= seconds else "beyond-end"
-        if row.onset >= seconds or row.offset > seconds + END_SLACK:
-            note(table, kind, f"{row.label} of {name} {span}", row.line)
+        event = row.event
+        span = f"from {event.onset:g} s to {event.offset:g} s of {seconds:.2f} s"
+        kind = "after-end" if event.onset >= seconds else "beyond-end"
+        if event.onset >= seconds or event.offset > seconds + END_SLACK:
+            note(table, kind, f"{event.event_label} of {name} {span}", row.line)
 
 
 def _check_duration(

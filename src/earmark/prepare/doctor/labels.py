@@ -83,7 +83,7 @@ def check_labels(subset: SubsetFiles, classes: Classes, found: Findings) -> Labe
         for row in table.rows:
             if not weak:
                 labels.events.setdefault(row.filename, []).append((path, row))
-            for label in row.labels if weak else (row.label,):
+            for label in row.labels if weak else (row.event.event_label,):
                 labels.classes[label] += 1
                 labels.first.setdefault(label, (path, row.line))
                 try:
@@ -112,17 +112,18 @@ def _check_strong(rows: Iterable[StrongRow], note: Note) -> None:
     seen: dict[tuple[Any, ...], int] = {}
     by_class: dict[tuple[str, str], list[StrongRow]] = {}
     for row in rows:
-        if row.offset == row.onset:
-            note("zero-length", f"{row.label} of {row.filename}", row.line)
+        event = row.event
+        if event.offset == event.onset:
+            note("zero-length", f"{event.event_label} of {row.filename}", row.line)
         if row[1:] in seen:
             note("duplicate-row", f"as line {seen[row[1:]]}", row.line)
             continue
         seen[row[1:]] = row.line
-        by_class.setdefault((row.filename, row.label), []).append(row)
+        by_class.setdefault((row.filename, event.event_label), []).append(row)
     for (clip, label), own in by_class.items():
-        own.sort(key=lambda row: row.onset)
+        own.sort(key=lambda row: row.event.onset)
         for one, other in pairwise(own):
-            if other.onset < one.offset:
+            if other.event.onset < one.event.offset:
                 note("overlap", f"{label} of {clip}, with line {one.line}", other.line)
 
 
