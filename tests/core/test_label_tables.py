@@ -116,7 +116,7 @@ def test_a_bad_row_takes_no_other_with_it(tmp_path: Path) -> None:
         "last.wav\t0.5\t1\tCat\tmaybe"
     )
     table = strong_table(written(tmp_path, text))
-    assert [(row.line, row.filename, row.label) for row in table.rows] == [
+    assert [(row.line, row.filename, row.event.event_label) for row in table.rows] == [
         (2, "ok.wav", "Dog"),
         (11, "last.wav", "Cat"),
     ]

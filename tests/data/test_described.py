@@ -89,7 +89,7 @@ def test_partially_labelled_parts(home: Path) -> None:
     assert source(manifest, "soundscapes").labelled is None
     test = manifest.splits["test"]
     assert test.labelled == ("Speech",)
-    assert test.events == {"t.wav": [Event(0.0, 0.01, "Speech")]}
+    assert test.events == {"t.flac": [Event(0.0, 0.01, "Speech")]}
     assert test.durations == {"t.flac": 0.05}
     told = "\n".join(manifest.notes)
     assert (
