@@ -11,12 +11,14 @@ import os
 import struct
 from typing import BinaryIO
 
+from earmark.core.audio.sizes import aiff_claim, au_claim, caf_claim, w64_claim, wav_header
 from earmark.core.errors import AudioError
 
-_OPEN_ENDED = 0x7FFF0000  # programs that stream write data sizes of 0, or of this and more
 _PAGE_HEADER = 27
 _LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
-_LAST_PAGE = 0x04
+_FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
+_EMPTY_BOXES = 1000  # one behind the other; no file needs more
+_CLAIMS = {b"FORM": aiff_claim, b"caff": caf_claim, b".snd": au_claim, b"riff": w64_claim}
 EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # elements of a Matroska file
 MP4_BOXES = (
     b"ftyp",
@@ -30,7 +32,7 @@ COPY_AGAIN = "Copy or download the file again"
 
 
 def check_whole(file: BinaryIO, name: str) -> None:
-    """Refuse a WAV, OGG, AVI, MP4 or Matroska file that ends before its own end.
+    """Refuse a file that ends before its own end, by its header.
 
     Args:
         file: Seekable; its position is changed.
@@ -53,7 +55,9 @@ def check_whole(file: BinaryIO, name: str) -> None:
     elif head[:4] == EBML:
         missing = _missing_from_matroska(file, size)
     else:
-        return
+        read = _CLAIMS.get(head[:4])
+        claim = None if read is None else read(file, size)
+        missing = None if claim is None else claim.missing(size)
     if missing:
         raise AudioError(
             f"the file is truncated: {missing} is missing",
@@ -64,40 +68,85 @@ def check_whole(file: BinaryIO, name: str) -> None:
 
 def _missing_from_wav(file: BinaryIO, size: int) -> str | None:
     """What lies behind the end of a RIFF or RF64 file, in words."""
-    position = 12
-    long_size = None
+    header = wav_header(file, size)
+    return "the audio data" if header is None else header.claim.missing(size)
+
+
+def several(file: BinaryIO) -> str | None:
+    """What stands several times one behind the other in a file, in words; None if nothing does.
+
+    Decoders stop at the end of the first, or say that the file is as long as that.
+
+    Args:
+        file: Seekable; its position is changed.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        header = wav_header(file, size)
+        end = 0 if header is None else header.end
+        file.seek(end)
+        return "WAV files" if end and file.read(4) == b"RIFF" else None
+    if head[:4] == b"FORM":
+        file.seek(8 + int.from_bytes(head[4:8], "big"))
+        return "AIFF files" if file.read(4) == b"FORM" else None
+    if head[:4] == b"OggS":
+        return "Ogg streams" if _chained(file) else None
+    if head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0):
+        return "MP3 files" if _mp3_behind(file, size) else None
+    return None
+
+
+def _chained(file: BinaryIO) -> bool:
+    """Whether an Ogg stream begins after another one has (RFC 3533, section 4)."""
+    position, began = 0, False
     while True:
         file.seek(position)
-        header = file.read(8)
-        if len(header) < 8:
-            return "the audio data"  # no data chunk at all
-        kind, length = header[:4], struct.unpack("<I", header[4:])[0]
-        if kind == b"ds64":
-            long_size = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))[0]
-        if kind == b"data":
-            if length == 0xFFFFFFFF and long_size is not None:
-                length = long_size
-            elif length == 0 or length >= _OPEN_ENDED:
-                return None
-            lacking = position + 8 + length - size
-            return f"{lacking} of {length} bytes of audio" if lacking > 0 else None
-        position += 8 + length + length % 2
+        header = file.read(_PAGE_HEADER + 255)
+        if len(header) < _PAGE_HEADER or header[:4] != b"OggS":
+            return False
+        first = bool(header[5] & _FIRST_PAGE)
+        if first and began:
+            return True
+        began = began or not first
+        segments = header[_PAGE_HEADER : _PAGE_HEADER + header[26]]
+        position += _PAGE_HEADER + header[26] + sum(segments)
+
+
+def _mp3_behind(file: BinaryIO, size: int) -> bool:
+    """Whether another MP3 file follows the bytes that the first one's header counts."""
+    start, frame = _first_mp3_frame(file)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if at < 0 or len(frame) < at + 16:
+        return False
+    flags = int.from_bytes(frame[at + 4 : at + 8], "big")
+    counted = at + 8 + 4 * (flags & 1)
+    if not flags & 2:
+        return False
+    end = start + int.from_bytes(frame[counted : counted + 4], "big")
+    if end + 512 > size:
+        return False
+    file.seek(end)
+    tail = file.read(4)
+    return tail[:3] == b"ID3" or (tail[:1] == b"\xff" and tail[1] & 0xE0 == 0xE0)
 
 
 def _missing_from_mp4(file: BinaryIO, size: int) -> str | None:
     """What of an MP4 file's sound or of its index lies behind its end, in words."""
-    position = 0
-    while position + 8 <= size:
+    position = empty = 0
+    while position + 8 <= size and empty < _EMPTY_BOXES:
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
         if length == 1:
             length = int.from_bytes(file.read(8), "big")
         if length < 8:  # up to the end of the file, or no box any more
             return None
+        empty = empty + 1 if length == 8 else 0
         if kind in (b"mdat", b"moov", b"moof") and position + length > size:
             return _lacking(position + length, size)
         position += length
-    return None
+    return "all but empty boxes" if empty >= _EMPTY_BOXES else None
 
 
 def _missing_from_matroska(file: BinaryIO, size: int) -> str | None:
@@ -147,6 +196,12 @@ def announces_frames(file: BinaryIO) -> bool:
     Args:
         file: Seekable; its position is changed.
     """
+    frame = _first_mp3_frame(file)[1]
+    return b"Xing" in frame or b"Info" in frame
+
+
+def _first_mp3_frame(file: BinaryIO) -> tuple[int, bytes]:
+    """Where an MP3 file's first frame begins, and its first 256 bytes."""
     file.seek(0)
     head = file.read(10)
     start = 0
@@ -155,5 +210,4 @@ def announces_frames(file: BinaryIO) -> bool:
             byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
         )
     file.seek(start)
-    frame = file.read(256)
-    return b"Xing" in frame or b"Info" in frame
+    return start, file.read(256)

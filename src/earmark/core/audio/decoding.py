@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from earmark.core.audio.containers import COPY_AGAIN, announces_frames, check_whole
-from earmark.core.audio.media import UNKNOWN_LENGTH, MediaFile, media_kind, other_codec
+from earmark.core.audio.containers import COPY_AGAIN, announces_frames, check_whole, several
+from earmark.core.audio.media import UNKNOWN_LENGTH, MediaFile, MediaKind, media_kind, other_codec
+from earmark.core.audio.sizes import FileWindow, flac_length_unknown, wav_header
 from earmark.core.errors import AudioError
 
 _KINDS = "Earmark reads WAV, FLAC, OGG and MP3, and with PyAV what FFmpeg does"
 _UNSUPPORTED_ENCODING = 4  # libsndfile's number for a container it knows with a codec it does not
 _MP3_SLACK = 2 * 1152  # an MP3 encoder's own count may be off by its delay
+LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000
+"""Samples a second that a recording may have."""
 MOST_AT_ONCE = 2**22
 """Values in one call; libsndfile fails above 2^24."""
 
@@ -71,6 +75,13 @@ def _opened_path(path: Path) -> BinaryIO:
     if path.is_dir():
         raise AudioError("a folder, not a recording", where=path, hint="Name a file in it")
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise AudioError(
+                "not a file but a pipe, a device or a socket",
+                where=path,
+                hint="Copy what it gives into a file, or use `earmark listen --stdin`",
+            )
         return path.open("rb")
     except FileNotFoundError:
         raise AudioError("no such file", where=path, hint="Check the path") from None
@@ -84,16 +95,34 @@ def _decoder(raw: BinaryIO, name: str) -> Iterator[Recording]:
     if raw.seek(0, os.SEEK_END) == 0:
         raise AudioError("the file is empty (0 bytes)", where=name, hint=COPY_AGAIN)
     check_whole(raw, name)
+    if joined := several(raw):
+        raise AudioError(
+            f"several {joined} one behind the other",
+            where=name,
+            hint="Decode each on its own, or join their audio with an editor",
+        )
     with closing(_sound_file(raw, name)) as file:
         if file.frames == 0:
             raise AudioError(
                 "the recording has no samples", where=name, hint="Record it again, or leave it out"
+            )
+        if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+            raise AudioError(
+                f"its header says {file.samplerate:,} samples a second, which no audio has",
+                where=name,
+                hint="Write the file again with its true rate",
             )
         yield Recording(file, name, _announced(raw, file))
 
 
 def _sound_file(raw: BinaryIO, name: str) -> soundfile.SoundFile | MediaFile:
     """The decoder that knows the file."""
+    plain = _unfinished_wav(raw)
+    if plain is not None:
+        return plain
+    if flac_length_unknown(raw):
+        raw.seek(0)
+        return MediaFile(raw, name, MediaKind("FLAC that does not say how long it is", "flac"))
     raw.seek(0)
     try:
         return soundfile.SoundFile(raw)
@@ -106,6 +135,27 @@ def _sound_file(raw: BinaryIO, name: str) -> soundfile.SoundFile | MediaFile:
             raise AudioError(problem, where=name, hint=_KINDS) from None
     raw.seek(0)
     return MediaFile(raw, name, kind)
+
+
+def _unfinished_wav(raw: BinaryIO) -> soundfile.SoundFile | None:
+    """The decoder of a WAV file whose size was never filled in, or wrapped round; else None."""
+    size = raw.seek(0, os.SEEK_END)
+    raw.seek(0)
+    head = raw.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    header = wav_header(raw, size)
+    if header is None or header.subtype is None or not header.channels:
+        return None
+    raw.seek(header.claim.start - 4)
+    written = int.from_bytes(raw.read(4), "little")
+    length = size - header.claim.start if header.claim.stated is None else header.claim.stated
+    if written == header.claim.stated or written >= 2**31 - 2**16 or length <= 0:
+        return None  # libsndfile reads those as they are
+    return soundfile.SoundFile(
+        FileWindow(raw, header.claim.start, length), samplerate=header.sample_rate,
+        channels=header.channels, format="RAW", subtype=header.subtype, endian="LITTLE",
+    )  # fmt: skip
 
 
 def _announced(raw: BinaryIO, file: soundfile.SoundFile | MediaFile) -> int | None:

@@ -7,6 +7,7 @@ encoders put before and after it is left away where the container tells of it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.containers import COPY_AGAIN, EBML, MP4_BOXES
 from earmark.core.errors import AudioError
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from av import AudioFrame
@@ -28,6 +31,8 @@ _SYNC = ((0, 188), (4, 192))  # first packet and size of an MPEG transport strea
 # FFmpeg may look at the file that is open, and at nothing else: not guess the format anew (a text
 # may be a description of a network session, which it would join), and not follow a reference.
 _ALONE = {"protocol_whitelist": "none", "enable_drefs": "0"}
+_LEAST_GAP, _MOST_GAP = 0.04, 24 * 3600.0  # s; clocks of milliseconds are that exact
+_CLOCK_RESET = 0.5  # s by which a clock that goes back begins anew
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63, "f4": 1.0, "f8": 1.0}
 
 
@@ -146,6 +151,7 @@ class MediaFile:
 
     samplerate: int
     channels: int
+    _began = 0.0  # s on the file's clock at which its first sample is
 
     def _decode(self, name: str) -> Iterator[NDArray[np.float32]]:
         """Blocks [s, channels]; a RuntimeError where the file breaks off."""
@@ -164,6 +170,9 @@ class MediaFile:
                     self.channels = frame.layout.nb_channels
                     padding = _Padding(round(seconds * frame.sample_rate) or None)
                 block = _samples(frame)
+                for silence in self._silence_before(frame, count, name):
+                    count += len(silence)
+                    yield from padding.without(silence)
                 if (frame.sample_rate, block.shape[1]) != (self.samplerate, self.channels):
                     raise RuntimeError("rate or channels change on the way")
                 count += len(block)
@@ -172,6 +181,32 @@ class MediaFile:
             raise RuntimeError(_text(error)) from None
         if count and count / self.samplerate < seconds - _SLACK:
             raise RuntimeError(f"its header says {seconds:.3f} s")
+
+    def _silence_before(
+        self, frame: AudioFrame, count: int, name: str
+    ) -> Iterator[NDArray[np.float32]]:
+        """Silence for the time that passes by the file's clock before a frame; said once a gap.
+
+        Raises:
+            RuntimeError: More passes than any pause of a recorder.
+        """
+        if frame.pts is None or frame.time_base is None:
+            return
+        now = float(frame.pts * frame.time_base)
+        if count == 0 or now < self._began + count / self.samplerate - _CLOCK_RESET:
+            self._began = now - count / self.samplerate  # a new clock, as where streams were joined
+            return
+        begin = count / self.samplerate
+        gap = now - self._began - begin
+        if gap <= _LEAST_GAP:
+            return
+        if gap > _MOST_GAP:
+            raise RuntimeError(f"its clock jumps by {gap:.0f} s")
+        _log.warning("%s: %.3f s are missing at %.3f s and are taken as silence", name, gap, begin)
+        left = round(gap * self.samplerate)
+        while left > 0:
+            yield np.zeros((min(left, 2**16), self.channels), dtype=np.float32)
+            left -= min(left, 2**16)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> Any:
         """The next samples [s, channels] of full scale 1, s ≤ ``frames``; none at the end.
