@@ -315,7 +315,7 @@ def test_scripts_targets_and_extras_exist(
     ]
     shell_lines = shell_lines + in_text
     assert len(in_text) > 20
-    targets = set(re.findall(r"^([a-z]+):.*##", (root / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):.*##", (root / "Makefile").read_text(), re.MULTILINE))
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     faults = []
     for where, words in shell_lines:

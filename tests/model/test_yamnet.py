@@ -24,6 +24,8 @@ from earmark.model.encoders.yamnet import (
 )
 from earmark.model.published.yamnet import read_yamnet, save_yamnet
 
+pytestmark = pytest.mark.processor
+
 TONES = ("0.4s", "1s", "5s", "10s")
 ALL = tuple(range(1, 15))
 STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
