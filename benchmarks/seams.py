@@ -28,7 +28,7 @@ import numpy as np
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import FrameGrid
-from earmark.detect.loading import load_trained
+from earmark.detect.network import load_trained
 from earmark.detect.postprocess import filter_table, scores_to_events
 from earmark.detect.sliding import sliding_scores
 from earmark.score.report import ScoringTask, measure_tables, report

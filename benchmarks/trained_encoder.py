@@ -72,7 +72,7 @@ def heard(name: str, data: Path, **options: Any) -> tuple[dict[str, Any], list[A
     """Metrics on the test split, events with their clip, and all scores of a network."""
     from earmark.data.manifest import load_manifest
     from earmark.detect.evaluate import evaluate_scores, score_clips
-    from earmark.detect.loading import load_trained
+    from earmark.detect.network import load_trained
     from earmark.detect.postprocess import scores_to_events
 
     trained = load_trained(name, "cpu", **options)

@@ -25,7 +25,7 @@ from earmark.deliver.onnx import export
 from earmark.deliver.onnx.export import ExportedFile, ExportReport, export_network, write_report
 from earmark.deliver.onnx.exportable import ExportableGru, ExportableNetwork
 from earmark.deliver.onnx.parity import BATCH, reference, sharpen
-from earmark.detect.loading import load_trained
+from earmark.detect.network import load_trained
 from earmark.model.bundle import save_bundle
 from earmark.model.onnx_network import OnnxNetwork
 from earmark.model.sed import SedNetwork

@@ -65,7 +65,7 @@ def evaluate(
     from rich.console import Console
 
     from earmark.cli import tables as views
-    from earmark.detect.splits import load_split
+    from earmark.detect.evaluate import load_split
     from earmark.score.report import report
 
     console, errors = Console(), Console(stderr=True)
@@ -108,7 +108,7 @@ class _Request:
 
     @classmethod
     def of(cls, bundle: str, spec: str | None, device: str, precision: str) -> _Request:
-        from earmark.detect.loading import load_trained
+        from earmark.detect.network import load_trained
         from earmark.detect.postprocess import PostProcess
         from earmark.detect.postprocess_spec import read_postprocess, read_tuning
 
@@ -163,7 +163,7 @@ def _measured(
     evaluation: Evaluation,
     drop_eventless: bool,
 ) -> Measurement:
-    from earmark.detect.splits import classes_of, split_task
+    from earmark.detect.evaluate import classes_of, split_task
     from earmark.detect.systems import Preparation, measure_system
     from earmark.score.settings import MetricSettings
 

@@ -46,7 +46,7 @@ def export(
         require_export,
         write_report,
     )
-    from earmark.detect.loading import load_trained
+    from earmark.detect.network import load_trained
     from earmark.model.sed import SedNetwork
 
     console = Console()

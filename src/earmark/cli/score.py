@@ -198,7 +198,7 @@ def score(
     from rich.console import Console
 
     from earmark.cli import tables
-    from earmark.detect.scoring import Scoring, System
+    from earmark.detect.systems import Scoring, System
     from earmark.score.report import compared_reports, report
 
     console, errors = Console(), Console(stderr=True)

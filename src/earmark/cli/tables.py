@@ -15,7 +15,7 @@ from earmark.score.settings import title_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from earmark.detect.scoring import System
+    from earmark.detect.systems import System
     from earmark.detect.tuning.tune import Tuning
 
 BY_CLASS = {

@@ -183,12 +183,12 @@ class _Given:
         errors: Console,
     ) -> _Given:
         from earmark.cli.tables import steps
+        from earmark.detect.evaluate import load_split, refuse_gaps, split_task
         from earmark.detect.postprocess import PostProcess
-        from earmark.detect.splits import load_split, refuse_gaps, split_task
 
         base, labels, trained = PostProcess(), None, None
         if bundle is not None:
-            from earmark.detect.loading import load_trained
+            from earmark.detect.network import load_trained
 
             trained = load_trained(bundle, device)
             base, labels = trained.postprocess, trained.labels

@@ -17,8 +17,7 @@ from earmark.core.event import Event
 from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.detect.loading import load_trained
-from earmark.detect.network import as_scorer, suitable_batch, suitable_threads
+from earmark.detect.network import as_scorer, load_trained, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
 from earmark.detect.postprocess import scores_to_events
 from earmark.detect.postprocess_spec import PostProcess

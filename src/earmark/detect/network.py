@@ -1,4 +1,4 @@
-"""What scores windows, whatever it runs on: the one thing detection asks of a network.
+"""What scores windows, whatever it runs on: all that detection asks of a network; and one by name.
 
 Nothing here needs PyTorch; a network that is a PyTorch module gets its adapter, and loads PyTorch,
 when it is first asked for.
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.core.errors import BundleError, ConfigError
 from earmark.core.parallel import available_cores
-from earmark.core.spec import ModelSpec
+from earmark.core.spec import ModelSpec, spec_of
+from earmark.detect.postprocess_spec import POSTPROCESS_FILE, PostProcess, postprocess_of
+from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 
 if TYPE_CHECKING:
     from torch import nn
@@ -93,3 +98,77 @@ def suitable_threads(scorer: WindowScorer) -> int:
     """Batches at a time that suit what a scorer runs on: its ``threads()``, or every core."""
     own = getattr(scorer, "threads", None)
     return available_cores() if own is None else int(own())
+
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network and its post-processing.
+
+    Attributes:
+        network: A PyTorch network in evaluation mode, or what runs an exported one.
+        postprocess: How its scores become events.
+        path: The bundle's folder, or the exported file.
+        fingerprint: Identifies the content, and the precision if it is not float32.
+    """
+
+    network: Network
+    postprocess: PostProcess
+    path: Path
+    fingerprint: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the score columns."""
+        return spec_of(self.network).labels
+
+
+def load_trained(name: str | Path, device: str = "auto", precision: str = PRECISIONS[0]) -> Trained:
+    """Loads a network to detect with.
+
+    Args:
+        name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the name of a
+            repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``), for
+            which PyTorch is not loaded.
+        device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
+        precision: ``32-true``, or ``bf16-mixed``: the encoder's products in bfloat16.
+
+    Raises:
+        BundleError: If there is no such bundle, it is not complete, or PyTorch is missing.
+        ConfigError: If the bundle's post-processing is not usable, there is no such device or
+            precision, the network cannot have that one, or ONNX Runtime is missing.
+    """
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"no precision {precision!r} to detect with", hint=f"Choose {' or '.join(PRECISIONS)}"
+        )
+    if str(name).endswith(SUFFIX):
+        if precision != PRECISIONS[0]:
+            raise ConfigError(
+                "an exported network computes as it was exported",
+                where=name,
+                hint=f"Leave out precision {precision}, or detect with the bundle itself",
+            )
+        exported = OnnxNetwork(name, device=device)
+        postprocess = postprocess_of(exported.postprocess, exported.path)
+        return Trained(exported, postprocess, exported.path, exported.fingerprint)
+    try:
+        from earmark.detect.torch_network import find_device, prepare
+        from earmark.model.bundle import load_bundle
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "safetensors"):
+            raise
+        raise BundleError(
+            f"a bundle needs PyTorch, and {error.name} is not installed",
+            where=name,
+            hint="Install it with: pip install torch safetensors, or export the bundle where "
+            "PyTorch is: earmark export BUNDLE --out model.onnx",
+        ) from None
+    place = find_device(device)
+    bundle = load_bundle(name)
+    prepare(bundle.network, place, precision, bundle.path)
+    postprocess = postprocess_of(bundle.postprocess, bundle.path / POSTPROCESS_FILE)
+    own = "" if precision == PRECISIONS[0] else f"-{precision}"
+    return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint + own)
