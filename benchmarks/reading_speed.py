@@ -35,14 +35,14 @@ import torch
 from pathlib import Path
 from earmark.core.tables.labels import LabelSet
 from earmark.core.timeline import FrameGrid
-from earmark.data.dataset import ClipDataset, LabelledClip, Share, StepSampler, step_loader
+from earmark.data.dataset import ClipDataset, LabelledClip, ClipGroup, StepSampler, step_loader
 torch.set_num_threads(1)
 folder, clips, workers, batch = Path(sys.argv[1]), *map(int, sys.argv[2:])
 events = ((1.0, 2.0, "Cat"), (3.0, 7.0, "Dog"))
 files = sorted(folder.iterdir())[:clips]
 known = [LabelledClip(path, "strong", events=events) for path in files]
 dataset = ClipDataset(known, LabelSet(("Cat", "Dog")), FrameGrid(1024), 160_000, cache_gib=0)
-sampler = StepSampler([Share("real", 0, len(files), batch)], 0, 0, len(files) // batch)
+sampler = StepSampler([ClipGroup("real", 0, len(files), batch)], 0, 0, len(files) // batch)
 before = time.process_time()
 began, count = time.perf_counter(), 0
 for loaded in step_loader(dataset, sampler, workers):

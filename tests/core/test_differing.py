@@ -1,7 +1,6 @@
 """Differences of settings, nested ones by their dotted names."""
 
-from earmark.core.config import EncoderSettings, NetworkSettings
-from earmark.core.differing import differing
+from earmark.core.config import EncoderSettings, NetworkSettings, differing
 
 
 def test_differences_are_named_with_both_values() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from earmark.core.audio.audio import load_audio, load_excerpt, write_audio
 from earmark.core.errors import AudioError, DataError
-from earmark.data.crops import CropStream, Recordings, survey, write_faults
+from earmark.data.crops import CropStream, Survey, survey, write_faults
 
 WINDOW, SHORTEST = 16_000, 3_840
 
@@ -103,13 +103,13 @@ def test_a_recording_that_breaks_off_is_replaced_and_named(folder: Path, tmp_pat
     broken = tmp_path / "gone.wav"
     paths = (*found.paths, broken)  # as if it went after the survey
     lengths = np.append(found.samples, 160_000)
-    stream = CropStream(Recordings(paths, lengths, {}, ""), WINDOW, 0)
+    stream = CropStream(Survey(paths, lengths, {}, ""), WINDOW, 0)
     crops = [stream[number] for number in range(40)]
     faults = {path: reason for crop in crops for path, reason in crop.faults}
     assert list(faults) == [broken]
     assert "no such file" in faults[broken]
     assert all(crop.waveform.any() for crop in crops)
-    again = CropStream(Recordings(paths, lengths, {}, ""), WINDOW, 0)
+    again = CropStream(Survey(paths, lengths, {}, ""), WINDOW, 0)
     assert np.array_equal(again[33].waveform, crops[33].waveform)
     write_faults(faults, tmp_path / "unreadable.tsv")
     assert "gone.wav\tno such file" in (tmp_path / "unreadable.tsv").read_text()
@@ -118,7 +118,7 @@ def test_a_recording_that_breaks_off_is_replaced_and_named(folder: Path, tmp_pat
 
 
 def test_a_lost_disk_ends_the_run(tmp_path: Path) -> None:
-    lost = Recordings((tmp_path / "a.wav",), np.array([160_000]), {}, "")
+    lost = Survey((tmp_path / "a.wav",), np.array([160_000]), {}, "")
     with pytest.raises(DataError, match="50 recordings in a row"):
         CropStream(lost, WINDOW, 0)[0]
 

@@ -21,8 +21,8 @@ from earmark.data.dataset import (
     KINDS,
     Batch,
     ClipDataset,
+    ClipGroup,
     LabelledClip,
-    Share,
     StepSampler,
     compose,
     frame_targets,
@@ -101,29 +101,29 @@ def test_cache_gives_the_same_clip(tmp_path: Path) -> None:
     seed=st.integers(0, 99),
 )
 def test_sampler_walks_each_share_without_repeats(sizes: list[int], take: int, seed: int) -> None:
-    first, shares = 0, []
+    first, groups = 0, []
     for size in sizes:
-        shares.append(Share("x", first, size, take))
+        groups.append(ClipGroup("x", first, size, take))
         first += size
     steps = 12
-    rows = [row for step in StepSampler(shares, seed, 0, steps) for row in step]
-    for share in shares:
-        own = [row for row in rows if share.first <= row < share.first + share.size]
+    rows = [row for step in StepSampler(groups, seed, 0, steps) for row in step]
+    for group in groups:
+        own = [row for row in rows if group.first <= row < group.first + group.size]
         counts = Counter(own)
         assert len(own) == steps * take
         assert (
-            max(counts.values()) - min(counts.get(share.first + i, 0) for i in range(share.size))
+            max(counts.values()) - min(counts.get(group.first + i, 0) for i in range(group.size))
             <= 1
         )
 
 
 def test_sampler_resumes_where_it_was() -> None:
-    shares = [Share("a", 0, 7, 2), Share("b", 7, 5, 4)]
-    whole = list(StepSampler(shares, 3, 0, 10))
-    assert [*StepSampler(shares, 3, 0, 4), *StepSampler(shares, 3, 4, 10)] == whole
-    parts = list(StepSampler(shares, 3, 0, 10, 1, 2, 2))
-    assert len(parts) == len(StepSampler(shares, 3, 0, 10, 1, 2, 2)) == 20
-    assert list(StepSampler(shares, 3, 6, 10, 1, 2, 2)) == parts[12:]
+    groups = [ClipGroup("a", 0, 7, 2), ClipGroup("b", 7, 5, 4)]
+    whole = list(StepSampler(groups, 3, 0, 10))
+    assert [*StepSampler(groups, 3, 0, 4), *StepSampler(groups, 3, 4, 10)] == whole
+    parts = list(StepSampler(groups, 3, 0, 10, 1, 2, 2))
+    assert len(parts) == len(StepSampler(groups, 3, 0, 10, 1, 2, 2)) == 20
+    assert list(StepSampler(groups, 3, 6, 10, 1, 2, 2)) == parts[12:]
 
 
 @settings(max_examples=30, deadline=None)
@@ -136,13 +136,13 @@ def test_every_clip_of_a_step_goes_to_one_part(
     takes: list[int], world: int, accumulate: int
 ) -> None:
     """Whatever the division: the same clips a step, each once, evenly dealt."""
-    shares = [Share(str(n), 100 * n, 11, take) for n, take in enumerate(takes)]
+    groups = [ClipGroup(str(n), 100 * n, 11, take) for n, take in enumerate(takes)]
     if sum(takes) < world * accumulate:
-        with pytest.raises(ConfigError, match="cannot be dealt"):
-            StepSampler(shares, 3, 0, 4, 0, world, accumulate)
+        with pytest.raises(ConfigError, match="cannot be divided"):
+            StepSampler(groups, 3, 0, 4, 0, world, accumulate)
         return
-    whole = list(StepSampler(shares, 3, 0, 4))
-    ranks = [list(StepSampler(shares, 3, 0, 4, rank, world, accumulate)) for rank in range(world)]
+    whole = list(StepSampler(groups, 3, 0, 4))
+    ranks = [list(StepSampler(groups, 3, 0, 4, rank, world, accumulate)) for rank in range(world)]
     for step, together in enumerate(whole):
         turns = [step * accumulate + turn for turn in range(accumulate)]
         parts = [ranks[rank][turn] for turn in turns for rank in range(world)]
@@ -192,8 +192,8 @@ BATCH = BatchSettings(real=1, synthetic=2, weak=3, unlabelled=4)
 @pytest.mark.parametrize("strong", ["strong_label_real", "synthetic21_train/soundscapes"])
 def test_one_strong_source_fills_both_places(tmp_path: Path, strong: str) -> None:
     manifest = load_manifest(_tree(tmp_path, strong, weak=True, unlabelled=True))
-    dataset, shares = compose(manifest, BATCH, GRID, WINDOW)
-    sampler = StepSampler(shares, 0, 0, 1)
+    dataset, groups = compose(manifest, BATCH, GRID, WINDOW)
+    sampler = StepSampler(groups, 0, 0, 1)
     (batch,) = step_loader(dataset, sampler, workers=0)
     assert isinstance(batch, Batch)
     assert [int(batch.of_kind(kind).sum()) for kind in KINDS] == [3, 3, 4]
@@ -203,8 +203,8 @@ def test_one_strong_source_fills_both_places(tmp_path: Path, strong: str) -> Non
 @pytest.mark.parametrize(("weak", "unlabelled"), [(False, False), (False, True), (True, False)])
 def test_absent_kinds_are_left_out(tmp_path: Path, weak: bool, unlabelled: bool) -> None:
     manifest = load_manifest(_tree(tmp_path, "strong_label_real", weak, unlabelled))
-    _, shares = compose(manifest, BATCH, GRID, WINDOW)
-    names = {share.name for share in shares}
+    _, groups = compose(manifest, BATCH, GRID, WINDOW)
+    names = {group.name for group in groups}
     assert names == {"real", *(["weak"] if weak else []), *(["unlabelled"] if unlabelled else [])}
 
 
@@ -219,7 +219,7 @@ def test_reading_processes_give_the_same_batches(tmp_path: Path) -> None:
         LabelledClip(_clip(tmp_path, f"{number}.wav", 0.5 + 0.01 * number), "strong")
         for number in range(12)
     ]
-    sampler = StepSampler([Share("real", 0, 12, 4)], seed=1, start=0, stop=5)
+    sampler = StepSampler([ClipGroup("real", 0, 12, 4)], seed=1, start=0, stop=5)
 
     def batches(workers: int) -> list[torch.Tensor]:
         dataset = ClipDataset(clips, LabelSet(("a",)), FrameGrid(256), 16_000)
@@ -241,7 +241,7 @@ def test_reading_processes_share_the_memory(tmp_path: Path) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> ClipDataset:
-    """Two shares of four clips each; the third and fourth of the first cannot be read."""
+    """Two groups of four clips each; the third and fourth of the first cannot be read."""
     clips = []
     for number in range(8):
         path = tmp_path / f"{number}.wav"
@@ -256,7 +256,7 @@ def test_the_next_clip_of_the_share_stands_in_for_one_that_cannot_be_read(
     damaged: ClipDataset,
 ) -> None:
     rows = [damaged.readable(row)[0] for row in range(8)]
-    assert rows == [0, 1, 0, 0, 4, 5, 6, 7]  # around the end of the share, never into the other
+    assert rows == [0, 1, 0, 0, 4, 5, 6, 7]  # around the end of the group, never into the other
     assert [damaged.readable(row)[0] for row in reversed(range(8))] == rows[::-1]
     item = damaged[2]
     assert torch.equal(item.waveform, damaged[0].waveform)
@@ -269,7 +269,7 @@ def test_the_next_clip_of_the_share_stands_in_for_one_that_cannot_be_read(
 def test_a_batch_names_the_clips_that_others_stand_in_for(
     damaged: ClipDataset, workers: int
 ) -> None:
-    sampler = StepSampler([Share("a", 0, 4, 4), Share("b", 4, 4, 2)], 1, 0, 1)
+    sampler = StepSampler([ClipGroup("a", 0, 4, 4), ClipGroup("b", 4, 4, 2)], 1, 0, 1)
     (batch,) = step_loader(damaged, sampler, workers)
     assert {Path(path).name for path in batch.unreadable} == {"2.wav", "3.wav"}
     assert len(batch.waveforms) == 6

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from earmark.core.errors import ConfigError
 from earmark.core.training import Recipe
 from earmark.data.crops import survey
-from earmark.data.dataset import Batch, Share
+from earmark.data.dataset import Batch, ClipGroup
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
@@ -243,15 +243,19 @@ def _frozen_norms(recipe: Any, manifest: Any, out: Path) -> dict[str, Tensor]:
 
 
 def test_a_step_too_small_for_its_parts_is_refused(tiny_data: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="11 clips cannot be dealt into 12 parts"):
+    with pytest.raises(ConfigError, match="11 clips cannot be divided into 12 micro-batches"):
         train(small_recipe("train.accumulate=12"), load_manifest(tiny_data), tmp_path)
 
 
 def test_clips_without_a_partner_are_told() -> None:
-    shares = [Share("real", 0, 9, 2), Share("synthetic", 9, 9, 2), Share("weak", 18, 9, 4)]
-    assert lone_clips(shares, 1) == lone_clips(shares, 2) == []
-    assert lone_clips(shares, 3) == ["strong", "weak"]
-    assert lone_clips([Share("weak", 0, 9, 1), Share("real", 9, 9, 4)], 2) == ["weak"]
+    groups = [
+        ClipGroup("real", 0, 9, 2),
+        ClipGroup("synthetic", 9, 9, 2),
+        ClipGroup("weak", 18, 9, 4),
+    ]
+    assert lone_clips(groups, 1) == lone_clips(groups, 2) == []
+    assert lone_clips(groups, 3) == ["strong", "weak"]
+    assert lone_clips([ClipGroup("weak", 0, 9, 1), ClipGroup("real", 9, 9, 4)], 2) == ["weak"]
 
 
 def test_devices_that_are_not_there_are_one_line() -> None:

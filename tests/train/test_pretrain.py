@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
-from earmark.data.crops import Recordings, survey
+from earmark.data.crops import Survey, survey
 from earmark.method.pretraining import PretrainStudent
 from earmark.model.encoders.encoder_file import ENCODER_FILES, load_encoder
 from earmark.train.crop_batches import CropSampler
@@ -36,7 +36,7 @@ from helpers.ranks import small_pretraining
 
 
 @pytest.fixture(scope="module")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Survey:
     """Tones that sweep through noise, some shorter than a crop."""
     out = tmp_path_factory.mktemp("sounds")
     rng = np.random.default_rng(0)
@@ -48,13 +48,11 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
     return survey([out], small_pretraining().shortest)
 
 
-def _pretrain(
-    recipe: PretrainRecipe, sounds: Recordings, out: Path, **options: object
-) -> PretrainRun:
+def _pretrain(recipe: PretrainRecipe, sounds: Survey, out: Path, **options: object) -> PretrainRun:
     return pretrain(recipe, sounds, out, fabric=make_fabric("cpu"), **options)  # type: ignore[arg-type]
 
 
-def test_resume_equals_uninterrupted_bit_for_bit(sounds: Recordings, tmp_path: Path) -> None:
+def test_resume_equals_uninterrupted_bit_for_bit(sounds: Survey, tmp_path: Path) -> None:
     """With stochastic depth, a bank smaller than a step in one case, and its partners."""
     recipe = small_pretraining("train.epochs=3", "train.accumulate=2")
     whole = _pretrain(recipe, sounds, tmp_path / "whole")
@@ -76,7 +74,7 @@ def test_resume_equals_uninterrupted_bit_for_bit(sounds: Recordings, tmp_path: P
 
 
 def test_parts_have_the_gradient_of_the_whole_step(
-    sounds: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sounds: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With running statistics, for batch statistics are a part's own; masks differ in size."""
     monkeypatch.setattr(
@@ -101,7 +99,7 @@ def test_parts_have_the_gradient_of_the_whole_step(
 
 @pytest.mark.parametrize(("teacher", "apart"), [("batch", True), ("train", True), ("eval", False)])
 def test_learns_and_batch_statistics_keep_the_vectors_apart(
-    sounds: Recordings, tmp_path: Path, teacher: str, apart: bool
+    sounds: Survey, tmp_path: Path, teacher: str, apart: bool
 ) -> None:
     """A teacher with running statistics lets them grow alike, and its loss looks the better."""
     recipe = small_pretraining(
@@ -115,7 +113,7 @@ def test_learns_and_batch_statistics_keep_the_vectors_apart(
     assert (records[-1]["teacher_cosine"] < 0.8) is apart
 
 
-def test_leaves_an_encoder_its_heads_and_a_card(sounds: Recordings, tmp_path: Path) -> None:
+def test_leaves_an_encoder_its_heads_and_a_card(sounds: Survey, tmp_path: Path) -> None:
     recipe = small_pretraining("train.epochs=1")
     run = _pretrain(recipe, sounds, tmp_path, command="earmark pretrain x")
     encoder = load_encoder(tmp_path)
@@ -136,10 +134,10 @@ def test_leaves_an_encoder_its_heads_and_a_card(sounds: Recordings, tmp_path: Pa
     assert {"lr", "weight_decay", "ema", "unreadable", "seconds"} <= set(record)
 
 
-def test_unreadable_files_are_named_and_do_no_harm(sounds: Recordings, tmp_path: Path) -> None:
+def test_unreadable_files_are_named_and_do_no_harm(sounds: Survey, tmp_path: Path) -> None:
     header = tmp_path / "header.wav"
     gone = tmp_path / "gone.wav"
-    broken = Recordings(
+    broken = Survey(
         (*sounds.paths, gone),
         np.append(sounds.samples, 640_000),
         {header: "not a recording"},
@@ -155,21 +153,21 @@ def test_unreadable_files_are_named_and_do_no_harm(sounds: Recordings, tmp_path:
     assert all(torch.isfinite(p).all() for p in run.student.parameters())
 
 
-def test_refuses_to_overwrite_or_to_mix_runs(sounds: Recordings, tmp_path: Path) -> None:
+def test_refuses_to_overwrite_or_to_mix_runs(sounds: Survey, tmp_path: Path) -> None:
     recipe = small_pretraining("train.epochs=1")
     _pretrain(recipe, sounds, tmp_path)
     with pytest.raises(ConfigError, match="holds a run already"):
         _pretrain(recipe, sounds, tmp_path)
     with pytest.raises(ConfigError, match="other settings"):
         _pretrain(small_pretraining("train.epochs=2"), sounds, tmp_path, resume=True)
-    other = Recordings(sounds.paths, sounds.samples, {}, "0123")
+    other = Survey(sounds.paths, sounds.samples, {}, "0123")
     with pytest.raises(ConfigError, match=r"other data.*same recordings"):
         _pretrain(recipe, other, tmp_path, resume=True)
     with pytest.raises(ConfigError, match="6 crops cannot be dealt into 7 parts"):
         _pretrain(small_pretraining("train.accumulate=7"), sounds, tmp_path / "new")
 
 
-def test_a_crop_may_end_within_a_token(sounds: Recordings, tmp_path: Path) -> None:
+def test_a_crop_may_end_within_a_token(sounds: Survey, tmp_path: Path) -> None:
     recipe = small_pretraining("train.epochs=1", "window_seconds=0.51")  # 12.75 tokens, 52 frames
     assert recipe.tokens == 13
     run = _pretrain(recipe, sounds, tmp_path)
@@ -265,13 +263,13 @@ def test_overrides_lie_above_the_size(tmp_path: Path) -> None:
         load_pretrain_recipe("atst-frame-pretrain", ["window_seconds=11"])
 
 
-def test_the_run_folder_remembers_its_recipe(sounds: Recordings, tmp_path: Path) -> None:
+def test_the_run_folder_remembers_its_recipe(sounds: Survey, tmp_path: Path) -> None:
     recipe = small_pretraining("train.epochs=1")
     _pretrain(recipe, sounds, tmp_path)
     assert load_pretrain_recipe(tmp_path / "recipe.yaml") == recipe
 
 
-def test_bf16_and_workers(sounds: Recordings, tmp_path: Path) -> None:
+def test_bf16_and_workers(sounds: Survey, tmp_path: Path) -> None:
     recipe = small_pretraining("train.epochs=1", "train.precision=bf16-mixed", "train.workers=1")
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     pretrain(recipe, sounds, tmp_path, fabric=fabric)

@@ -17,7 +17,7 @@ from earmark.core.errors import ConfigError
 from earmark.core.timeline import SAMPLE_RATE
 
 Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 S = TypeVar("S", bound=BaseModel)
 
@@ -97,7 +97,7 @@ class EncoderSettings(Settings):
     patch_frames: Positive = 4
     max_tokens: Positive = 250
     positions: Literal["cut", "interpolate"] = "cut"
-    drop_path: Share = 0.0
+    drop_path: Proportion = 0.0
     mask_padding: bool = True
     align: Literal["adaptive", "exact"] = "exact"
     merge: Positive = 128
@@ -142,9 +142,9 @@ class NetworkSettings(Settings):
     strides: tuple[tuple[Positive, Positive], ...] = ((1, 1),) * 7
     pools: tuple[tuple[Positive, Positive], ...] = ((2, 2), (2, 2), *((1, 2),) * 5)
     activation: Literal["gate", "glu", "relu"] = "gate"
-    norm_momentum: Share = 0.01
-    conv_dropout: Share = 0.5
-    dropout: Share = 0.5
+    norm_momentum: Proportion = 0.01
+    conv_dropout: Proportion = 0.5
+    dropout: Proportion = 0.5
     rnn_hidden: Positive = 128
     rnn_layers: Positive = 2
     window_seconds: Annotated[float, Field(gt=0)] = 10.0
@@ -198,8 +198,8 @@ class DataSettings(Settings):
             out of one source only: clips not to train on. `earmark doctor --exclude` writes one.
     """
 
-    weak_held_out: Share = 0.0
-    real_held_out: Share = 0.0
+    weak_held_out: Proportion = 0.0
+    real_held_out: Proportion = 0.0
     held_out_seed: Annotated[int, Field(ge=0)] = 42
     shared: Literal["leave_out", "keep"] = "leave_out"
     exclude: str | None = None
@@ -287,3 +287,15 @@ def dump_yaml(settings: BaseModel | Mapping[str, Any]) -> str:
     """Settings as YAML text, in the order they are declared."""
     content = settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings
     return yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+
+
+def differing(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> list[tuple[str, Any, Any]]:
+    """Settings of one kind that are not equal: (dotted name, ours, theirs)."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in type(ours).model_fields:
+        mine, other = getattr(ours, name), getattr(theirs, name)
+        if isinstance(mine, BaseModel) and isinstance(other, BaseModel):
+            found += differing(mine, other, f"{prefix}{name}.")
+        elif mine != other:
+            found.append((f"{prefix}{name}", mine, other))
+    return found

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from earmark.core.config import EncoderSettings, NonNegative, Positive, Settings, Share
+from earmark.core.config import EncoderSettings, NonNegative, Positive, Proportion, Settings
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.core.training import LoopSettings
 
@@ -54,9 +54,9 @@ class PerturbationSettings(Settings):
     """
 
     bank: Annotated[int, Field(ge=0)] = 2000
-    alpha: Share = 0.4
+    alpha: Proportion = 0.4
     mixing: Literal["log", "energy"] = "log"
-    warp_probability: Share = 1.0
+    warp_probability: Proportion = 1.0
     warp_range: tuple[Annotated[float, Field(gt=0)], float] = (0.6, 1.5)
 
     @model_validator(mode="after")

@@ -17,8 +17,8 @@ from earmark.core.config import (
     NetworkSettings,
     NonNegative,
     Positive,
+    Proportion,
     Settings,
-    Share,
 )
 from earmark.core.errors import ConfigError
 
@@ -35,7 +35,7 @@ class MixupSettings(Settings):
         labels: How composed labels and pseudo-labels join: ``soft`` or ``max``.
     """
 
-    probability: Share = 1.0
+    probability: Proportion = 1.0
     alpha: Annotated[float, Field(gt=0)] = 0.5
     tau: Annotated[float, Field(ge=0)] = 0.85
     level: Literal["none", "rms"] = "none"
@@ -152,7 +152,7 @@ class MethodSettings(Settings):
     ramp_steps: Annotated[int, Field(ge=0)] = 500
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     ema_horizon: Annotated[float, Field(gt=0)] | None = None
-    warp_probability: Share = 0.0
+    warp_probability: Proportion = 0.0
     warp_range: tuple[float, float] = (0.6, 1.0)
     v1: V1Settings | None = None
 
@@ -220,7 +220,7 @@ class TrainSettings(LoopSettings):
         frozen: Prefixes of the network's parameter names that do not learn (``encoder.``); their
             modules are in evaluation mode.
         warmup_steps: Of the exponential ramp exp(-5(1-s)²).
-        lr_final: Fraction of the peak rate that the cosine ends at.
+        lr_final: Proportion of the peak rate that the cosine ends at.
         batch: Clips of one optimiser step, however many micro-batches and devices it is split over.
         validate_every: Epochs between validations (the last epoch always is).
         validate_on: Split that chooses the best epoch: the first of these that the data have.
@@ -249,7 +249,7 @@ class TrainSettings(LoopSettings):
     frozen: tuple[str, ...] = ()
     weight_decay: NonNegative = 0.0
     warmup_steps: Annotated[int, Field(ge=0)] = 290
-    lr_final: Share = 0.1
+    lr_final: Proportion = 0.1
     validate_every: Positive = 10
     validate_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("validation",)
     select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"

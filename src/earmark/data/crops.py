@@ -24,7 +24,7 @@ MOST_IN_A_ROW = 50
 
 
 @dataclass(frozen=True)
-class Recordings:
+class Survey:
     """What a survey found.
 
     Attributes:
@@ -50,7 +50,7 @@ def survey(
     shortest: int,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 8,
-) -> Recordings:
+) -> Survey:
     """Read the header of every recording below some folders.
 
     Args:
@@ -83,7 +83,7 @@ def survey(
     if not paths:
         _nothing_usable(folders, faults)
     lengths = np.array(samples, dtype=np.int64)
-    return Recordings(tuple(paths), lengths, faults, digest.hexdigest()[:16])
+    return Survey(tuple(paths), lengths, faults, digest.hexdigest()[:16])
 
 
 def _measure(path: Path) -> tuple[int, int] | str:
@@ -139,7 +139,7 @@ class CropStream:
         seed: Of the order and the places.
     """
 
-    def __init__(self, recordings: Recordings, window: int, seed: int) -> None:
+    def __init__(self, recordings: Survey, window: int, seed: int) -> None:
         self.recordings, self.window, self.seed = recordings, window, seed
         windows = np.maximum(1, np.rint(recordings.samples / window)).astype(np.int64)
         self._ends = np.cumsum(windows)  # unit u belongs to the first recording with end > u

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ class Batch:
         weak: [B, C] clip targets; zero for unlabelled clips.
         valid: [B, T] frames that are no padding.
         kinds: [B] index into `KINDS`.
-        known: [B, C] classes whose presence and absence the labels tell; the targets of others
+        known: [B, C] classes whose presence and absence is labelled; the targets of others
             mean nothing. None stands for all of them.
         unreadable: Why clips that the step should hold were replaced by others, by path.
     """
@@ -115,7 +115,7 @@ class ClipDataset(Dataset[Item]):
 
     A clip longer than the window is read from its start, and events beyond it are dropped.
     Decoded audio is kept as int16: half the memory, and what the files hold. In place of a clip
-    that cannot be read comes the next of its share that can: which one depends on the files
+    that cannot be read comes the next of its group that can: which one depends on the files
     alone, so that a resumed run, and every process of several, takes the same.
 
     Args:
@@ -124,7 +124,7 @@ class ClipDataset(Dataset[Item]):
         grid: Frames of the targets.
         window: Samples of a clip.
         cache_gib: Memory for decoded clips.
-        sizes: Numbers of clips of the shares that follow one another; by default one of all.
+        sizes: Numbers of clips of the groups that follow one another; by default one of all.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class ClipDataset(Dataset[Item]):
         return len(self.clips)
 
     def share_cache(self, processes: int) -> None:
-        """Keep one of so many parts of the memory for decoded clips."""
+        """Keep this process's portion of the memory for decoded clips."""
         self._room //= processes
 
     def _audio(self, index: int) -> NDArray[np.int16]:
@@ -163,14 +163,14 @@ class ClipDataset(Dataset[Item]):
         """The row used in place of a row, its audio, and the rows passed over.
 
         Raises:
-            DataError: No clip of its share can be read.
+            DataError: No clip of its group can be read.
         """
-        share = bisect_right(self._ends, index)
-        first = self._ends[share - 1] if share else 0
-        size = self._ends[share] - first
+        group = bisect_right(self._ends, index)
+        first = self._ends[group - 1] if group else 0
+        size = self._ends[group] - first
         passed: list[int] = []
-        for turn in range(size):
-            row = first + (index - first + turn) % size
+        for attempt in range(size):
+            row = first + (index - first + attempt) % size
             if row not in self.unreadable:
                 try:
                     return row, self._audio(row), passed
@@ -179,7 +179,7 @@ class ClipDataset(Dataset[Item]):
             passed.append(row)
         raise DataError(
             f"none of {size} clips can be read, the first because: {self.unreadable[index]}",
-            hint="`earmark doctor` tells what is wrong with each of them",
+            hint="`earmark doctor` says what is wrong with each of them",
         )
 
     def __getitem__(self, index: int) -> Item:
@@ -228,7 +228,7 @@ def labelled_clips(source: Source) -> list[LabelledClip]:
 
 
 @dataclass(frozen=True)
-class Share:
+class ClipGroup:
     """Rows [first, first + size) of the dataset, of which each step takes ``take``."""
 
     name: str
@@ -237,42 +237,42 @@ class Share:
     take: int
 
 
-def split_evenly(takes: Sequence[int], parts: int) -> list[list[int]]:
-    """How many clips of each share every part of a step takes: ``result[part][share]``.
+def split_evenly(takes: Sequence[int], count: int) -> list[list[int]]:
+    """How many clips of each group every micro-batch of a step takes: ``result[batch][group]``.
 
-    Every share is spread as evenly as it goes; what is left over goes around, so that neither the
-    parts' numbers of a share nor their totals differ by more than one.
+    Every group is spread as evenly as it goes; what is left over goes around, so that neither the
+    micro-batches' numbers of a group nor their totals differ by more than one.
     """
-    result = [[take // parts for take in takes] for _ in range(parts)]
-    turn = 0
-    for share, take in enumerate(takes):
-        for _ in range(take % parts):
-            result[turn % parts][share] += 1
-            turn += 1
+    result = [[take // count for take in takes] for _ in range(count)]
+    receivers = cycle(result)
+    for group, take in enumerate(takes):
+        for _ in range(take % count):
+            next(receivers)[group] += 1
     return result
 
 
 class StepSampler:
-    """Row numbers of each part of each step; which clips a step takes depends on no division.
+    """Row numbers of each micro-batch; which clips a step takes depends on no division.
 
-    Every share is walked in seeded permutations, without repeats. A step is dealt into
-    ``accumulate`` · ``world`` parts: part p is turn p // world of the process p % world.
+    Every group is walked in seeded permutations, without repeats. A step is divided into
+    ``accumulate`` · ``world`` micro-batches: number m is the one that process m % world takes as
+    its (m // world)-th.
 
     Args:
-        shares: What each kind contributes to a step.
+        groups: What each kind contributes to a step.
         seed: Of the permutations.
         start: First step to give.
         stop: Step to end before.
         rank: This process, of ``world``.
-        accumulate: Turns of every process in one step.
+        accumulate: Micro-batches of every process in one step.
 
     Raises:
-        ConfigError: A step has fewer clips than parts.
+        ConfigError: A step has fewer clips than micro-batches.
     """
 
     def __init__(
         self,
-        shares: Sequence[Share],
+        groups: Sequence[ClipGroup],
         seed: int,
         start: int,
         stop: int,
@@ -280,53 +280,54 @@ class StepSampler:
         world: int = 1,
         accumulate: int = 1,
     ) -> None:
-        self.shares, self.seed, self.start, self.stop = tuple(shares), seed, start, stop
-        parts = world * accumulate
-        clips = sum(share.take for share in self.shares)
-        if clips < parts:
+        self.groups, self.seed, self.start, self.stop = tuple(groups), seed, start, stop
+        count = world * accumulate
+        clips = sum(group.take for group in self.groups)
+        if clips < count:
             raise ConfigError(
-                f"a step of {clips} clips cannot be dealt into {parts} parts "
-                f"({world} processes, {accumulate} turns each)",
+                f"a step of {clips} clips cannot be divided into {count} micro-batches "
+                f"({world} processes, {accumulate} of each)",
                 hint="Give fewer devices, a smaller train.accumulate or a larger train.batch",
             )
-        sizes = split_evenly([share.take for share in self.shares], parts)
-        self._sizes = sizes[rank::world]  # [turn][share]
-        self._skips = [
-            [sum(size[number] for size in sizes[:part]) for number in range(len(self.shares))]
-            for part in range(rank, parts, world)
-        ]
+        sizes = np.array(split_evenly([group.take for group in self.groups], count))
+        before = np.cumsum(sizes, axis=0) - sizes
+        self._sizes, self._skips = sizes[rank::world], before[rank::world]  # [accumulate, groups]
         self._orders: dict[int, tuple[int, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         return (self.stop - self.start) * len(self._sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
-        numbers = range(len(self.shares))
+        numbers = range(len(self.groups))
         for step in range(self.start, self.stop):
-            for turn in range(len(self._sizes)):
-                yield [row for number in numbers for row in self._rows(number, step, turn)]
+            for sizes, skips in zip(self._sizes.tolist(), self._skips.tolist(), strict=True):
+                yield [
+                    row
+                    for number in numbers
+                    for row in self._rows(number, step, skips[number], sizes[number])
+                ]
 
-    def _rows(self, number: int, step: int, part: int) -> list[int]:
-        share = self.shares[number]
-        first = step * share.take + self._skips[part][number]
+    def _rows(self, number: int, step: int, skip: int, size: int) -> list[int]:
+        group = self.groups[number]
+        first = step * group.take + skip
         rows = []
-        for position in range(first, first + self._sizes[part][number]):
-            turn, place = divmod(position, share.size)
-            rows.append(share.first + int(self._permutation(number, turn)[place]))
+        for position in range(first, first + size):
+            walk, place = divmod(position, group.size)
+            rows.append(group.first + int(self._permutation(number, walk)[place]))
         return rows
 
-    def _permutation(self, number: int, turn: int) -> NDArray[np.int64]:
+    def _permutation(self, number: int, walk: int) -> NDArray[np.int64]:
         known = self._orders.get(number)
-        if known is None or known[0] != turn:
-            rng = np.random.default_rng([self.seed, number, turn])
-            known = turn, rng.permutation(self.shares[number].size)
+        if known is None or known[0] != walk:
+            rng = np.random.default_rng([self.seed, number, walk])
+            known = walk, rng.permutation(self.groups[number].size)
             self._orders[number] = known
         return known[1]
 
 
 def compose(
     manifest: Manifest, batch: BatchSettings, grid: FrameGrid, window: int, cache_gib: float = 4.0
-) -> tuple[ClipDataset, list[Share]]:
+) -> tuple[ClipDataset, list[ClipGroup]]:
     """The training dataset and how much of each kind a step takes.
 
     Strong sources fill ``batch.real`` or ``batch.synthetic`` by their domain.
@@ -335,25 +336,26 @@ def compose(
     Raises:
         DataError: No source gives a labelled clip to the batch.
     """
-    groups: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
+    by_place: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
     for source in manifest.train:
-        place = source.domain if source.kind == "strong" else source.kind
-        groups[place] += labelled_clips(source)
-    take = _fill_places(batch, {name for name, clips in groups.items() if clips})
+        by_place[source.domain if source.kind == "strong" else source.kind] += labelled_clips(
+            source
+        )
+    take = _fill_places(batch, {name for name, clips in by_place.items() if clips})
     clips: list[LabelledClip] = []
-    shares: list[Share] = []
-    for name, members in groups.items():
+    groups: list[ClipGroup] = []
+    for name, members in by_place.items():
         if members and take[name]:
-            shares.append(Share(name, len(clips), len(members), take[name]))
+            groups.append(ClipGroup(name, len(clips), len(members), take[name]))
             clips += members
-    if not any(share.name != "unlabelled" for share in shares):
+    if not any(group.name != "unlabelled" for group in groups):
         raise DataError(
             "no labelled clip to train on",
             where=manifest.root,
             hint="Give strong or weak labels, and a batch size for their kind (train.batch)",
         )
-    sizes = [share.size for share in shares]
-    return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), shares
+    sizes = [group.size for group in groups]
+    return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), groups
 
 
 def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
@@ -382,7 +384,7 @@ def collate(items: Sequence[Item]) -> Batch:
 
 
 def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:
-    """Batches of consecutive steps, one for each part of a step.
+    """Batches of consecutive steps, one for each micro-batch of a step.
 
     Args:
         dataset: Where clips are read.
@@ -401,7 +403,7 @@ def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Ite
 
 
 def _share_cache(_: int) -> None:
-    """In a reading process: keep its part of the memory for decoded clips, no more."""
+    """In a reading process: keep its portion of the memory for decoded clips, no more."""
     info = get_worker_info()
     if info is not None and isinstance(info.dataset, ClipDataset):
         info.dataset.share_cache(info.num_workers)

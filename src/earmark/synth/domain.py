@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from scipy import fft
 from scipy.signal import lfilter
 
-from earmark.core.config import Settings, Share
+from earmark.core.config import Proportion, Settings
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
 from earmark.synth.supplier import Samples
 
@@ -44,18 +44,18 @@ class DomainSettings(Settings):
         level_db: Peak of the result relative to full scale, dB.
     """
 
-    reverberation: Share = 0.8
+    reverberation: Proportion = 0.8
     rt60: Range = (0.15, 0.9)
     direct_db: Range = (0.0, 15.0)
-    equalisation: Share = 0.9
+    equalisation: Proportion = 0.9
     equalisation_db: Annotated[float, Field(ge=0, le=24)] = 6.0
     bands: Annotated[int, Field(ge=2, le=16)] = 5
-    band_limit: Share = 0.5
+    band_limit: Proportion = 0.5
     low_cut: Range = (40.0, 250.0)
     high_cut: Range = (4000.0, 7800.0)
-    noise: Share = 0.9
+    noise: Proportion = 0.9
     noise_db: Range = (-75.0, -45.0)
-    clipping: Share = 0.25
+    clipping: Proportion = 0.25
     drive: Range = (0.5, 1.5)
     level_db: Range = (-20.0, 0.0)
 

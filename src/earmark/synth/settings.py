@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from earmark.core.config import Positive, Settings, Share, load_yaml, parse_settings
+from earmark.core.config import Positive, Proportion, Settings, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
 from earmark.synth.distributions import Count, Distribution, const, uniform, within
 from earmark.synth.domain import DomainSettings
@@ -83,7 +83,7 @@ class SubsetSettings(Settings):
     clips: Annotated[int, Field(ge=0)] = 0
     events: Count = uniform(1, 4)
     counts: dict[str, Count] = Field(default={})
-    empty: Share = 0.0
+    empty: Proportion = 0.0
     domain: str | None = None
 
     @property
@@ -146,7 +146,7 @@ class RoomSettings(Settings):
         direct_db: Distribution of the direct-to-reverberant energy ratio, dB.
     """
 
-    probability: Share = 1.0
+    probability: Proportion = 1.0
     rt60: Annotated[Distribution, AfterValidator(within(0.05, 5))] = uniform(0.15, 0.9)
     direct_db: Annotated[Distribution, AfterValidator(within(-30, 30))] = uniform(0, 15)
 
@@ -218,8 +218,8 @@ class SynthSettings(EventSettings):
     co_occurrence: dict[str, dict[str, Annotated[float, Field(ge=0)]]] = Field(default={})
     max_polyphony: Positive = 3
     same_class_gap: Annotated[float, Field(ge=0)] = 0.25
-    started: Share = 0.1
-    truncated: Share = 0.25
+    started: Proportion = 0.1
+    truncated: Proportion = 0.25
     shortest_truncated: Annotated[float, Field(ge=SHORTEST_EVENT)] = 1.0
     fade: Annotated[float, Field(ge=0, le=1)] = 0.1
     room: RoomSettings | None = None

@@ -7,7 +7,7 @@ from typing import Any
 from earmark._version import __version__
 from earmark.core.pretraining import PretrainRecipe
 from earmark.core.training import Recipe
-from earmark.data.crops import Recordings
+from earmark.data.crops import Survey
 from earmark.data.manifest import Manifest
 from earmark.train.recipe import validation_split
 
@@ -69,7 +69,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
 
 def encoder_card(
     recipe: PretrainRecipe,
-    recordings: Recordings,
+    recordings: Survey,
     epoch: int,
     figures: dict[str, float],
     unreadable: int,

@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.tables.scores import ScoreTable
-from earmark.data.dataset import Share, split_evenly
+from earmark.data.dataset import ClipGroup, split_evenly
 from earmark.data.manifest import Evaluation
 from earmark.detect.evaluate import (
     evaluate_network,
@@ -184,14 +184,14 @@ def leave_out_unused(network: SedNetwork) -> None:
         network.encoder.mask_embed.requires_grad_(False)
 
 
-def lone_clips(shares: Sequence[Share], parts: int) -> list[str]:
-    """Kinds of label with a single clip in some part of a step, which has no partner to mix with.
+def lone_clips(groups: Sequence[ClipGroup], count: int) -> list[str]:
+    """Kinds of label with a single clip in some micro-batch, which has no partner to mix with.
 
     ``real`` and ``synthetic`` are one kind.
     """
-    sizes = split_evenly([share.take for share in shares], parts)
+    sizes = split_evenly([group.take for group in groups], count)
     strong = ("real", "synthetic")
-    kinds = ["strong" if share.name in strong else share.name for share in shares]
+    kinds = ["strong" if group.name in strong else group.name for group in groups]
     return [
         kind
         for kind in dict.fromkeys(kinds)

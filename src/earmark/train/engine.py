@@ -22,7 +22,7 @@ from lightning_fabric.wrappers import _FabricModule
 from earmark.core.config import dump_yaml
 from earmark.core.errors import ConfigError
 from earmark.core.training import Recipe, TrainSettings
-from earmark.data.dataset import Batch, ClipDataset, Share, StepSampler, compose, step_loader
+from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import Student, Teacher
@@ -129,7 +129,7 @@ class Loop:
     fabric: Fabric
     student: _FabricModule
     dataset: ClipDataset
-    shares: list[Share]
+    groups: list[ClipGroup]
     reporter: Reporter | None
     command: str
     tokens: TokenCache | None = None
@@ -187,15 +187,15 @@ def train(
         run.load(state)  # now that all is on the device: an optimiser's state goes there but once
     run.encoder = share_encoder(run.student, run.teacher)
     grid, window = network.spec.grid, network.spec.window
-    dataset, shares = compose(manifest, settings.batch, grid, window, settings.cache_gib)
-    lone = lone_clips(shares, settings.accumulate * fabric.world_size)
+    dataset, groups = compose(manifest, settings.batch, grid, window, settings.cache_gib)
+    lone = lone_clips(groups, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:
         _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
     tokens = open_token_cache(recipe, run.encoder, fabric)
     loop = Loop(
-        recipe, manifest, Path(out), fabric, wrapped, dataset, shares, reporter, command, tokens
+        recipe, manifest, Path(out), fabric, wrapped, dataset, groups, reporter, command, tokens
     )
     stop = settings.epochs
     if stop_after_epochs is not None:
@@ -302,7 +302,7 @@ def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
     settings, fabric = loop.recipe.train, loop.fabric
     sampler = StepSampler(
-        loop.shares,
+        loop.groups,
         settings.seed,
         run.step,
         run.step + settings.steps_per_epoch,

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.config import NetworkSettings, parse_settings
-from earmark.core.differing import differing
+from earmark.core.config import NetworkSettings, differing, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.training import Recipe, TrainSettings
 from earmark.method.networks import Student, Teacher

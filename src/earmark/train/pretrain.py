@@ -24,7 +24,7 @@ from torch import Tensor
 
 from earmark.core.config import dump_yaml
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
-from earmark.data.crops import CropStream, Recordings, write_faults
+from earmark.data.crops import CropStream, Survey, write_faults
 from earmark.features.frontend import LogMel
 from earmark.method.pretraining import (
     CropViews,
@@ -141,7 +141,7 @@ class PretrainLoop:
     """What stays the same while pretraining; ``student`` is the module as Fabric wrapped it."""
 
     recipe: PretrainRecipe
-    recordings: Recordings
+    recordings: Survey
     stream: CropStream
     frontend: LogMel
     out: Path
@@ -160,7 +160,7 @@ class PretrainLoop:
 
 def pretrain(
     recipe: PretrainRecipe,
-    recordings: Recordings,
+    recordings: Survey,
     out: str | Path,
     *,
     resume: bool = False,

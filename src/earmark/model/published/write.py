@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from earmark._version import __version__
-from earmark.core.config import NetworkSettings
-from earmark.core.differing import differing
+from earmark.core.config import NetworkSettings, differing
 from earmark.core.errors import BundleError
 from earmark.core.files import write_whole
 from earmark.model.encoders.encoder_file import Encoder

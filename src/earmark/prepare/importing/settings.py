@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from earmark.core.config import NonNegative, Settings, Share
+from earmark.core.config import NonNegative, Proportion, Settings
 
 
 class ImportSettings(Settings):
@@ -42,9 +42,9 @@ class ImportSettings(Settings):
     points: NonNegative | None = None
     region_label: str | None = None
     unlisted: Literal["unlabelled", "empty", "skip"] = "unlabelled"
-    train: Share = 0.7
-    validation: Share = 0.15
-    test: Share = 0.15
+    train: Proportion = 0.7
+    validation: Proportion = 0.15
+    test: Proportion = 0.15
     group: str | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
