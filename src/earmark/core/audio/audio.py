@@ -27,6 +27,7 @@ from earmark.core.audio.decoding import (
     reason,
 )
 from earmark.core.audio.resampling import resampled, to_mono
+from earmark.core.audio.samples import as_samples
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 
@@ -42,8 +43,6 @@ SUFFIXES = (
     *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
 )
 """How the names of recordings end."""
-
-_MOST_CHANNELS = 64
 
 
 @dataclass(frozen=True)
@@ -343,23 +342,12 @@ def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]
     """Samples [S, channels] and their rate."""
     if len(source) != 2:
         raise AudioError("audio in memory must be (samples, sample_rate)")
-    samples, rate = np.asarray(source[0]), source[1]
+    rate = source[1]
     if not isinstance(rate, int | np.integer) or rate < 1:
         raise AudioError(
             f"audio in memory has the sample rate {rate!r}", hint="Give samples per second"
         )
-    if samples.ndim not in (1, 2) or samples.dtype.kind not in "fiu":
-        raise AudioError(
-            f"audio in memory has shape {samples.shape} and type {samples.dtype}",
-            hint="Give numbers of shape [samples] or [samples, channels]",
-        )
+    samples = as_samples(source[0], "audio in memory")
     if samples.size == 0:
         raise AudioError("the audio in memory is empty")
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    if samples.shape[1] > _MOST_CHANNELS:
-        raise AudioError(
-            f"audio in memory has {samples.shape[1]} channels of {len(samples)} samples",
-            hint="Transpose it: the shape is [samples, channels]",
-        )
     return samples, int(rate)

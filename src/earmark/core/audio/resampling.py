@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from earmark.core.audio.samples import check_range
 from earmark.core.errors import AudioError
 from earmark.core.timeline import resampled_length
 
@@ -42,6 +43,8 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
     if block.dtype.kind in "iu":
         half = 2.0 ** (8 * block.dtype.itemsize - 1)
         block = (block - (half if block.dtype.kind == "u" else 0.0)) / half
+    else:
+        check_range(block, name)
     mono = np.asarray(block.mean(axis=1, dtype=np.float64), dtype=np.float32)
     if not np.isfinite(mono).all():
         raise AudioError(

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.resampling import Resampler, to_mono
-from earmark.core.errors import AudioError, ConfigError
+from earmark.core.audio.samples import as_samples
+from earmark.core.errors import ConfigError
 from earmark.core.event import Event
 from earmark.core.files import write_whole
 from earmark.core.spec import spec_of
@@ -113,15 +114,10 @@ class EventStream:
         Raises:
             AudioError: If the block is no audio, or the stream has ended.
         """
-        block = np.asarray(block)
-        if block.ndim not in (1, 2) or block.dtype.kind not in "fiu":
-            raise AudioError(
-                f"a block has shape {block.shape} and type {block.dtype}",
-                hint="Give numbers of shape [samples] or [samples, channels]",
-            )
-        if len(block) == 0:
+        samples = as_samples(block, "a block", whole=False)
+        if len(samples) == 0:
             return []
-        mono = to_mono(block if block.ndim == 2 else block[:, None], "the stream", self.channel)
+        mono = to_mono(samples, "the stream", self.channel)
         return self._finder.push(self._scorer.push(self._resampler.push(mono)))
 
     def finish(self) -> list[Event]:
