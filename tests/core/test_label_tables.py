@@ -151,3 +151,11 @@ def test_weak_rows_keep_their_lines(tmp_path: Path) -> None:
 def test_names_of_clips_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="file name"):
         write_durations(tmp_path / "d.tsv", {"a\tb.wav": 1.0})
+
+
+@pytest.mark.parametrize("time", ["1e308", "1e10", "-1e300"])
+def test_times_beyond_any_recording_are_named_by_their_row(time: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text(f"{HEADER}a.wav\t0\t1\tDog\na.wav\t0\t{time}\tDog\n")
+    with pytest.raises(LabelError, match=r"labels\.tsv:3: the offset .* is beyond any recording"):
+        read_strong(path)

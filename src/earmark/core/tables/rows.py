@@ -187,6 +187,10 @@ def _split(text: str, delimiter: str, where: str) -> list[str]:
         ) from None
 
 
+MOST_SECONDS = 1e9
+"""Longest time a table may hold: some thirty years."""
+
+
 def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
     """A finite number.
 
@@ -197,6 +201,12 @@ def parse_number(text: str, what: str, path: str | Path, line: int) -> float:
         value = float(text)  # correctly rounded, unlike pandas' default
     except ValueError:
         value = math.nan
+    if math.isfinite(value) and abs(value) > MOST_SECONDS:
+        raise LabelError(
+            f"the {what} {text!r} is beyond any recording",
+            where=f"{path}:{line}",
+            hint="Write seconds from the recording's start",
+        )
     if not math.isfinite(value):
         raise LabelError(
             f"the {what} {text!r} is not a number",
