@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+import earmark
 from earmark.core.errors import ConfigError
 from earmark.model.encoders.contract import nearest_token, token_centre, token_span
 from earmark.model.encoders.yamnet import (
@@ -268,6 +269,14 @@ def test_our_file_is_the_published_one_in_half_precision(
     assert sum(ours[name].numel() for name in rounded) > 0.97 * 3_751_369
     assert kept == 3_751_369 - sum(ours[name].numel() for name in rounded)
     assert all(torch.equal(ours[name], weights[name]) for name in ours.keys() - rounded)
+
+
+def test_licence_and_authors_are_beside_the_weights() -> None:
+    folder = Path(earmark.__file__).parent / "bundles" / "yamnet"
+    assert "Apache License" in (folder / "LICENSE").read_text(encoding="utf-8")
+    notice = (folder / "NOTICE").read_text(encoding="utf-8")
+    assert all(word in notice for word in ("M. Plakal, D. Ellis", "half precision", "Apache"))
+    assert (folder / "yamnet.safetensors").stat().st_size < 7.7e6
 
 
 def test_rounding_costs_what_the_notice_says(weights: dict[str, Tensor], shared_dir: Path) -> None:
