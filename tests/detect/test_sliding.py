@@ -18,8 +18,6 @@ from earmark.detect.sliding import SlidingScorer, scores_of_windows, sliding_sco
 from earmark.detect.windows import plan_windows
 from helpers.networks import BandEnergy, Function, Spec
 
-pytestmark = pytest.mark.processor
-
 RATE = 16_000
 HOP = 1024
 FIXTURES = [HealthCheck.function_scoped_fixture]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from earmark.features.augment import frequency_warp
-
-pytestmark = pytest.mark.processor
 
 
 def _mel() -> torch.Tensor:

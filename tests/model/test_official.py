@@ -168,7 +168,6 @@ def cpjku_by_hand(
     return strong, (strong * attention).sum(1) / attention.sum(1)
 
 
-@pytest.mark.processor
 @pytest.mark.parametrize(("head", "activation"), [(527, "cg"), (None, "cg"), (None, "glu")])
 def test_cpjkus_networks_with_and_without_audiosets_head(
     tmp_path: Path, head: int | None, activation: str

@@ -28,7 +28,6 @@ def _set(recipe: Recipe, **train_settings: object) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=train_settings)})
 
 
-@pytest.mark.processor
 def test_resume_equals_uninterrupted_bit_for_bit(
     tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
