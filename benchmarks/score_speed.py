@@ -5,7 +5,7 @@
     python benchmarks/score_speed.py --only compare|growth|large
 
 Every measurement is made in a process of its own, one thread, whose peak resident memory is read
-when it ends. `compare` gives both libraries the same scores from the same file, by turns, and
+when it ends. `compare` gives both libraries the same scores from the same file, alternately, and
 checks that they agree. `large` has the size of AudioSet-strong's evaluation set (16,935 clips, 407
 classes, 250 frames of 40 ms); its clips are made when they are asked for, twice: once to survey
 and once to count. Results: benchmarks/results/score_speed.json, docs/score_speed.png.
@@ -53,10 +53,10 @@ Event = tuple[float, float, str]
 # --- data ---------------------------------------------------------------------------------------
 
 
-def clip_truth(rng: np.random.Generator, labels: list[str], share: np.ndarray) -> list[Event]:
+def clip_truth(rng: np.random.Generator, labels: list[str], chances: np.ndarray) -> list[Event]:
     """One to four classes of a clip of ten seconds, each with one to three events apart."""
     events = []
-    for number in rng.choice(len(labels), int(rng.integers(1, 5)), replace=False, p=share):
+    for number in rng.choice(len(labels), int(rng.integers(1, 5)), replace=False, p=chances):
         times = np.sort(rng.uniform(0, 10, 2 * int(rng.integers(1, 4)))).round(3)
         if np.all(np.diff(times) > 0.1):
             events += [(a, b, labels[number]) for a, b in times.reshape(-1, 2).tolist()]
@@ -86,10 +86,11 @@ class Clips:
         self.labels = [f"class {number:03d}" for number in range(classes)]
         self.index = {label: number for number, label in enumerate(self.labels)}
         # Some classes are common and most are rare, if there are many.
-        share = 1 / (np.arange(classes) + 10.0)
+        weights = 1 / (np.arange(classes) + 10.0)
+        chances = weights / weights.sum()
         self.names = [f"clip_{number:05d}" for number in range(clips)]
         self.truth = {
-            name: clip_truth(np.random.default_rng([1, k]), self.labels, share / share.sum())
+            name: clip_truth(np.random.default_rng([1, k]), self.labels, chances)
             for k, name in enumerate(self.names)
         }
         self.durations = dict.fromkeys(self.names, 10.0)
@@ -315,7 +316,7 @@ def fresh(kind: str, argument: str | int, python: str | Path = sys.executable) -
 
 
 def compare(folder: Path) -> dict[str, Any]:
-    """Both libraries by turns on the same scores, and what intervals take."""
+    """Both libraries alternately on the same scores, and what intervals take."""
     if not ORACLE.exists():
         raise SystemExit(f"{ORACLE} is missing: run `make oracle` first")
     cases = {"synthetic": folder / "synthetic.npz"}

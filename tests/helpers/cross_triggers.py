@@ -12,8 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from earmark.core.errors import ScoreError
-from earmark.score.events import TIME_DECIMALS, Events, Floats, Ints, check_clips, sum_by, tidy
-from earmark.score.psds.accumulator import check_durations
+from earmark.score.events import (
+    TIME_DECIMALS,
+    Events,
+    Floats,
+    Ints,
+    check_clips,
+    check_durations,
+    sum_by,
+    tidy,
+)
 from earmark.score.psds.criteria import Criteria, intersect
 from earmark.score.psds.parameters import HOUR, PSDS2, PsdsParameters
 

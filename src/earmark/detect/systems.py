@@ -39,6 +39,7 @@ from earmark.score.report import (
     ends_of,
     make_task,
     measure_detections,
+    measure_tables,
 )
 from earmark.score.settings import MetricSettings
 
@@ -371,16 +372,12 @@ class Scoring:
             "dropped below it is missed"
         )
         level = self.thresholds.get("")
-        measurer = Measurer(
-            replace(task, notes=(*task.notes, said)), weightable=self.weightable
-        )  # fmt: skip
-        events = self.classes.events(scored)
-        tables = {}
-        for clip in task.clips:
-            own = events.get(clip, [])
-            tables[clip] = events_to_scores(own, task.labels, task.seconds()[clip])
-            kept = [event for event in own if level is None or (event.score or 0.0) > level]
-            measurer.survey(clip, tables[clip], kept)
-        for clip in measurer.order():
-            measurer.add(clip, tables[clip])
-        return measurer.finish()
+        events, seconds = self.classes.events(scored), task.seconds()
+        own = {clip: events.get(clip, []) for clip in task.clips}
+        tables = {clip: events_to_scores(own[clip], task.labels, seconds[clip]) for clip in own}
+        kept = {
+            clip: [event for event in found if level is None or (event.score or 0.0) > level]
+            for clip, found in own.items()
+        }
+        task = replace(task, notes=(*task.notes, said))
+        return measure_tables(tables, kept, task, weightable=self.weightable)

@@ -105,7 +105,13 @@ def resampled_values(
     for done in range(0, resamples, TOGETHER):
         weights = draw_clips(rng, eventful, min(TOGETHER, resamples - done))
         for statistics, found in zip(systems, drawn, strict=True):
-            found.append(_values(statistics, weights))
+            found.append(
+                {
+                    f"{name}{ending}": values
+                    for name, one in statistics.items()
+                    for ending, values in one.resampled(weights).items()
+                }
+            )
         if progress is not None:
             progress(done + len(weights), resamples)
     return [
@@ -127,11 +133,3 @@ def draw_clips(rng: np.random.Generator, eventful: Bools, size: int) -> Ints:
     while len(empty := np.flatnonzero(~(weights[:, eventful] > 0).any(axis=1))):
         weights[empty] = rng.multinomial(len(eventful), chance, size=len(empty))
     return weights
-
-
-def _values(statistics: Mapping[str, Statistics], weights: Ints) -> dict[str, Floats]:
-    return {
-        f"{name}{ending}": values
-        for name, found in statistics.items()
-        for ending, values in found.resampled(weights).items()
-    }

@@ -1,4 +1,4 @@
-"""Classes of predictions under the names of the truth, a part of them, and events as scores."""
+"""Classes of predictions under the names of the truth, some of them, and events as scores."""
 
 from __future__ import annotations
 
@@ -136,6 +136,6 @@ def events_to_scores(events: Sequence[Event], labels: Sequence[str], seconds: fl
     for event in lasting:
         assert event.score is not None
         first, last = np.searchsorted(edges, event[:2])
-        part = values[first:last, column[event.event_label]]
-        np.maximum(part, event.score, out=part)
+        held = values[first:last, column[event.event_label]]
+        np.maximum(held, event.score, out=held)
     return ScoreTable(edges, values, tuple(labels))

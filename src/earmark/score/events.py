@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
@@ -67,6 +68,25 @@ def check_clips(found: Iterable[str], known: Collection[str], what: str, among: 
             f"{len(strange)} clips in the {what} are not in the {among}: {some_of(strange)}",
             hint="Clip ids are file names without their last extension; both sides must agree.",
         )
+
+
+def check_durations(durations: Mapping[str, float]) -> None:
+    """Raise a ScoreError for a clip that has no positive length."""
+    for clip, seconds in durations.items():
+        if not (seconds > 0 and math.isfinite(seconds)):
+            raise ScoreError(f"the duration of {clip} is {seconds} s", hint="It must be positive.")
+
+
+def known_clips(
+    scores: Iterable[str], truth: Events, durations: Mapping[str, float], what: str
+) -> tuple[str, ...]:
+    """The clips that count, after all ids were compared."""
+    clips = tuple(scores)
+    check_clips(truth, set(clips), "truth", what)
+    check_clips(clips, durations, what, "durations")
+    check_clips(durations, set(clips), "durations", what)
+    check_durations(durations)
+    return clips
 
 
 def tidy(

@@ -19,6 +19,8 @@ from earmark.core.files import read_text
 from earmark.core.tables.rows import Row, base_name, parse_event, parse_number, read_rows
 from earmark.core.tables.scores import ScoreTable
 
+Points = dict[float | None, dict[str, list[Event]]]
+"""Threshold (``None`` for one that is not known) → clip id → the events there."""
 AUDIO = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
     *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".mkv"),
@@ -204,19 +206,15 @@ class Detections:
         clips: All clips with a row in any of the files.
     """
 
-    points: dict[float | None, dict[str, list[Event]]]
+    points: Points
     scored: dict[str, list[Event]] | None
     clips: frozenset[str]
 
     @property
     def labels(self) -> set[str]:
         """The classes of the events."""
-        return {
-            event.event_label
-            for found in self.points.values()
-            for own in found.values()
-            for event in own
-        }
+        clips = (own for found in self.points.values() for own in found.values())
+        return {event.event_label for own in clips for event in own}
 
     def at(self, threshold: float) -> tuple[float | None, dict[str, list[Event]]]:
         """The operating point nearest to a threshold, and its threshold."""
@@ -246,7 +244,7 @@ def read_detections(sources: Sequence[str | Path]) -> Detections:
     if len(files) == 1:
         threshold, path = files[0]
         return _one_file(path, threshold)
-    points: dict[float | None, dict[str, list[Event]]] = {}
+    points: Points = {}
     clips: frozenset[str] = frozenset()
     for threshold, path in files:
         if threshold is None or threshold in points:
@@ -269,7 +267,8 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
             return [(float(before), Path(after))]
         except ValueError:
             raise ScoreError(
-                f"{before!r} in {source!r} is not a threshold", hint="Write 0.5=dets.tsv"
+                f"{before!r} in {source!r} is not a threshold",
+                hint="Use THRESHOLD=TABLE, e.g. 0.5=dets.tsv",
             ) from None
     path = Path(source)
     if not path.is_dir():
@@ -292,7 +291,7 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
 
 def _one_file(path: Path, threshold: float | None) -> Detections:
     """Events of one file, its own thresholds apart unless one is given."""
-    points: dict[float | None, dict[str, list[Event]]] = {}
+    points: Points = {}
     scored: dict[str, list[Event]] = {}
     clips, unscored = set(), threshold is not None
     for line, row in _event_rows(path):
@@ -308,19 +307,13 @@ def _one_file(path: Path, threshold: float | None) -> Detections:
         if not unscored:
             score = parse_number(row["score"], "score", path, line)
             scored.setdefault(clip, []).append(event._replace(score=score))
-    return Detections(
-        _by_threshold(points or {threshold: {}}),
-        None if unscored or not scored else scored,
-        frozenset(clips),
-    )
+    given = None if unscored or not scored else scored
+    return Detections(_by_threshold(points or {threshold: {}}), given, frozenset(clips))
 
 
-def _by_threshold(
-    points: dict[float | None, dict[str, list[Event]]],
-) -> dict[float | None, dict[str, list[Event]]]:
-    return dict(
-        sorted(points.items(), key=lambda point: -math.inf if point[0] is None else point[0])
-    )
+def _by_threshold(points: Points) -> Points:
+    order = sorted(points, key=lambda point: -math.inf if point is None else point)
+    return {point: points[point] for point in order}
 
 
 def _event_rows(path: Path) -> Iterator[Row]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from earmark.core.errors import ScoreError
-from earmark.score.events import CONVENTIONS, Convention
+from earmark.score.events import CONVENTIONS, TIME_DECIMALS, Convention
 from earmark.score.f1.collars import CollarCriterion
 from earmark.score.f1.events import CRITERIA, Criterion
 from earmark.score.f1.intersections import IntersectionCriterion
@@ -51,12 +51,12 @@ class MetricSettings:
             if not NAME.fullmatch(name):
                 raise ScoreError(
                     f"a PSDS cannot be called {name!r}",
-                    hint="Call it psds and letters, digits or _: psds_strict, psds3.",
+                    hint="Use psds and lower-case letters, digits or _, e.g. psds_strict or psds3.",
                 )
         if self.like not in CONVENTIONS:
             raise ScoreError(
                 f"no library's conventions are called {self.like!r}",
-                hint=f"Known are {' and '.join(CONVENTIONS)}.",
+                hint=f"Use {' or '.join(CONVENTIONS)}.",
             )
 
     @classmethod
@@ -78,11 +78,10 @@ class MetricSettings:
 
     def criteria(self) -> dict[str, Criterion]:
         """When a detection is right, by metric."""
-        if self.like == "sed_scores_eval":
-            return {f"{name}_f1": criterion for name, criterion in CRITERIA.items()}
+        decimals = None if self.like == "psds_eval" else TIME_DECIMALS
         return {
-            "collar_f1": CollarCriterion(decimals=None),
-            "intersection_f1": IntersectionCriterion(decimals=None),
+            "collar_f1": CollarCriterion(decimals=decimals),
+            "intersection_f1": IntersectionCriterion(decimals=decimals),
             "segment_f1": CRITERIA["segment"],
         }
 
@@ -106,7 +105,7 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
             what = "twice" if name in given else "no parameter of a PSDS"
             raise ScoreError(
                 f"{pair.strip()!r} in {text!r} is {what}",
-                hint=f"Write NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
+                hint=f"Use NAME=NUMBER, separated by commas; names are {', '.join(known)}, name.",
             )
         try:
             given[name] = value if name in ("name", "ct_mean") else float(value)
@@ -114,7 +113,7 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
             raise ScoreError(f"{value!r} in {text!r} is not a number") from None
     name = given.pop("name", "psds")
     if not {"dtc", "gtc"} <= set(given):
-        raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", hint="Write dtc=0.5,gtc=0.5,…")
+        raise ScoreError(f"the PSDS {text!r} needs dtc and gtc", hint="Use dtc=0.5,gtc=0.5,…")
     return name, PsdsParameters(**given)
 
 

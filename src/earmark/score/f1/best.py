@@ -15,12 +15,20 @@ import numpy as np
 
 from earmark.core.errors import ScoreError
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.score.events import TIME_DECIMALS, Bools, Events, Floats, Ints, ratio, tidy
+from earmark.score.events import (
+    TIME_DECIMALS,
+    Bools,
+    Events,
+    Floats,
+    Ints,
+    known_clips,
+    ratio,
+    tidy,
+)
 from earmark.score.f1.counts import F1Counts, F1Result, Owners, count_owners
 from earmark.score.f1.events import CRITERIA, Criterion, CriterionName
 from earmark.score.f1.intersections import IntersectionCriterion
 from earmark.score.f1.segments import SegmentCriterion
-from earmark.score.psds.accumulator import known_clips
 from earmark.score.psds.parameters import PsdsParameters
 from earmark.score.psds.score import psds_statistics
 from earmark.score.psds.steps import Steps
@@ -96,8 +104,8 @@ class SweepStatistics:
         Thresholds are chosen anew in each resample.
         """
         size = max(1, CELLS // max(1, *(len(sweep) for sweep in self.sweeps)))
-        parts = [self._resampled(weights[k : k + size]) for k in range(0, len(weights), size)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = [self._resampled(weights[k : k + size]) for k in range(0, len(weights), size)]
+        return {name: np.concatenate([some[name] for some in found]) for name in found[0]}
 
     def _resampled(self, weights: Ints) -> dict[str, Floats]:
         columns = np.ascontiguousarray(weights.T, dtype=np.float64)

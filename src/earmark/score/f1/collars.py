@@ -7,7 +7,7 @@ Applied Sciences 2016.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -83,9 +83,7 @@ class CollarCriterion:
         order = sorted(range(len(tables)), key=lambda clip: len(tables[clip]))
         for batch in batches([table.values.shape for table in tables], order, CELLS):
             chosen, row = ragged(first[batch], first[batch + 1])
-            events = EventArrays(
-                row, truth.label[chosen], truth.onset[chosen], truth.offset[chosen]
-            )
+            events = replace(truth.at(chosen), clip=row)
             runs = Runs.find([tables[clip] for clip in batch], np.full(labels, -np.inf))
             change = runs.changes(runs.kept)
             entry = np.flatnonzero(change)

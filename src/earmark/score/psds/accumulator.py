@@ -10,7 +10,7 @@ is still exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,11 +24,12 @@ from earmark.score.events import (
     Floats,
     Ints,
     check_clips,
+    check_durations,
     counted_clips,
     some_of,
     tidy,
 )
-from earmark.score.psds.parameters import PsdsParameters
+from earmark.score.psds.parameters import HOUR, PsdsParameters
 from earmark.score.psds.runs import Runs, ragged
 from earmark.score.psds.spill import SpilledRows, SpilledSteps
 from earmark.score.psds.statistics import PsdsStatistics, cross_trigger_costs
@@ -73,8 +74,7 @@ class _Clips:
     def events(self, clips: Ints) -> EventArrays:
         """Truth of some clips, numbered as in ``clips``."""
         chosen, row = ragged(self.first[clips], self.first[clips + 1])
-        truth = self.truth
-        return EventArrays(row, truth.label[chosen], truth.onset[chosen], truth.offset[chosen])
+        return replace(self.truth.at(chosen), clip=row)
 
 
 class PsdsAccumulator:
@@ -278,7 +278,7 @@ class PsdsAccumulator:
 
     def _alarms(self) -> int:
         """So many false positives of a class are too many for any point of its curve."""
-        rate = max(given.max_efpr for given in self.parameters) / 3600.0
+        rate = max(given.max_efpr for given in self.parameters) / HOUR
         durations = self._clips.durations
         found = math.floor(rate * float(durations.sum()) * (1 + 1e-9)) + 1
         if self.weightable:
@@ -310,22 +310,3 @@ class PsdsAccumulator:
         counted = intersection_steps(runs, truth, clips, self._criteria)
         for spilled, steps in zip(self._steps, counted, strict=True):
             spilled.put(steps)
-
-
-def check_durations(durations: Mapping[str, float]) -> None:
-    """Raise a ScoreError for a clip that has no positive length."""
-    for clip, seconds in durations.items():
-        if not (seconds > 0 and math.isfinite(seconds)):
-            raise ScoreError(f"the duration of {clip} is {seconds} s", hint="It must be positive.")
-
-
-def known_clips(
-    scores: Iterable[str], truth: Events, durations: Mapping[str, float], what: str
-) -> tuple[str, ...]:
-    """The clips that count, after all ids were compared."""
-    clips = tuple(scores)
-    check_clips(truth, set(clips), "truth", what)
-    check_clips(clips, durations, what, "durations")
-    check_clips(durations, set(clips), "durations", what)
-    check_durations(durations)
-    return clips

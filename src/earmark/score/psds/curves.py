@@ -57,8 +57,8 @@ def effective_curve(curves: Sequence[Curve], alpha_st: float) -> Curve:
     size = max(1, CELLS // len(curves))
     steady = []
     for first in range(0, len(grid), size):
-        part = grid[first : first + size]
-        heights = np.stack([curve.at(part) for curve in curves])  # [C, N]
+        rates = grid[first : first + size]
+        heights = np.stack([curve.at(rates) for curve in curves])  # [C, N]
         steady.append(heights.mean(axis=0) - alpha_st * heights.std(axis=0))
     return Curve(grid, np.maximum(np.concatenate(steady), 0.0))
 
@@ -86,20 +86,20 @@ def effective_areas(
     size = max(1, CELLS // max(1, len(owner) * len(efpr)))
     areas = np.zeros(present.shape[1])
     for first in range(0, present.shape[1], size):
-        part = slice(first, first + size)
-        order = np.argsort(rates[:, part], axis=0, kind="stable")
-        edges = np.minimum(np.take_along_axis(rates[:, part], order, 0), limit)
-        sorted_heights = np.take_along_axis(heights[:, part], order, 0)
+        some = slice(first, first + size)
+        order = np.argsort(rates[:, some], axis=0, kind="stable")
+        edges = np.minimum(np.take_along_axis(rates[:, some], order, 0), limit)
+        sorted_heights = np.take_along_axis(heights[:, some], order, 0)
         # Heights of all classes between neighbouring edges, [C, M, r].
         own = owner[order] == np.arange(len(efpr))[:, None, None]
         levels = np.maximum.accumulate(np.where(own, sorted_heights, 0.0), axis=1)
-        there = present[:, None, part]
+        there = present[:, None, some]
         count = there.sum(axis=0)
         mean = np.sum(levels, axis=0, where=there) / count
         spread = np.sum((levels - mean) ** 2, axis=0, where=there) / count
         steady = np.maximum(mean - alpha_st * np.sqrt(spread), 0.0)
         width = np.diff(edges, axis=0, append=np.full((1, edges.shape[1]), limit))
-        areas[part] = np.sum(width * steady, axis=0) / limit
+        areas[some] = np.sum(width * steady, axis=0) / limit
     return areas
 
 

@@ -4,7 +4,7 @@ At threshold τ a detection is a maximal run of frames with score > τ. Over all
 row of T frames has at most T different runs: the one in which frame t is the lowest, for each t.
 A run appears when τ falls below its lowest frame and is swallowed by its parent when τ falls
 below the higher of its two neighbours. So every count over thresholds is a sum of steps at scores,
-and no threshold has to be looked at by itself. (That counts need to be known only at the
+and no threshold has to be counted by itself. (That counts need to be known only at the
 scores is the insight of Ebbers, Serizel, Haeb-Umbach, "Threshold-Independent Evaluation of Sound
 Event Detection Scores", ICASSP 2022.)
 """
@@ -163,9 +163,9 @@ def batches(sizes: Sequence[tuple[int, ...]], order: Sequence[int], cells: int) 
 def ragged(first: Ints, last: Ints) -> tuple[Ints, Ints]:
     """Every number of several ranges one after another, and which range it is of."""
     sizes = last - first
-    part = np.repeat(np.arange(len(sizes)), sizes)
-    number = np.arange(len(part)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
-    return number, part
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    number = np.arange(len(owner)) + np.repeat(first - (np.cumsum(sizes) - sizes), sizes)
+    return number, owner
 
 
 def sum_at(places: Ints, weights: Floats | Bools) -> Floats:

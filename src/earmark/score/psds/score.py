@@ -7,7 +7,7 @@ Evaluation of Sound Event Detection Scores", ICASSP 2022 (arXiv:2201.13148).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,16 @@ from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.score.events import (
     TIME_DECIMALS,
     Convention,
+    EventArrays,
     Events,
+    Ints,
     check_clips,
+    check_durations,
     counted_clips,
+    known_clips,
     tidy,
 )
-from earmark.score.psds.accumulator import PsdsAccumulator, check_durations, known_clips
+from earmark.score.psds.accumulator import PsdsAccumulator
 from earmark.score.psds.criteria import intersect
 from earmark.score.psds.parameters import PSDS1, PsdsParameters
 from earmark.score.psds.statistics import PsdsResult, PsdsStatistics
@@ -134,21 +138,14 @@ def psds_of_detections(
         parameters: What to measure with.
         like: Whose conventions hold where libraries differ. sed_scores_eval compares times rounded
             to 6 decimals and counts every detection; psds_eval compares raw quotients, and a
-            detection that starts after the end of its clip is nothing to it.
+            detection that starts after the end of its clip is ignored.
         drop_eventless: Whether to leave out clips without truth.
 
     Raises:
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    return detection_statistics(
-        operating_points,
-        truth,
-        durations,
-        labels,
-        parameters,
-        like=like,
-        drop_eventless=drop_eventless,
-    ).result()
+    given = operating_points, truth, durations, labels, parameters
+    return detection_statistics(*given, like=like, drop_eventless=drop_eventless).result()
 
 
 def detection_statistics(
@@ -164,14 +161,13 @@ def detection_statistics(
     """Counts of each clip; arguments and errors as for `psds_of_detections`."""
     check_clips(truth, durations, "truth", "durations")
     check_durations(durations)
-    clips = known_clips(durations, truth, durations, "durations")
-    clips, warnings = counted_clips(clips, truth, drop_eventless)
+    clips, warnings = counted_clips(durations, truth, drop_eventless)
     true, changed = tidy(truth, clips, labels, "truth", merge=True)
     warnings += changed
     seconds = np.array([durations[clip] for clip in clips], dtype=np.float64)
     points = operating_points
     decimals, ignored = (None, True) if like == "psds_eval" else (TIME_DECIMALS, False)
-    parts: list[Steps] = []
+    steps: list[Steps] = []
     beyond = 0
     for number, found in enumerate(points.values() if isinstance(points, Mapping) else points):
         check_clips(found, durations, "detections", "durations")
@@ -180,22 +176,21 @@ def detection_statistics(
         beyond += int(np.count_nonzero(late))
         warnings += [line for line in changed if line not in warnings]
         met = intersect(given, true, parameters.criteria, decimals)
-        false = ~met.relevant & ~(late & ignored)
-        counts = (
-            (TP, true.label[met.hit], true.clip[met.hit]),
-            (FP, given.label[false], given.clip[false]),
-            (CT + met.triggered_by, given.label[met.trigger], given.clip[met.trigger]),
-        )
-        for kind, label, clip in counts:
-            # Each point stands by itself: what it counts is taken back below it.
-            for score, change in ((-float(number), 1), (-float(number + 1), -1)):
-                size = len(label)
-                parts.append(
-                    Steps.of(kind, label, np.full(size, score), clip, np.full(size, change))
-                )
+        false = given.at(~met.relevant & ~(late & ignored))
+        trigger = given.at(met.trigger)
+        for kind, events in ((TP, true.at(met.hit)), (FP, false), (CT + met.triggered_by, trigger)):
+            steps += _point_steps(number, kind, events)
     if beyond:
         done = "ignored" if ignored else "counted"
         warnings.append(f"{beyond} detections that start after the end of their clip {done}")
-    sweeps = class_sweeps(Steps.joined(parts), len(labels))
+    sweeps = class_sweeps(Steps.joined(steps), len(labels))
     said = tuple(warnings)
     return PsdsStatistics(tuple(labels), true, seconds, clips, said, parameters, sweeps)
+
+
+def _point_steps(number: int, kind: int | Ints, events: EventArrays) -> Iterator[Steps]:
+    """What one of several operating points counts, which is taken back below it."""
+    size = len(events.clip)
+    for score, change in ((-float(number), 1), (-float(number + 1), -1)):
+        levels, changes = np.full(size, score), np.full(size, change)
+        yield Steps.of(kind, events.label, levels, events.clip, changes)

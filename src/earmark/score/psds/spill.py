@@ -57,22 +57,16 @@ class SpilledSteps:
     def take(self, label: int) -> Steps:
         """All steps of one class; `settle` comes before."""
         first, last = np.searchsorted(self._pending[0].label, [label, label + 1])
-        parts = [self._pending[0].at(slice(first, last))]
+        found = [self._pending[0].at(slice(first, last))]
         for file, begin, bounds in self._written:
             file.seek(begin + int(bounds[label]) * RECORD.itemsize)
             size = int(bounds[label + 1] - bounds[label]) * RECORD.itemsize
-            found = np.frombuffer(file.read(size), dtype=RECORD)
-            change = found["change"]
-            parts.append(
-                Steps.of(
-                    found["kind"].astype(np.int64),
-                    np.full(len(found), label),
-                    found["score"].copy(),
-                    found["clip"],
-                    change.copy() if np.any(found["kind"] == COST) else change.astype(np.int64),
-                )
-            )
-        return Steps.joined(parts)
+            read = np.frombuffer(file.read(size), dtype=RECORD)
+            kind, change = read["kind"].astype(np.int64), read["change"]
+            change = change.copy() if np.any(kind == COST) else change.astype(np.int64)
+            labels = np.full(len(read), label)
+            found.append(Steps.of(kind, labels, read["score"].copy(), read["clip"], change))
+        return Steps.joined(found)
 
     def _write(self) -> None:
         self.settle()
@@ -134,15 +128,15 @@ class SpilledRows:
 
     def _columns(self, columns: slice) -> Floats:
         """Some columns of all rows."""
-        parts = [np.stack(self._pending)[:, columns]] if self._pending else []
+        found = [np.stack(self._pending)[:, columns]] if self._pending else []
         step = max(1, ROWS // self.labels)
         for file, rows in self._files:
             file.seek(0)
             for first in range(0, rows, step):
                 count = min(step, rows - first)
                 block = np.frombuffer(file.read(count * self.labels * 8))
-                parts.append(block.reshape(count, self.labels)[:, columns].copy())
-        return np.concatenate(parts)
+                found.append(block.reshape(count, self.labels)[:, columns].copy())
+        return np.concatenate(found)
 
     def _write(self) -> None:
         file = tempfile.TemporaryFile()  # noqa: SIM115 — closed with it

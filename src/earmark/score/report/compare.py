@@ -91,7 +91,7 @@ def aligned_systems(
     clips = first[names[0]].clips
     return [
         {name: first[name] for name in names},
-        {name: reordered(second[name], clips) for name in names},
+        {name: Aligned.of([second[name]], clips) for name in names},
     ]
 
 
@@ -122,46 +122,34 @@ def compare_resampled(
 
 
 @dataclass(frozen=True)
-class Reordered:
-    """Statistics that take weights of clips in another order."""
+class Aligned:
+    """Statistics of one run or several, whose clips come in one order; scores are means of theirs.
 
-    statistics: Statistics
+    Args:
+        clips: The N clips, in the order in which they are weighted.
+        runs: Statistics of each run, of the same clips.
+        orders: For each of a run's clips its place in ``clips``, ``[N]`` each.
+    """
+
     clips: tuple[str, ...]
-    order: Ints  # for each of the statistics' clips its place in ``clips``
+    runs: tuple[Statistics, ...]
+    orders: tuple[Ints, ...]
+
+    @classmethod
+    def of(cls, runs: Sequence[Statistics], clips: tuple[str, ...]) -> Aligned:
+        """Runs in the order of ``clips``, which are theirs."""
+        return cls(clips, tuple(runs), tuple(_places(clips, run.clips) for run in runs))
 
     def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         found = np.zeros(len(self.clips), dtype=np.bool_)
-        found[self.order] = self.statistics.eventful()
+        found[self.orders[0]] = self.runs[0].eventful()
         return found
 
     def resampled(self, weights: Ints) -> dict[str, Floats]:
-        """Scores of R resamples, from weights ``[R, N]``."""
-        return self.statistics.resampled(weights[:, self.order])
-
-
-@dataclass(frozen=True)
-class Averaged:
-    """Statistics of several runs as those of one, whose scores are the means of theirs.
-
-    Args:
-        runs: Statistics of each, of the same clips in the same order.
-    """
-
-    runs: tuple[Statistics, ...]
-
-    @property
-    def clips(self) -> tuple[str, ...]:
-        """The N clips."""
-        return self.runs[0].clips
-
-    def eventful(self) -> Bools:
-        """Which clips have true events ``[N]``."""
-        return self.runs[0].eventful()
-
-    def resampled(self, weights: Ints) -> dict[str, Floats]:
         """Mean scores of R resamples, from weights ``[R, N]``."""
-        found = [run.resampled(weights) for run in self.runs]
+        pairs = zip(self.runs, self.orders, strict=True)
+        found = [run.resampled(weights[:, order]) for run, order in pairs]
         return {ending: np.mean([one[ending] for one in found], axis=0) for ending in found[0]}
 
 
@@ -182,14 +170,7 @@ def averaged(runs: Sequence[Mapping[str, Statistics]]) -> dict[str, Statistics]:
         for name in names:
             check_alike(name, first[name], run[name], ("first", f"{number}.", "run"))
     clips = first[names[0]].clips
-    return {name: Averaged(tuple(reordered(run[name], clips) for run in runs)) for name in names}
-
-
-def reordered(statistics: Statistics, clips: tuple[str, ...]) -> Statistics:
-    """Statistics that take weights in the order of ``clips``, which are the same clips."""
-    if statistics.clips == clips:
-        return statistics
-    return Reordered(statistics, clips, _places(clips, statistics.clips))
+    return {name: Aligned.of([run[name] for run in runs], clips) for name in names}
 
 
 def _places(clips: tuple[str, ...], wanted: tuple[str, ...]) -> Ints:
@@ -223,9 +204,9 @@ def check_alike(
 
 
 def _plain(statistics: Statistics) -> Statistics:
-    """The first run's own statistics, whose order of clips holds."""
-    if isinstance(statistics, Averaged):
-        return statistics.runs[0]  # in its own order: `averaged` begins with it
+    """The first run's own statistics, if its order of clips is that of all."""
+    if isinstance(statistics, Aligned) and statistics.runs[0].clips == statistics.clips:
+        return statistics.runs[0]
     return statistics
 
 

@@ -98,7 +98,7 @@ def _coarse(run: Measurement) -> list[str]:
     if run.thresholds is None or not any(name.startswith("psds") for name in run.statistics):
         return []
     many = "1 threshold" if run.thresholds == 1 else f"{run.thresholds} thresholds"
-    return [f"PSDS of detections at {many}: about the least that all thresholds would give"]
+    return [f"PSDS of detections at {many}: roughly a lower bound of PSDS over all thresholds"]
 
 
 def _outside(
@@ -111,8 +111,8 @@ def _outside(
         if not low <= float(np.mean([one.values[name] for one in measured])) <= high
     ]
     said = (
-        f"outside of their intervals: {', '.join(found)}. Classes with few events make resampled "
-        "clips unlike these; take the width, not the place"
+        f"outside of their intervals: {', '.join(found)}. With few events of a class, "
+        "resampled clips differ from these: use the width of the intervals, not their position"
     )
     return [said] if found else []
 

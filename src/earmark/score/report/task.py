@@ -111,8 +111,8 @@ def make_task(
     if missing and not allow_missing:
         raise ScoreError(
             f"{len(missing)} of {len(listed)} clips have no scores: {some_of(missing)}",
-            hint=f"Add --allow-missing to measure the {len(listed) - len(missing)} there are, "
-            "and say so with the figures.",
+            hint=f"Add --allow-missing to score the other {len(listed) - len(missing)}, and say so "
+            "with the figures.",
         )
     events = classes.truth(truth.events)
     _check_classes(events, labels)
