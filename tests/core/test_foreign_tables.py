@@ -115,7 +115,7 @@ def test_a_column_for_each_tier(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Dog\t\t00:00:02.000\t00:00:01.000\twau\n", "begin and end times cannot be told"),
+        ("Dog\t\t00:00:02.000\t00:00:01.000\twau\n", "begin and end times cannot be recognised"),
         ("Tier\tBegin Time - ss.msec\tAnnotation\nDog\t1.0\twau\n", r":1: no column 'End Time'"),
         ("\t\t00:00:01.000\t00:00:02.000\t\n", r":1: no class"),
     ],

@@ -1,4 +1,4 @@
-"""Errors a user can mend: each says what is wrong, where, and what to do about it."""
+"""Mistakes a user can correct: each says what is wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class EarmarkError(Exception):
-    """A mistake in the input, told in one line.
+    """A mistake in the input, reported in one line.
 
     Args:
         what: What is wrong, as a plain sentence without a final stop.
@@ -33,7 +33,7 @@ class LabelError(EarmarkError):
 
 
 class DataError(EarmarkError):
-    """A dataset or one of its parts is missing or inconsistent."""
+    """A dataset or one of its subsets is missing or inconsistent."""
 
 
 class ConfigError(EarmarkError):

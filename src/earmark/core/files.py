@@ -26,7 +26,7 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
     """A text file's content, in whichever Unicode encoding a program wrote it; ``.gz`` unpacked.
 
     UTF-8 with or without byte order mark; UTF-16 and UTF-32 with one, UTF-16 also without (Raven
-    and Audacity on Windows). Encodings that cannot be told from the file are not guessed.
+    and Audacity on Windows). Other encodings are not guessed.
 
     Args:
         path: The file.

@@ -1,1 +1,1 @@
-"""Datasets: what there is, batches of it, and synthesised ones."""
+"""What a data set is: declared, read, made into batches."""

@@ -22,7 +22,7 @@ def clip_key(filename: str) -> str:
 
 
 def names_a_recording(filename: str) -> bool:
-    """Whether a name tells by itself which recording it is: a YouTube id with start and end."""
+    """Whether a name alone says which recording it is: a YouTube id with start and end."""
     return _YOUTUBE.fullmatch(clip_id(filename)) is not None
 
 

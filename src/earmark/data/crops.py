@@ -56,7 +56,7 @@ def survey(
     Args:
         folders: Searched through all their sub-folders; rates and lengths may be mixed.
         shortest: Samples at 16 kHz below which a recording is left aside.
-        progress: Told how many of how many files are done.
+        progress: Called with files done and files in all.
         workers: Threads.
 
     Raises:
@@ -130,8 +130,8 @@ class CropStream:
     """Crops by number, without end.
 
     Recordings are walked in seeded permutations; one that holds k windows counts k times, so that
-    long ones are heard as much as short ones. Every crop starts at a random place, and a recording
-    that cannot be decoded after all is replaced by a random other one.
+    each second is drawn about as often as any other. Every crop starts at a random place, and a
+    recording that cannot be decoded after all is replaced by a random other one.
 
     Args:
         recordings: Of `survey`.

@@ -1,4 +1,4 @@
-"""A dataset of one's own: a short YAML file that names its parts, instead of DESED's tree.
+"""A dataset of one's own: a short YAML file that names its subsets, instead of DESED's tree.
 
 ```yaml
 classes: [Kettle, Doorbell, Speech]        # optional: else read from the labels
@@ -26,16 +26,15 @@ from pydantic import BeforeValidator, Field, model_validator
 from earmark.core.config import Settings
 from earmark.core.errors import ConfigError, LabelError
 from earmark.core.tables.rows import check_label
-from earmark.data.assembling import Parts
 from earmark.data.classes import OTHERS, Classes
 from earmark.data.clips import ClipFinder
-from earmark.data.reading import PartReader, unlabelled_source
+from earmark.data.reading import SubsetReader, Subsets, unlabelled_source
 from earmark.data.subsets import Domain, Evaluation, Source
 from earmark.data.yaml_lines import Keys, YamlFile
 
 #: What a folder's description is called where a folder is given in its place.
 DESCRIPTION = "dataset.yaml"
-_MEND = "Name sources with labels under `train`, or splits under `validation` or `test`"
+_HINT = "Name sources with labels under `train`, or splits under `validation` or `test`"
 
 
 def _several(value: Any) -> Any:
@@ -166,10 +165,10 @@ class Described:
         for number, source in enumerate(getattr(self.settings, key)):
             own = source.name or Path(source.audio[0]).name or "train"
             own = own if key == "train" else f"{own}_held_out"
-            name, turn = own, 1
+            name, number_of_name = own, 1
             while name in taken:
-                turn += 1
-                name = f"{own}_{turn}"
+                number_of_name += 1
+                name = f"{own}_{number_of_name}"
             if source.name is not None and name != own:
                 raise self.file.mistake((key, number, "name"), f"{own!r} is taken already")
             taken.add(name)
@@ -177,7 +176,7 @@ class Described:
         return result
 
     def folders(self, keys: Keys, audio: Iterable[str]) -> list[Path]:
-        """Folders of a part.
+        """Folders of a subset.
 
         Raises:
             ConfigError: One is not there.
@@ -191,7 +190,7 @@ class Described:
         return folders
 
     def table(self, keys: Keys, key: str, name: str) -> Path:
-        """A table of a part.
+        """A table of a subset.
 
         Raises:
             ConfigError: It is not there.
@@ -204,7 +203,7 @@ class Described:
         return path
 
     def labelled(self, keys: Keys, names: Names | None) -> Names | None:
-        """The classes that a part is annotated for, under their names in the dataset.
+        """The classes that a subset is annotated for, under their names in the dataset.
 
         Raises:
             ConfigError: One is none of the classes.
@@ -217,15 +216,15 @@ class Described:
             raise self.file.mistake([*keys, "labelled"], error.what, error.hint) from None
 
     def check_labelled(self, known: Iterable[str]) -> None:
-        """Refuse a part labelled for a class that no label and no list of classes has.
+        """Refuse a subset labelled for a class that no label and no list of classes has.
 
         Raises:
             ConfigError: There is one.
         """
         names = sorted(known)
-        parts = [(keys, split.labelled) for keys, split in self.splits().values()]
-        parts += [(keys, source.labelled) for keys, _, source in self.sources("train")]
-        for keys, own in parts:
+        subsets = [(keys, split.labelled) for keys, split in self.splits().values()]
+        subsets += [(keys, source.labelled) for keys, _, source in self.sources("train")]
+        for keys, own in subsets:
             for name in self.labelled(keys, own) or ():
                 if name not in names:
                     close = get_close_matches(name, names, n=1)
@@ -267,38 +266,38 @@ class Described:
         return Classes(names, settings.class_map)
 
 
-def read_description(path: Path) -> Parts:
-    """All parts of a described dataset.
+def read_description(path: Path) -> Subsets:
+    """All subsets of a described dataset.
 
     Raises:
         ConfigError: The description has a mistake, or names what is not there.
         LabelError: A label is none of its classes.
     """
     described = Described(path)
-    reader = PartReader(described.root, described.classes)
-    parts = Parts(path, reader, _MEND)
+    reader = SubsetReader(described.root, described.classes)
+    subsets = Subsets(path, reader, _HINT)
     for keys, name, source in described.sources("train"):
         read = _source(described, reader, keys, name, source)
         if read is not None:
-            parts.train.append(read)
+            subsets.train.append(read)
     for keys, name, source in described.sources("held_out"):
         if source.unlabelled:
-            raise described.file.mistake(keys, "clips without labels tell nothing of an epoch")
+            raise described.file.mistake(keys, "clips without labels cannot choose an epoch")
         read = _source(described, reader, keys, name, source)
         if read is not None:
-            parts.held_out.append(read)
+            subsets.held_out.append(read)
     for name, (keys, split) in described.splits().items():
         evaluation = _split(described, reader, keys, name, split)
         if evaluation is not None:
-            parts.splits[name] = evaluation
+            subsets.splits[name] = evaluation
     described.check_labelled(described.classes.names or reader.labels)
     if described.settings.exclude is not None:
-        parts.exclude = described.table((), "exclude", described.settings.exclude)
-    return parts
+        subsets.exclude = described.table((), "exclude", described.settings.exclude)
+    return subsets
 
 
 def _source(
-    described: Described, reader: PartReader, keys: Keys, name: str, source: SourceDescription
+    described: Described, reader: SubsetReader, keys: Keys, name: str, source: SourceDescription
 ) -> Source | None:
     finder = ClipFinder(described.folders(keys, source.audio))
     labelled = described.labelled(keys, source.labelled)
@@ -310,12 +309,12 @@ def _source(
         table = described.table(keys, "weak", source.weak)
         return reader.weak(name, table, finder, domain, labelled)
     if not finder.clips:
-        reader.tell(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
+        reader.note(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
     return unlabelled_source(name, finder, domain)
 
 
 def _split(
-    described: Described, reader: PartReader, keys: Keys, name: str, split: SplitDescription
+    described: Described, reader: SubsetReader, keys: Keys, name: str, split: SplitDescription
 ) -> Evaluation | None:
     finder = ClipFinder(described.folders(keys, split.audio))
     tables = [described.table(keys, "strong", table) for table in split.strong]

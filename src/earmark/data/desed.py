@@ -1,4 +1,4 @@
-"""DESED as its owners have it: which of its parts lie in a folder, and where.
+"""DESED as its owners have it: which of its subsets lie in a folder, and where.
 
 The layout is that of DESED (Turpault et al., "Sound event detection in domestic environments
 with weakly labeled data and soundscape synthesis", DCASE 2019) as the DCASE task 4 baselines use
@@ -13,12 +13,11 @@ from pathlib import Path
 
 from earmark.core.config import DataSettings
 from earmark.core.errors import DataError
-from earmark.data.assembling import Parts
 from earmark.data.clips import ClipFinder
-from earmark.data.reading import PartReader, relative, unlabelled_source
+from earmark.data.reading import SubsetReader, Subsets, relative, unlabelled_source
 from earmark.data.subsets import Domain, Evaluation, Kind, Source
 
-MEND = "The layout is DESED's: audio/train/… and metadata/train/… in this folder"
+HINT = "The layout is DESED's: audio/train/… and metadata/train/… in this folder"
 CLASSES = (
     "Alarm_bell_ringing",
     "Blender",
@@ -38,7 +37,7 @@ _SYNTHETIC_ROOT = "dcase_synth"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a part of DESED lies; an audio folder ending in ``_16k`` is looked for as well.
+    """Where a subset of DESED lies; an audio folder ending in ``_16k`` is looked for as well.
 
     Attributes:
         name: Of the source or split.
@@ -141,7 +140,7 @@ def find_root(folder: Path) -> Path:
             return candidate
     if folder.name in ("audio", "metadata"):
         raise DataError(
-            f"only the {folder.name} part of a dataset",
+            f"only the {folder.name} of a dataset",
             where=folder,
             hint=f"Give the folder above, which holds audio and metadata: {folder.parent}",
         )
@@ -149,26 +148,26 @@ def find_root(folder: Path) -> Path:
 
 
 def roots_of(root: Path, place: Place) -> list[Path]:
-    """Where a part may lie; synthetic ones also in ``dcase_synth`` inside or beside the folder."""
+    """Where a subset may lie; synthetic ones also in ``dcase_synth`` in or beside the folder."""
     if place.domain == "real":
         return [root]
     return [root, root / _SYNTHETIC_ROOT, root.parent / _SYNTHETIC_ROOT]
 
 
 def folders_of(root: Path, place: Place) -> list[Path]:
-    """The audio folders of a part that are there, those of 16-kHz copies first."""
+    """The audio folders of a subset that are there, those of 16-kHz copies first."""
     names = (f"{place.audio}_16k", place.audio)
     both = [base / name for name in names for base in roots_of(root, place)]
     return [folder for folder in both if folder.is_dir()]
 
 
 def finder_of(root: Path, place: Place) -> ClipFinder:
-    """The recordings of a part by name."""
+    """The recordings of a subset by name."""
     return ClipFinder(folders_of(root, place))
 
 
 def table_of(root: Path, place: Place, tables: Sequence[str] = ()) -> Path | None:
-    """The first of some tables of a part that is there; by default its labels."""
+    """The first of some tables of a subset that is there; by default its labels."""
     for base in roots_of(root, place):
         for table in tables or (place.labels,):
             if table and (base / table).is_file():
@@ -182,64 +181,64 @@ def real_division(root: Path) -> tuple[Path, Path] | None:
     return (train, held_out) if train.is_file() and held_out.is_file() else None
 
 
-def read_desed(root: Path, settings: DataSettings) -> Parts:
-    """All parts of a dataset in DESED's layout.
+def read_desed(root: Path, settings: DataSettings) -> Subsets:
+    """All subsets of a dataset in DESED's layout.
 
     Args:
         root: Of `find_root`.
         settings: Whether real clips are to be kept back.
     """
-    parts = Parts(root, PartReader(root), MEND, by_name=True)
+    subsets = Subsets(root, SubsetReader(root), HINT, by_name=True)
     for place in TRAIN:
-        source = _read_source(parts, place, settings)
+        source = _read_source(subsets, place, settings)
         if source is not None:
-            parts.train.append(source)
+            subsets.train.append(source)
     for place in SPLITS:
-        split = _read_split(parts, place)
+        split = _read_split(subsets, place)
         if split is not None:
-            parts.splits[split.name] = split
-    return parts
+            subsets.splits[split.name] = split
+    return subsets
 
 
-def _read_source(parts: Parts, place: Place, settings: DataSettings) -> Source | None:
-    reader, finder = parts.reader, finder_of(parts.root, place)
+def _read_source(subsets: Subsets, place: Place, settings: DataSettings) -> Source | None:
+    reader, finder = subsets.reader, finder_of(subsets.root, place)
     if place.kind == "unlabelled":
         return unlabelled_source(place.name, finder)
-    division = real_division(parts.root) if place is REAL else None
+    division = real_division(subsets.root) if place is REAL else None
     if division is not None and settings.real_held_out:
         train, rest = division
         held_out = reader.strong("real_held_out", [rest], finder)
         if held_out is not None:
-            parts.held_out.append(held_out)
-            if (parts.root / REAL_DURATIONS).is_file():
-                parts.durations[held_out.name] = parts.root / REAL_DURATIONS
+            subsets.held_out.append(held_out)
+            if (subsets.root / REAL_DURATIONS).is_file():
+                subsets.durations[held_out.name] = subsets.root / REAL_DURATIONS
         return reader.strong(place.name, [train], finder)
-    table = table_of(parts.root, place)
+    table = table_of(subsets.root, place)
     if table is None and division is not None:
         return reader.strong(place.name, division, finder)
     if table is None:
-        _tell_unlabelled(parts, place)
+        _note_unlabelled(subsets, place)
         return None
     if place.kind == "weak":
         return reader.weak(place.name, table, finder)
     return reader.strong(place.name, [table], finder, place.domain)
 
 
-def _read_split(parts: Parts, place: Place) -> Evaluation | None:
-    table = table_of(parts.root, place)
+def _read_split(subsets: Subsets, place: Place) -> Evaluation | None:
+    table = table_of(subsets.root, place)
     if table is None:
-        _tell_unlabelled(parts, place)
+        _note_unlabelled(subsets, place)
         return None
-    durations = table_of(parts.root, place, place.durations)
+    durations = table_of(subsets.root, place, place.durations)
     # The public evaluation set is the test set unless the dataset has one of its own.
-    name = "test" if place is PUBLIC and "test" not in parts.splits else place.name
-    return parts.reader.evaluation(name, [table], finder_of(parts.root, place), durations)
+    name = "test" if place is PUBLIC and "test" not in subsets.splits else place.name
+    return subsets.reader.evaluation(name, [table], finder_of(subsets.root, place), durations)
 
 
-def _tell_unlabelled(parts: Parts, place: Place) -> None:
-    for folder in folders_of(parts.root, place):
-        parts.reader.tell(
-            f"{place.name}: {relative(folder, parts.root)} is left out, "
+def _note_unlabelled(subsets: Subsets, place: Place) -> None:
+    for folder in folders_of(subsets.root, place):
+        subsets.reader.note(
+            f"{place.name}: {relative(folder, subsets.root)} is left out, "
             f"its labels {place.labels} are not there",
             lost=True,
         )

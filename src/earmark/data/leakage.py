@@ -1,4 +1,4 @@
-"""Which part a clip belongs to: what is scored on is never learnt from, and nothing twice.
+"""Which subset a clip belongs to: what is scored on is never learnt from, and nothing twice.
 
 Clips held out to choose among epochs come from here too.
 """
@@ -17,34 +17,34 @@ from earmark.data.clips import KnownRecordings, clip_key
 from earmark.data.reading import some
 from earmark.data.subsets import Evaluation, Source
 
-Tell = Callable[[str], None]
+Note = Callable[[str], None]
 
 
-def hold_out_as_v1(clips: Sequence[str], share: float, seed: int = 42) -> set[str]:
+def hold_out_as_v1(clips: Sequence[str], fraction: float, seed: int = 42) -> set[str]:
     """Names of the clips that ATST-SED (and the DCASE task 4 baselines) hold out of the weak set.
 
-    They train on ``table.sample(frac=1 - share, random_state=seed)`` and validate on the rest. It
+    They train on ``table.sample(frac=1 - fraction, random_state=seed)``, validate on the rest. It
     is a draw among the rows of the table as published, so clips that are missing on disk do not
     change on which side the others are.
 
     Args:
         clips: Name of the clip of each row of the table.
-        share: That is held out, 0.1 in these systems.
+        fraction: That is held out, 0.1 in these systems.
         seed: Of the draw.
     """
     rows = pd.Series(list(clips), dtype=object)
-    kept = rows.sample(frac=round(1.0 - share, 9), random_state=seed)
+    kept = rows.sample(frac=round(1.0 - fraction, 9), random_state=seed)
     return set(rows.drop(kept.index))
 
 
-def hold_out_by_name(clips: Iterable[str], share: float) -> set[str]:
+def hold_out_by_name(clips: Iterable[str], fraction: float) -> set[str]:
     """Names of the clips held out by our own rule: those whose names have the smallest SHA-256.
 
-    The number is the share of all clips listed, and neither their order nor which of them are
+    The number is the fraction of all clips listed, and neither their order nor which of them are
     missing on disk changes on which side a clip is.
     """
     names = sorted(set(clips), key=_rank)
-    return set(names[: round(share * len(names))])
+    return set(names[: round(fraction * len(names))])
 
 
 def _rank(name: str) -> str:
@@ -60,11 +60,11 @@ def divide(source: Source, held_out: set[str], name: str) -> tuple[Source, Sourc
         def own(clip: str, inside: bool = inside) -> bool:
             return (clip_key(clip) in keys) == inside
 
-        part = source.only(
+        side = source.only(
             (path for path in source.clips if own(path.name)), name if inside else None
         )
         missing, faulty = (tuple(filter(own, names)) for names in (source.missing, source.faulty))
-        sides.append(replace(part, missing=missing, faulty=faulty))
+        sides.append(replace(side, missing=missing, faulty=faulty))
     return sides[0], sides[1]
 
 
@@ -79,7 +79,7 @@ def read_exclusions(path: Path) -> list[tuple[str, str]]:
 
 
 def leave_out(
-    sources: Iterable[Source], clips: Iterable[tuple[str, str]], tell: Tell
+    sources: Iterable[Source], clips: Iterable[tuple[str, str]], note: Note
 ) -> list[Source]:
     """The sources without clips that a user named, of one source or of any."""
     keys = {(clip_key(name), source) for name, source in clips}
@@ -87,7 +87,7 @@ def leave_out(
     for source in sources:
         own = {key for key, of in keys if of in ("", source.name)}
         dropped = [path for path in source.clips if clip_key(path.name) in own]
-        kept.append(_without(source, dropped, "they are on the list of clips to exclude", tell))
+        kept.append(_without(source, dropped, "they are on the list of clips to exclude", note))
     return kept
 
 
@@ -95,7 +95,7 @@ def separate(
     train: Sequence[Source],
     splits: Mapping[str, Evaluation],
     held_out: Sequence[Source],
-    tell: Tell,
+    note: Note,
     *,
     by_name: bool,
     keep_shared: bool = False,
@@ -109,7 +109,7 @@ def separate(
         train: The sources.
         splits: What is scored on.
         held_out: What is held out of training.
-        tell: Told what was left out, a sentence each.
+        note: Called with what was left out, a sentence each.
         by_name: An unlabelled clip is a labelled one if their names agree but for the suffix; else
             their bytes must agree too, unless the name carries a YouTube id.
         keep_shared: Clips in several training sources stay in all of them, as in ATST-SED.
@@ -120,11 +120,11 @@ def separate(
     for number in order:
         source = train[number]
         for name, recordings in scored.items():
-            source = _without(source, _shared(source, recordings), f"they are in {name}", tell)
+            source = _without(source, _shared(source, recordings), f"they are in {name}", note)
         for other in held_out:
             recordings = KnownRecordings(other.clips, (*other.missing, *other.faulty))
             source = _without(
-                source, _shared(source, recordings), f"they are in {other.name}", tell
+                source, _shared(source, recordings), f"they are in {other.name}", note
             )
         if not keep_shared:
             for better in kept.values():
@@ -132,7 +132,7 @@ def separate(
                     continue
                 alike = by_name and source.kind == "unlabelled" and better.kind != "unlabelled"
                 shared = _shared(source, KnownRecordings(better.clips, by_name=alike))
-                source = _without(source, shared, f"they are in {better.name}", tell)
+                source = _without(source, shared, f"they are in {better.name}", note)
         kept[number] = source
     return [kept[number] for number in range(len(train))]
 
@@ -142,19 +142,19 @@ def _rank_of(source: Source) -> tuple[int, int]:
     return kinds.index(source.kind), int(source.domain == "synthetic")
 
 
-def _lost(part: Evaluation | Source) -> tuple[str, ...]:
-    return (*part.missing, *part.faulty)
+def _lost(subset: Evaluation | Source) -> tuple[str, ...]:
+    return (*subset.missing, *subset.faulty)
 
 
 def _shared(source: Source, recordings: KnownRecordings) -> list[Path]:
     return [path for path in source.clips if recordings.has(path)]
 
 
-def _without(source: Source, clips: Sequence[Path], why: str, tell: Tell) -> Source:
+def _without(source: Source, clips: Sequence[Path], why: str, note: Note) -> Source:
     if not clips:
         return source
     names = tuple(path.name for path in clips)
-    tell(
+    note(
         f"{source.name}: {len(clips)} of {len(source.clips)} clips left out, {why} ({some(names)})"
     )
     out = set(clips)

@@ -1,19 +1,29 @@
 """What a dataset holds: strong, weak and unlabelled clips to learn from, splits to be scored on.
 
-A dataset is a folder in DESED's layout or a YAML file that describes it. Every part is optional.
+A dataset is a folder in DESED's layout or a YAML file that describes it. Every subset is optional.
 Clips that are listed but not there are counted and named, because recordings vanish from where
 DESED takes them. What is on disk decides a clip's name: labels are carried over to it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from earmark.core.config import DataSettings
 from earmark.core.errors import DataError
-from earmark.data.assembling import assemble
+from earmark.core.tables.labels import LabelSet
 from earmark.data.described import description_of, is_description, read_description
 from earmark.data.desed import find_root, read_desed
+from earmark.data.leakage import (
+    divide,
+    hold_out_as_v1,
+    hold_out_by_name,
+    leave_out,
+    read_exclusions,
+    separate,
+)
+from earmark.data.reading import Subsets
 from earmark.data.subsets import Evaluation, Kind, Manifest, Source
 
 __all__ = ["Evaluation", "Kind", "Manifest", "Source", "load_manifest", "refuse_damage"]
@@ -29,7 +39,7 @@ def load_manifest(root: str | Path, settings: DataSettings = _DEFAULT) -> Manife
 
     In DESED's layout audio folders may carry the suffix ``_16k``; where both are there, a clip is
     taken from the 16 kHz one. Clips are found by name without suffix, with or without the ``Y``
-    before a YouTube id. The synthetic parts may also lie in ``dcase_synth`` inside or beside the
+    before a YouTube id. The synthetic subsets may also lie in ``dcase_synth`` inside or beside the
     folder.
 
     Args:
@@ -43,8 +53,8 @@ def load_manifest(root: str | Path, settings: DataSettings = _DEFAULT) -> Manife
     """
     path = Path(root)
     if is_description(path):
-        return assemble(read_description(description_of(path)), settings)
-    return assemble(read_desed(find_root(path), settings), settings)
+        return _assemble(read_description(description_of(path)), settings)
+    return _assemble(read_desed(find_root(path), settings), settings)
 
 
 def refuse_damage(manifest: Manifest) -> None:
@@ -58,5 +68,90 @@ def refuse_damage(manifest: Manifest) -> None:
         raise DataError(
             manifest.damage[0] + (f"; and {more} more of this kind" if more else ""),
             where=manifest.root,
-            hint="`earmark doctor` tells it all; without --strict the rest is used",
+            hint="`earmark doctor` lists all of it; without --strict the rest is used",
         )
+
+
+def _assemble(subsets: Subsets, settings: DataSettings) -> Manifest:
+    """Keep clips back, leave out shared and excluded ones, and see whether anything is left."""
+    reader, train = subsets.reader, subsets.train
+    train, held_out = _keep_back(train, subsets, settings)
+    train = separate(
+        train,
+        subsets.splits,
+        held_out,
+        reader.note,
+        by_name=subsets.by_name,
+        keep_shared=settings.shared == "keep",
+    )
+    for table in (subsets.exclude, settings.exclude):
+        if table is not None:
+            train = leave_out(train, read_exclusions(Path(table)), reader.note)
+    labelled = any(source.clips and source.kind != "unlabelled" for source in train)
+    if not labelled and not subsets.splits:
+        found = "; ".join(reader.notes) or "no subset of a dataset found"
+        raise DataError(
+            f"no labelled clip to learn from or to be scored on ({found})",
+            where=subsets.root,
+            hint=subsets.hint,
+        )
+    names = reader.classes.names
+    labels = LabelSet.from_names(reader.labels) if names is None else LabelSet(names)
+    splits = subsets.splits | _scored(held_out, subsets)
+    for name, split in splits.items():
+        unknown = [label for label in labels if label not in (split.labelled or labels)]
+        if unknown:
+            reader.note(f"{name}: not scored, as its clips are not labelled: {', '.join(unknown)}")
+    return Manifest(
+        subsets.root,
+        labels,
+        tuple(train),
+        splits,
+        tuple(reader.notes),
+        tuple(reader.damage),
+        tuple(held_out),
+    )
+
+
+def _keep_back(
+    train: Sequence[Source], subsets: Subsets, settings: DataSettings
+) -> tuple[list[Source], list[Source]]:
+    """The training sources, and the clips of them that are held out."""
+    kept, held_out = [], list(subsets.held_out)
+    divided = {source.name for source in held_out}
+    for source in train:
+        name = f"{source.name}_held_out"
+        real = source.kind == "strong" and source.domain == "real"
+        chosen: set[str] = set()
+        if source.kind == "weak" and settings.weak_held_out:
+            rows = subsets.reader.rows[source.name]
+            chosen = hold_out_as_v1(rows, settings.weak_held_out, settings.held_out_seed)
+        elif real and settings.real_held_out and name not in divided:
+            listed = [*(path.name for path in source.clips), *source.missing, *source.faulty]
+            chosen = hold_out_by_name(listed, settings.real_held_out)
+        if chosen:
+            source, other = divide(source, chosen, name)
+            held_out.append(other)
+        kept.append(source)
+    return kept, held_out
+
+
+def _scored(held_out: Sequence[Source], subsets: Subsets) -> dict[str, Evaluation]:
+    """Strongly labelled clips that are held out are a split as well."""
+    splits = {}
+    for source in held_out:
+        if source.events is None or not source.clips:
+            continue
+        clips = {path.name: path for path in source.clips}
+        table = subsets.durations.get(source.name)
+        seconds, unknown = subsets.reader.durations(source.name, table, clips)
+        splits[source.name] = Evaluation(
+            source.name,
+            tuple(path for path in source.clips if path.name in seconds),
+            source.events,
+            seconds,
+            source.missing,
+            (*source.faulty, *unknown),
+            source.labelled,
+        )
+    return splits

@@ -1,4 +1,4 @@
-"""Parts of a dataset from their label tables and their folders, with what there is to tell.
+"""Subsets of a dataset from their label tables and their folders, with notes for the user.
 
 What cannot be used is left out whole, counted and named: a clip that is not there, a clip with a
 label that cannot be understood (half its labels would teach, or score, a falsehood), a table that
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,13 +31,13 @@ from earmark.data.subsets import Domain, Evaluation, Source
 R = TypeVar("R")
 
 
-class PartReader:
-    """Reads the parts of a dataset and remembers what to tell about them.
+class SubsetReader:
+    """Reads the subsets of a dataset and keeps notes on them for the user.
 
     Attributes:
         labels: Classes found so far.
-        notes: What to tell, a sentence each.
-        damage: Those that tell of a loss.
+        notes: A sentence each.
+        damage: Those of them about a loss.
         rows: Name of the clip of each row of a weak table, by source.
 
     Args:
@@ -52,7 +53,7 @@ class PartReader:
         self.damage: list[str] = []
         self.rows: dict[str, tuple[str, ...]] = {}
 
-    def tell(self, note: str, lost: bool = False) -> None:
+    def note(self, note: str, lost: bool = False) -> None:
         """Note something for the user."""
         self.notes.append(note)
         if lost:
@@ -101,7 +102,7 @@ class PartReader:
             row._replace(labels=self._classes(row.labels, table, row.line, labelled, stray))
             for row in read.rows
         ]
-        self._tell_stray(name, stray)
+        self._note_stray(name, stray)
         faulty = self._faulty(name, read)
         found, missing = self.match(name, read.listed, finder, faulty)
         labels = join_weak(rows)
@@ -154,7 +155,7 @@ class PartReader:
         out = set(faulty)
         found, missing = finder.match(clip for clip in listed if clip not in out)
         if missing:
-            self.tell(
+            self.note(
                 f"{name}: {len(missing)} of {len(listed)} clips listed are missing "
                 f"or empty files ({some(missing)})",
                 lost=True,
@@ -180,14 +181,14 @@ class PartReader:
                 ]
             listed |= dict.fromkeys(table.listed)
             faulty += self._faulty(name, table)
-        self._tell_stray(name, stray)
+        self._note_stray(name, stray)
         return rows, list(listed), tuple(dict.fromkeys(faulty))
 
     def _table(self, name: str, path: Path, read: Callable[[Path], Table[R]]) -> Table[R] | None:
         try:
             return read(path)
         except LabelError as error:
-            self.tell(f"{name}: left out, its labels cannot be read ({error})", lost=True)
+            self.note(f"{name}: left out, its labels cannot be read ({error})", lost=True)
             return None
 
     def _faulty(self, name: str, table: Table[R]) -> tuple[str, ...]:
@@ -196,7 +197,7 @@ class PartReader:
         if table.faults:
             count, rows = len(table.faults), "row" if len(table.faults) == 1 else "rows"
             what = f"{len(clips)} of {len(table.listed)} clips" if clips else f"{count} {rows}"
-            self.tell(
+            self.note(
                 f"{name}: {what} left out, {count} {rows} of their labels cannot be understood "
                 f"({table.faults[0].error})",
                 lost=True,
@@ -219,10 +220,10 @@ class PartReader:
         stray.update(label for label in own if label not in labelled)
         return tuple(label for label in own if label in labelled)
 
-    def _tell_stray(self, name: str, stray: Counter[str]) -> None:
+    def _note_stray(self, name: str, stray: Counter[str]) -> None:
         if stray:
             shown = ", ".join(f"{label} ({count})" for label, count in sorted(stray.items()))
-            self.tell(
+            self.note(
                 f"{name}: labels of classes that it is not `labelled` for are left aside: {shown}"
             )
 
@@ -236,7 +237,7 @@ class PartReader:
             listed = {clip_key(row.filename): row.seconds for row in read.rows}
             for fault in read.faults:
                 listed.pop(clip_key(fault.filename), None)
-                self.tell(f"{name}: a duration is taken from the clip instead ({fault.error})")
+                self.note(f"{name}: a duration is taken from the clip instead ({fault.error})")
         seconds: dict[str, float] = {}
         unknown: list[str] = []
         for clip, path in found.items():
@@ -245,8 +246,35 @@ class PartReader:
                 seconds[path.name] = listed[key] if key in listed else audio_info(path).seconds
             except AudioError as error:
                 unknown.append(clip)
-                self.tell(f"{name}: {clip} is left out, it cannot be read ({error})", lost=True)
+                self.note(f"{name}: {clip} is left out, it cannot be read ({error})", lost=True)
         return seconds, tuple(unknown)
+
+
+@dataclass
+class Subsets:
+    """What was found of a dataset, before its clips are divided.
+
+    Attributes:
+        root: Its folder.
+        reader: What it was read with.
+        hint: What to do if there is too little.
+        by_name: Unlabelled clips are labelled ones if their names agree.
+        train: To learn from.
+        splits: To be scored on.
+        held_out: Kept from training by the dataset itself.
+        durations: Table of durations of what is held out, by name.
+        exclude: Table of clips not to train on.
+    """
+
+    root: Path
+    reader: SubsetReader
+    hint: str
+    by_name: bool = False
+    train: list[Source] = field(default_factory=list)
+    splits: dict[str, Evaluation] = field(default_factory=dict)
+    held_out: list[Source] = field(default_factory=list)
+    durations: dict[str, Path] = field(default_factory=dict)
+    exclude: Path | None = None
 
 
 def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") -> Source | None:

@@ -31,8 +31,8 @@ class Source:
         events: Strong labels of these clips, by their names on disk.
         weak: Weak labels of these clips, by their names on disk.
         missing: Names that are listed, but not there or empty.
-        excluded: Names of clips left out because they are in another part of the dataset, or
-            because the user said so.
+        excluded: Names of clips left out because they are in another subset, or because the
+            user said so.
         faulty: Names of clips left out because their labels cannot be understood.
         domain: ``real`` recordings or ``synthetic`` ones.
         labelled: Classes it was annotated for; of others neither presence nor absence is known.
@@ -122,7 +122,7 @@ class Manifest:
         splits: What there is to be scored on: ``validation``, ``test``, ``synthetic_validation``,
             and what else a dataset names.
         notes: What a user should know, a sentence each: clips missing, excluded, not labelled.
-        damage: Those of the notes that tell of something lost.
+        damage: Those of the notes about something lost.
         held_out: Labelled clips that are kept from training, to choose among epochs.
     """
 

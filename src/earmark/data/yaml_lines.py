@@ -1,4 +1,4 @@
-"""Where in a YAML file a setting stands, so that a mistake in it can be told with its line."""
+"""Where in a YAML file a setting stands, so that a mistake in it can be reported with its line."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class YamlFile:
             # A misspelt key is also a missing one; the misspelling is the better news.
             fault = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
             keys = [key for key in fault["loc"] if isinstance(key, int) or "function-" not in key]
-            raise self.mistake(keys, _told(fault), _hint(fault, kind)) from None
+            raise self.mistake(keys, _what(fault), _hint(fault, kind)) from None
 
     def mistake(self, keys: Keys, what: str, hint: str | None = None) -> ConfigError:
         """An error about a setting, with its line."""
@@ -109,7 +109,7 @@ def _child(node: Any, key: str | int) -> tuple[int, Any] | None:
     return None
 
 
-def _told(fault: Mapping[str, Any]) -> str:
+def _what(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "extra_forbidden":
         return "no such key"
     given = fault.get("input")

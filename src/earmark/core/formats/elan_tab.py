@@ -119,7 +119,7 @@ def _seconds(field: str, heading: str) -> str:
 
 
 def _plain(path: Path, rows: list[Numbered]) -> Found:
-    """Rows without a header: which columns are times is told from what is in them."""
+    """Rows without a header: which columns are times follows from what is in them."""
     size = max(len(fields) for _, fields in rows)
     filled = [(line, [*fields, *[""] * (size - len(fields))]) for line, fields in rows]
     kinds = [_kind([fields[place] for _, fields in filled]) for place in range(size)]
@@ -129,7 +129,7 @@ def _plain(path: Path, rows: list[Numbered]) -> Found:
     times, layout = next((pair for pair in tried if pair[1] is not None), (run, None))
     if layout is None:
         raise LabelError(
-            "the columns of begin and end times cannot be told",
+            "the columns of begin and end times cannot be recognised",
             where=f"{path}:{rows[0][0]}",
             hint="Export begin and end times as hh:mm:ss.ms or ss.msec",
         )

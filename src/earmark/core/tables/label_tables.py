@@ -68,7 +68,7 @@ class Fault:
     Attributes:
         line: Of the file, counted from 1.
         filename: Base name of its clip; empty where the row names none.
-        error: What is wrong, with file, line and mend.
+        error: What is wrong, with file, line and hint.
     """
 
     line: int

@@ -67,14 +67,14 @@ def check_label(label: str, where: str | Path | None = None) -> str:
 
 
 class BaseNames:
-    """Base names of listed files; refuses two files that only their folders tell apart."""
+    """Base names of listed files; refuses two files that differ in their folders only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.full: dict[str, str] = {}
 
     def base(self, listed: str, line: int) -> str:
-        """The last part of a path.
+        """The last name of a path.
 
         Raises:
             LabelError: There is none, or another path had the same.
@@ -93,7 +93,7 @@ class BaseNames:
 
 
 def base_name(listed: str) -> str:
-    """The last part of a path, whichever way its slashes lean."""
+    """The last name of a path, with slashes of either kind."""
     return PurePosixPath(listed.replace("\\", "/")).name
 
 

@@ -48,7 +48,7 @@ def write_scores(path: str | Path, table: ScoreTable, format: str = "tsv") -> No
 
 
 def read_scores(path: str | Path) -> ScoreTable:
-    """Read a score table of any of ``SCORE_FORMATS``, which its suffix tells.
+    """Read a score table of any of ``SCORE_FORMATS``, by its suffix.
 
     Raises:
         ScoreError: If it is none.

@@ -1,4 +1,4 @@
-"""Score tables: what a detector says about every frame, before any decision."""
+"""Score tables: a score for every frame and class, before any decision."""
 
 from __future__ import annotations
 
@@ -138,9 +138,9 @@ class ScoreTable:
             if numbers.shape[1:] != (len(columns),):
                 raise ValueError
         except ValueError:
-            # … which tells the line that is wrong.
+            # … which names the line that is wrong.
             numbers = _cells(lines, first, delimiter, len(columns), path)
-        if columns[:1] == [""]:  # the index that pandas writes unless told otherwise
+        if columns[:1] == [""]:  # the index that pandas writes by default
             columns, numbers = columns[1:], numbers[:, 1:]
         return cls._from_columns(columns, numbers, path)
 
@@ -195,7 +195,7 @@ def _check(boundaries: NDArray[np.float64], values: NDArray[Any], labels: tuple[
 
 
 def common_labels(tables: Iterable[tuple[str, ScoreTable]]) -> tuple[str, ...]:
-    """The labels that all tables share, in their order.
+    """The labels that all tables have, in their order.
 
     Args:
         tables: Pairs of clip id and table.
