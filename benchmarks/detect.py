@@ -107,9 +107,11 @@ def prepare(work: Path) -> None:
 
     from earmark.core.config import EncoderSettings, NetworkSettings
     from earmark.deliver.onnx.export import export_network
-    from earmark.deliver.onnx.parity import sharpen
     from earmark.model.bundle import load_bundle, save_bundle
     from earmark.model.sed import SedNetwork
+
+    sys.path.insert(0, str(ROOT / "tests"))
+    from helpers.sharpened import sharpen
 
     base = work / "base"
     if not (base / "README.md").is_file():
@@ -121,7 +123,7 @@ def prepare(work: Path) -> None:
         if not (work / f"{name}.int8.onnx").is_file():
             bundle = load_bundle("mini" if name == "mini" else base)
             out = work / f"{name}.onnx"
-            export_network(bundle.network, bundle.postprocess, out, int8=True, turns=1)
+            export_network(bundle.network, bundle.postprocess, out, int8=True, repeats=1)
 
 
 def recording(work: Path, length: str) -> Path:

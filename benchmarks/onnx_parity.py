@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,12 +25,12 @@ from typing import Any
 import torch
 
 from earmark.deliver.onnx.export import export_network
-from earmark.deliver.onnx.parity import sharpen
 from earmark.model.bundle import load_bundle, shipped_bundles
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe, recipe_names
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results/onnx_parity.json"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks/results/onnx_parity.json"
 LABELS = tuple(f"class {number}" for number in range(10))
 
 
@@ -43,6 +44,9 @@ def networks() -> dict[str, list[str]]:
 
 def candidates() -> Iterator[tuple[str, SedNetwork]]:
     """Names and networks: those of the recipes, and the trained ones that ship."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from helpers.sharpened import sharpen
+
     for names in networks().values():
         torch.manual_seed(0)
         network = SedNetwork(load_recipe(names[0]).network, LABELS).eval()
@@ -56,7 +60,7 @@ def row(name: str, network: SedNetwork, turns: int) -> dict[str, Any]:
     """Export one network and tell of it."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model.onnx"
-        report = export_network(network, {}, out, source=name, int8=True, turns=turns).to_dict()
+        report = export_network(network, {}, out, source=name, int8=True, repeats=turns).to_dict()
     print(name)
     for file in report["files"]:
         print("  ", file["precision"], file["megabytes"], file["parity"]["largest"], file["speed"])

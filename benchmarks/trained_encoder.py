@@ -99,7 +99,7 @@ def compare(network: Path, data: Path, work: Path) -> dict[str, Any]:
 
     exported = work / "network.onnx"
     bundle = load_bundle(network)
-    export_network(bundle.network, bundle.postprocess, exported, int8=True, turns=1)
+    export_network(bundle.network, bundle.postprocess, exported, int8=True, repeats=1)
     runtimes: dict[str, tuple[Path, dict[str, str]]] = {
         "PyTorch, float32": (network, {}),
         "PyTorch, bf16-mixed": (network, {"precision": "bf16-mixed"}),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import earmark.cli
+import earmark.train.recipe
 from earmark.cli import app, main
+from earmark.cli.options import RENAMED
 from helpers.recipes import TINY, set_each
 
 RUNNER = CliRunner()
@@ -99,17 +103,61 @@ def test_mistakes_are_one_line_and_exit_code_two(
     assert words in mistake(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("line", "parameter", "value"),
+    [
+        ("cache data --out x --format wav", "audio_format", "wav"),
+        ("detect mini a.wav --out x --hop-seconds 2", "hop", 2.0),
+        ("detect mini a.wav --out x --scores tsv,npz", "score_formats", "tsv,npz"),
+        ("evaluate mini --data x --out y --plots", "plot", True),
+        ("evaluate mini --data x --out y --no-plots", "plot", False),
+        ("export mini --out x.onnx --turns 3", "repeats", 3),
+        ("import-labels x --out y --split 1,0,0", "fractions", "1,0,0"),
+        ("listen mini --hop-seconds=2", "hop", 2.0),
+        ("listen mini --stdin --format u8", "sample_format", "u8"),
+        ("pretrain x --audio y --out z --accelerator cpu", "device", "cpu"),
+        ("score --truth x --plots y", "plot_dir", Path("y")),
+        ("train mini --data x --out y --accelerator cpu", "device", "cpu"),
+    ],
+)
+def test_spellings_of_version_0_1_work_and_are_not_shown(
+    line: str, parameter: str, value: object
+) -> None:
+    name, *arguments = line.split()
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert command.make_context(name, [*arguments]).params[parameter] == value
+    old = next(word for word in reversed(arguments) if word.startswith("--")).partition("=")[0]
+    assert old.removeprefix("--") in RENAMED[name]
+    assert old not in {option for one in command.params for option in one.opts}
+
+
+def test_choices_are_shown_and_completed() -> None:
+    told = RUNNER.invoke(app, ["tune", "--help"]).output
+    assert "csebb|median|auto" in told
+    environment = {
+        "_EARMARK_COMPLETE": "complete_bash",
+        "COMP_WORDS": "earmark detect mini a.wav --format tsv,a",
+        "COMP_CWORD": "5",
+    }
+    done = RUNNER.invoke(app, [], env=environment, prog_name="earmark")
+    assert done.output.split() == ["tsv,audacity"]
+    environment |= {"COMP_WORDS": "earmark tune x --method c", "COMP_CWORD": "4"}
+    assert RUNNER.invoke(app, [], env=environment, prog_name="earmark").output.split() == ["csebb"]
+
+
 def test_interruption_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt() -> None:
+    def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(earmark.cli, "app", interrupt)
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 130
-    assert "interrupted" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["earmark", "recipes"])
+    for owner, name in ((earmark.train.recipe, "recipe_names"), (earmark.cli, "app")):
+        monkeypatch.setattr(owner, name, interrupt)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 130
+        assert "interrupted" in capsys.readouterr().err
 
 
 def test_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,13 +138,13 @@ def test_what_is_done_is_not_done_again(
     assert (out / "events.tsv").read_bytes() == combined
     assert work("--batch-size", 3, "--threads", 1, "--format", "elan,csv") == []
     assert work("--threshold", "0.45") == all_of_them
-    assert work("--threshold", "0.45", "--hop-seconds", "2") == all_of_them
-    assert work("--threshold", "0.45", "--hop-seconds", "2", "--channels", "first") == all_of_them
+    assert work("--threshold", "0.45", "--hop", "2") == all_of_them
+    assert work("--threshold", "0.45", "--hop", "2", "--channels", "first") == all_of_them
     assert work() == all_of_them
     assert work("--fresh") == all_of_them
     assert (out / "events.tsv").read_bytes() == combined
     assert (out / "scores").exists() is False
-    assert work("--scores", "tsv,npz") == all_of_them
+    assert work("--score-format", "tsv,npz") == all_of_them
     assert {path.name for path in (out / "scores").iterdir()} >= {"0.tsv", "2.npz"}
 
 
@@ -197,11 +197,11 @@ def test_names_are_unique_and_kept() -> None:
         (["a.wav", "--format", "tsv,docx"], "docx"),
         (["a.wav", "--format", ","], "format"),
         (["a.wav", "--threshold", "1.5"], "threshold"),
-        (["a.wav", "--scores", "tsv,hdf5"], "hdf5"),
+        (["a.wav", "--score-format", "tsv,hdf5"], "hdf5"),
         (["a.wav", "--channels", "left"], "channels"),
         (["a.wav", "--device", "gpu"], "device"),
         (["*.flac"], "no recordings match"),
-        (["a.wav", "--hop-seconds", "30"], "hop"),
+        (["a.wav", "--hop", "30"], "hop"),
     ],
 )
 def test_mistakes_are_told_before_any_work(

@@ -83,8 +83,8 @@ def test_an_encoder_is_reported_with_what_was_not_taken(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["nothing.ckpt", "--out", "x"], "no such file"),
-        (["nothing.ckpt", "--out", "x", "--to", "onnx"], "bundle or official"),
-        (["nothing.ckpt", "--out", "x", "--which", "both"], "student or teacher"),
+        (["nothing.ckpt", "--out", "x", "--to", "onnx"], "'bundle', 'official'"),
+        (["nothing.ckpt", "--out", "x", "--which", "both"], "'student', 'teacher'"),
         (["nothing.ckpt", "--out", "x", "--db-clamp", "80,-50"], "LOW,HIGH"),
         (["nothing.ckpt", "--out", "x", "--db-clamp", "much"], "LOW,HIGH"),
         (["nothing.ckpt", "--out", "x", "--labels", "nothing.txt"], "nothing.txt"),

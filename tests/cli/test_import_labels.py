@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +77,7 @@ def test_a_table_with_columns_of_its_own(recordings: Path, tmp_path: Path) -> No
     table.write_text("File,Begin,Len,Species,label\nrec0.wav,1,2,Tür,x\n", encoding="latin-1")
     columns = "onset=Begin,duration=Len,label=Species,filename=File"
     arguments = (table, "--audio", recordings, "--out", tmp_path / "data", "--columns", columns)
-    code, _ = run(*arguments, "--encoding", "latin-1", "--split", "1,0,0", "--workers", 1)
+    code, _ = run(*arguments, "--encoding", "latin-1", "--fractions", "1,0,0", "--workers", 1)
     assert code == 0
     events, _ = read_strong(tmp_path / "data/metadata/train/audioset_strong.tsv")
     assert events.values.tolist() == [["rec0_0.000_10.000.flac", 1.0, 3.0, "Tür"]]
@@ -112,13 +113,11 @@ def test_recordings_that_cannot_be_read_are_named(recordings: Path, tmp_path: Pa
     ("arguments", "message"),
     [
         (("--columns", "start=Begin"), r"'start=Begin' is not NAME=COLUMN"),
-        (("--split", "0.5,0.5"), "is not three numbers"),
-        (("--split", "a,b,c"), "is not three numbers"),
+        (("--fractions", "0.5,0.5"), "is not three numbers"),
+        (("--fractions", "a,b,c"), "is not three numbers"),
         (("--rate", "fast"), "neither a whole number"),
         (("--rename", "woof"), "OLD=NEW"),
-        (("--rest", "perhaps"), "rest"),
         (("--hop", "20"), "hop must be at most seconds"),
-        (("--format", "praat"), "no kind of label file is called 'praat'"),
         (("--map", "none.yaml"), "no such file"),
     ],
 )
@@ -128,3 +127,23 @@ def test_mistakes_are_told(
     with pytest.raises(EarmarkError, match=message):
         run(recordings, "--out", tmp_path / "data", *arguments)
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rest", "perhaps"), "'--rest': 'perhaps' is not one of 'error', 'keep', 'drop'"),
+        (("--unlisted", "some"), "'unlabelled', 'empty', 'skip'"),
+        (("--format", "praat"), "'--format': 'praat' is not one of 'audacity', 'raven'"),
+    ],
+)
+def test_choices_are_checked(
+    arguments: tuple[str, str],
+    message: str,
+    recordings: Path,
+    tmp_path: Path,
+    mistake: Callable[..., str],
+) -> None:
+    out = tmp_path / "data"
+    assert message in mistake("import-labels", str(recordings), "--out", str(out), *arguments)
+    assert not out.exists()

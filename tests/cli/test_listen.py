@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_a_latency_that_is_set(kitchen: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "within 2.0 s" in done.stderr or "within 1.9 s" in done.stderr
     assert len(rows(done.stdout)) > 3
-    for arguments in (("--latency", 0.2), ("--latency", 2, "--hop-seconds", 5)):
+    for arguments in (("--latency", 0.2), ("--latency", 2, "--hop", 5)):
         failed = run(kitchen, *arguments)
         assert isinstance(failed.exception, ConfigError)
         assert "is the least" in str(failed.exception)
@@ -201,12 +202,20 @@ def test_a_microphone(monkeypatch: pytest.MonkeyPatch) -> None:
         sound_sources.microphone_source(None, 16_000, 0.1)
 
 
+def test_choices_are_checked(kitchen: Path, mistake: Callable[..., str]) -> None:
+    assert "'xml' is not one of 'tsv', 'jsonl'" in mistake(
+        "listen", "mini", str(kitchen), "--lines", "xml"
+    )
+    for option in ("--sample-format", "--format"):  # as in version 0.1
+        assert "'mp3' is not one of 'u8', 's16le'" in mistake(
+            "listen", "mini", "--stdin", option, "mp3"
+        )
+
+
 def test_mistakes_are_told(kitchen: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        ((kitchen, "--lines", "xml"), "tsv, jsonl"),
         ((kitchen, "--stdin"), "Choose one"),
         ((tmp_path / "none.wav",), "no such file"),
-        (("--stdin", "--format", "mp3"), "mp3"),
         ((kitchen, "-o", tmp_path), "cannot be written"),
     ):
         done = run(*arguments)

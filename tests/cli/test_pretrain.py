@@ -80,7 +80,7 @@ def test_teaches() -> None:
         (["mini", "--audio", "."], "earmark train"),
         (["atst-frame-pretrain", "--audio", "missing"], "missing: no such folder"),
         (["atst-frame-pretrain", "--audio", "."], "no recording in it"),
-        (["atst-frame-pretrain", "--audio", ".", "--size", "huge"], "Choose tiny, small, base"),
+        (["atst-frame-pretrain", "--audio", ".", "--size", "huge"], "'tiny', 'small', 'base'"),
         (["atst-frame-pretrain", "--audio", ".", "--set", "mask.spam=1"], "mask.spam"),
     ],
 )

@@ -88,8 +88,11 @@ def test_mistakes_are_told_in_one_line(
         ([*files, "--scores", scores, "--psds", "dtc=2,gtc=0.5"], "must be in (0, 1]"),
         ([*files, "--scores", scores, "--psds", "dtc=1,gtc=1,name=psds1"], "two PSDS are called"),
         ([*files, "--scores", scores, "--psds", "dtc=1,gtc=1,name=f1"], "cannot be called 'f1'"),
-        ([*files, "--scores", scores, "--ct-mean", "new"], "must be others or old"),
-        ([*files, "--scores", scores, "--like", "me"], "no library's conventions"),
+        ([*files, "--scores", scores, "--ct-mean", "new"], "'new' is not one of 'others', 'old'"),
+        (
+            [*files, "--scores", scores, "--like", "me"],
+            "'me' is not one of 'sed_scores_eval'",
+        ),
         ([*files, "--scores", scores, "--compare", tmp_path / "gone"], "no such file or folder"),
     ):
         told = wrong("score", *arguments, "--resamples", 0, capsys=capsys)

@@ -80,7 +80,7 @@ def test_pictures(world: World, tmp_path: Path) -> None:
         ([], ["--compare", tmp_path / "bad"], ["--scores", tmp_path / "bad"])
     ):
         out = tmp_path / f"plots{number}"
-        told = world.run("--scores", world.folder / "scores", "--resamples", 10, "--plots", out,
+        told = world.run("--scores", world.folder / "scores", "--resamples", 10, "--plot-dir", out,
                          "--psds", "dtc=0.5,gtc=0.5", *arguments)  # fmt: skip
         names = {"psds1.png", "psds2.png", "psds.png", "per_class.png"}
         assert {path.name for path in out.iterdir()} == names

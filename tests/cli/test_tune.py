@@ -152,7 +152,7 @@ def test_stored_scores_give_the_same_as_listening(
     data: Path, bundle: Path, tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "evaluated"
-    run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 0, "--no-plots")
+    run("evaluate", bundle, "--data", data, "--out", out, "--resamples", 0, "--no-plot")
     one, other = tmp_path / "one", tmp_path / "other"
     rest = ["--data", data, "--folds", 3, "--resamples", 0]
     run("tune", bundle, *rest, "--out", one)
@@ -175,7 +175,7 @@ def test_evaluation_sets_a_tuned_bundle_beside_what_it_was(
     data: Path, bundle: Path, tmp_path: Path
 ) -> None:
     plain = tmp_path / "plain"
-    evaluation = ["evaluate", bundle, "--data", data, "--resamples", 0, "--no-plots"]
+    evaluation = ["evaluate", bundle, "--data", data, "--resamples", 0, "--no-plot"]
     run(*evaluation, "--out", plain)
     before = json.loads((plain / "metrics.json").read_text())
     assert list(before["variants"]) == ["none"]
@@ -223,7 +223,7 @@ def test_a_missing_clip_is_counted_and_named(data: Path, bundle: Path, tmp_path:
     gone = sorted((holes / "audio/validation/validation").iterdir())[0]
     gone.unlink()
     out = tmp_path / "out"
-    told = run("evaluate", bundle, "--data", holes, "--out", out, "--resamples", 0, "--no-plots")
+    told = run("evaluate", bundle, "--data", holes, "--out", out, "--resamples", 0, "--no-plot")
     assert "on 11 of 12 clips" in told
     assert f"missing: {gone.stem}" in told
     found = json.loads((out / "metrics.json").read_text())
@@ -243,10 +243,10 @@ def test_mistakes_are_told_in_one_line(
         ([], "nothing to tune"),
         ([bundle], "no true events"),
         ([bundle, "--data", data, "--truth", truth], "both a dataset and a table"),
-        ([bundle, "--truth", truth], "has no recordings to listen to"),
+        ([bundle, "--truth", truth], "--truth comes without recordings"),
         (["--scores", scores, "--truth", truth], "nowhere to write to"),
-        ([bundle, "--data", data, "--method", "sebb"], "unknown method of tuning"),
-        ([bundle, "--data", data, "--objective", "x"], "unknown objective"),
+        ([bundle, "--data", data, "--method", "sebb"], "'--method': 'sebb' is not one of"),
+        ([bundle, "--data", data, "--objective", "x"], "'--objective': 'x' is not one of"),
         ([bundle, "--data", data, "--split", "x"], "has no split 'x'"),
         ([bundle, "--data", data, "--folds", 13], "cannot be dealt into 13 folds"),
         (["mini", "--data", data], "--out FOLDER"),
@@ -255,7 +255,7 @@ def test_mistakes_are_told_in_one_line(
         ([bundle, "--data", data, "--scores", scores], "the score tables have the classes"),
         (
             ["--scores", scores, "--truth", truth, "--dry-run", "--method", "auto", "--folds", 0],
-            "only cross-validated figures",
+            "needs cross-validated figures",
         ),
     ):
         told = wrong("tune", *arguments, "--resamples", 0, capsys=capsys)

@@ -25,7 +25,7 @@ from earmark.core.formats import read_events
 from earmark.core.tables.label_tables import read_durations
 from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
-from earmark.deliver.journal import Journal
+from earmark.deliver.journal import BatchJournal
 from earmark.deliver.recordings import file_names, find_recordings, shown_names
 from helpers import loud_batch
 from helpers.files import contents
@@ -223,7 +223,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     paths = make(tmp_path / "in", 1)
     out = tmp_path / "out"
     run_batch(paths, loud_batch.make_job(out))
-    journal = Journal(out / JOURNAL)
+    journal = BatchJournal(out / JOURNAL)
     with pytest.raises(EarmarkError, match="another run is writing into this folder"):
         run_batch(paths, loud_batch.make_job(out))
     journal.close()

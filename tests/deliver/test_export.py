@@ -24,11 +24,12 @@ from earmark.core.errors import AudioError, BundleError, ConfigError, ExportErro
 from earmark.deliver.onnx import export
 from earmark.deliver.onnx.export import ExportedFile, ExportReport, export_network, write_report
 from earmark.deliver.onnx.exportable import ExportableGru, ExportableNetwork
-from earmark.deliver.onnx.parity import BATCH, reference, sharpen
+from earmark.deliver.onnx.parity import BATCH, reference
 from earmark.detect.network import load_trained
 from earmark.model.bundle import save_bundle
 from earmark.model.onnx_network import OnnxNetwork
 from earmark.model.sed import SedNetwork
+from helpers.sharpened import sharpen
 
 onnx = pytest.importorskip("onnx", reason="needs the extra export")
 pytest.importorskip("onnxscript", reason="needs the extra export")
@@ -72,7 +73,7 @@ def network() -> SedNetwork:
 @pytest.fixture(scope="module")
 def report(network: SedNetwork, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
     out = tmp_path_factory.mktemp("exported") / "model.onnx"
-    return export_network(network, POSTPROCESS, out, source="small 0123", int8=True, turns=1)
+    return export_network(network, POSTPROCESS, out, source="small 0123", int8=True, repeats=1)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_scores_are_the_network_s(report: ExportReport) -> None:
 
 def test_scores_beside_an_encoder_are_the_network_s(tmp_path: Path) -> None:
     network = sharpened(SMALL | {"encoder": TINY.model_dump()}, seed=4)
-    report = export_network(network, POSTPROCESS, tmp_path / "m.onnx", int8=True, turns=1)
+    report = export_network(network, POSTPROCESS, tmp_path / "m.onnx", int8=True, repeats=1)
     check_parity(report.files[0])
     kinds = [node.op_type for node in onnx.load(report.files[1].path).graph.node]
     # Per block: queries, keys, values, projection, both of the MLP; patches, merging layer.
@@ -120,7 +121,7 @@ def test_scores_beside_an_encoder_are_the_network_s(tmp_path: Path) -> None:
 def test_scores_as_in_v1_are_the_network_s(tmp_path: Path) -> None:
     encoder = TINY.model_copy(update={"align": "adaptive", "mask_padding": False})
     network = sharpened(SMALL | {"encoder": encoder.model_dump()}, seed=5)
-    check_parity(export_network(network, POSTPROCESS, tmp_path / "m.onnx", turns=1).files[0])
+    check_parity(export_network(network, POSTPROCESS, tmp_path / "m.onnx", repeats=1).files[0])
 
 
 def test_samples_need_not_be_given(exported: Path, network: SedNetwork) -> None:
@@ -198,7 +199,7 @@ def test_what_differs_is_not_written(
 
     monkeypatch.setattr(ExportableNetwork, "forward", wrong)
     with pytest.raises(ExportError, match="differs from the network by"):
-        export_network(network, POSTPROCESS, tmp_path / "m.onnx", turns=1)
+        export_network(network, POSTPROCESS, tmp_path / "m.onnx", repeats=1)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -281,7 +282,7 @@ def test_the_commands(network: SedNetwork, tmp_path: Path) -> None:
     rows = [f"{seed}.wav\t0.1\t{1 + 0.3 * seed}\t{LABELS[seed]}" for seed in range(3)]
     table.write_text("filename\tonset\toffset\tevent_label\n" + "\n".join(rows) + "\n", "utf-8")
     arguments = ["export", str(bundle), "--out", str(out), "--int8", "--data", str(data)]
-    done = runner.invoke(earmark.cli.app, [*arguments, "--turns", "1"])
+    done = runner.invoke(earmark.cli.app, [*arguments, "--repeats", "1"])
     assert done.exit_code == 0, done.output
     assert "model.int8.onnx" in done.output
     losses = json.loads(out.with_suffix(".json").read_text("utf-8"))["evaluation"]

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 import earmark.cli
 from earmark import Detector
-from earmark.cli.fleet import listed
 from earmark.core.errors import AudioError, ConfigError
 from earmark.deliver.batch import DetectorSettings
 from earmark.deliver.fleets import fleet
@@ -32,6 +31,8 @@ from earmark.deliver.fleets.fleet import (
 )
 from earmark.deliver.fleets.shards import Shards
 from earmark.deliver.fleets.store import Remote, Store
+from earmark.deliver.fleets.store import listed_recordings as listed
+from helpers.score_world import wrong
 
 pytest.importorskip("pyarrow", reason="needs the extra fleet")
 
@@ -193,7 +194,10 @@ def test_dealing() -> None:
 
 
 def test_without_ray_it_names_the_extra(
-    recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recordings: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"earmark\[fleet\]"):
@@ -201,9 +205,12 @@ def test_without_ray_it_names_the_extra(
     arguments = ["detect", "mini", str(recordings[0]), "--out", str(tmp_path / "out"), "--no-plot"]
     done = CliRunner().invoke(earmark.cli.app, arguments)
     assert done.exit_code == 0, done.output
-    for wrong in (["--engine", "spark"], ["--engine", "ray", "--scores", "tsv"]):
-        done = CliRunner().invoke(earmark.cli.app, [*arguments, *wrong])
-        assert isinstance(done.exception, ConfigError)
+    done = CliRunner().invoke(
+        earmark.cli.app, [*arguments, "--engine", "ray", "--score-format", "tsv"]
+    )
+    assert isinstance(done.exception, ConfigError)
+    told = wrong(*arguments, "--engine", "spark", capsys=capsys)
+    assert "'spark' is not one of 'local', 'ray'" in told
 
 
 @pytest.fixture(scope="module")

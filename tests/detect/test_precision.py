@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 from earmark.cli import app
 from earmark.core.errors import ConfigError
 from earmark.deliver.batch import DetectorSettings
-from earmark.deliver.onnx.parity import sharpen
 from earmark.detect import torch_network
 from earmark.detect.detector import Detector
 from earmark.detect.postprocess import PostProcess
@@ -24,6 +23,7 @@ from earmark.model.bundle import save_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
+from helpers.sharpened import sharpen
 
 pytestmark = pytest.mark.processor
 

@@ -38,12 +38,15 @@ OPTIONS = {
     }
     for name, command in COMMANDS.items()
 }
-OTHERS = {"--help", "--version", "--nnodes", "--node-rank", "--no-deps", "--test_from_checkpoint"}
+OTHERS = {
+    *("--help", "--version", "--install-completion"),
+    *("--nnodes", "--node-rank", "--no-deps", "--test_from_checkpoint"),
+}
 """Options of every command, and of other programs that the pages speak of."""
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 KNOWN = {
     ("detect", "formats"): tuple(FORMATS),
-    ("detect", "scores"): tuple(SCORE_FORMATS),
+    ("detect", "score_formats"): tuple(SCORE_FORMATS),
     ("detect", "engine"): ("local", "ray"),
     ("detect", "precision"): PRECISIONS,
     ("evaluate", "precision"): PRECISIONS,
@@ -51,9 +54,9 @@ KNOWN = {
     ("pretrain", "precision"): PRECISIONS,
     ("pretrain", "size"): tuple(ENCODER_SIZES),
     ("import-labels", "format"): tuple(FORMATS),
-    ("cache", "format"): ("flac", "wav"),
+    ("cache", "audio_format"): ("flac", "wav"),
     ("listen", "lines"): ("tsv", "jsonl"),
-    ("listen", "format"): ("u8", "s16le", "s32le", "f32le"),
+    ("listen", "sample_format"): ("u8", "s16le", "s32le", "f32le"),
     ("tune", "method"): ("csebb", "median", "auto"),
     ("import", "which"): ("student", "teacher"),
     ("import", "to"): ("bundle", "official"),

@@ -22,6 +22,7 @@ from earmark.data.manifest import load_manifest
 from earmark.prepare.cache import verify_cache, write_cache
 from earmark.prepare.cache_index import CacheIndex
 from helpers.files import digests
+from helpers.score_world import wrong
 
 STRONG = "filename\tonset\toffset\tevent_label\n"
 CLIPS = {
@@ -272,11 +273,11 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_command(data: Path, tmp_path: Path) -> None:
+def test_the_command(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy = tmp_path / "copy"
     code, text = run(data, "--out", copy, "--workers", 1)
     assert code == 0, text
-    assert "6 recordings (6 made, 0 there before)" in text
+    assert "6 recordings (6 new, 0 kept)" in text
     assert run(data, "--out", copy, "--verify", "--workers", 1)[0] == 0
     (data / "audio/train/weak/c.flac").write_text("no sound")
     code, text = run(data, "--out", copy, "--workers", 1)
@@ -287,8 +288,9 @@ def test_the_command(data: Path, tmp_path: Path) -> None:
     code, text = run(data, "--out", copy, "--verify", "--workers", 1)
     assert code == 1
     assert "d.flac" in text
-    with pytest.raises(EarmarkError, match="flac, wav"):
-        run(data, "--out", copy, "--format", "mp3")
+    for option in ("--audio-format", "--format"):  # as in version 0.1
+        told = wrong("cache", data, "--out", copy, option, "mp3", capsys=capsys)
+        assert "'mp3' is not one of 'flac', 'wav'" in told
 
 
 def describe(folder: Path, outside: Path) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import typer
 
@@ -16,6 +18,7 @@ from earmark.cli.evaluate import evaluate
 from earmark.cli.export import export
 from earmark.cli.import_labels import import_labels
 from earmark.cli.listen import listen
+from earmark.cli.options import accepting_old_spellings
 from earmark.cli.pretrain import pretrain
 from earmark.cli.score import score
 from earmark.cli.synth import synth
@@ -31,21 +34,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("synth")(synth)
-app.command("import-labels")(import_labels)
-app.command("cache")(cache)
-app.command("pretrain")(pretrain)
-app.command("doctor")(doctor)
-app.command("train")(train)
-app.command("recipes")(recipes)
-app.command("evaluate")(evaluate)
-app.command("score")(score)
-app.command("tune")(tune)
-app.command("detect")(detect)
-app.command("listen")(listen)
-app.command("import")(import_checkpoint)
-app.command("export")(export)
-app.command("demo")(demo)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "synth": synth,
+    "import-labels": import_labels,
+    "cache": cache,
+    "pretrain": pretrain,
+    "doctor": doctor,
+    "train": train,
+    "recipes": recipes,
+    "evaluate": evaluate,
+    "score": score,
+    "tune": tune,
+    "detect": detect,
+    "listen": listen,
+    "import": import_checkpoint,
+    "export": export,
+    "demo": demo,
+}
+for _name, _function in _COMMANDS.items():
+    app.command(_name, context_settings=accepting_old_spellings(_name))(_function)
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""What the parser raises for a wrong command line."""
 
 
 def _version(value: bool) -> None:
@@ -65,11 +75,24 @@ def _options(
 
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
+    code: Any = 0
     try:
-        app()
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        code = 2
+        if sys.argv[1:]:
+            what = error.format_message().replace("Value error, ", "").rstrip(".")
+            command = error.ctx.command_path if error.ctx else "earmark"
+            _print_error(f"{what}. Try {command} --help")
     except EarmarkError as error:
-        typer.secho(f"earmark: {error}", fg="red", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("earmark: interrupted", fg="red", err=True)
-        sys.exit(130)
+        code = 2
+        _print_error(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:
+        _print_error("interrupted")
+    sys.exit(code)
+
+
+def _print_error(text: str) -> None:
+    typer.secho(f"earmark: {' '.join(text.split())}", fg="red", err=True)

@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from earmark.cli.console import command_line, note
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from earmark.model.published.convert import Clamp, Conversion
 
 
 def import_checkpoint(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A published checkpoint; with --to official, a bundle of ours.")
+        Path, typer.Argument(help="Published checkpoint; with --to official, a bundle of Earmark.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to make; with --to official, file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Write to this folder; with --to official, to this file."),
+    ],
     which: Annotated[
-        str | None,
-        typer.Option(help="student or teacher: that network alone. The teacher is preferred."),
+        Literal["student", "teacher"] | None,
+        typer.Option(help="Take only this network; by default both, detecting with the teacher."),
     ] = None,
     db_clamp: Annotated[
         str,
         typer.Option(
             metavar="LOW,HIGH|none|layout",
-            help="Clamp of the encoder's log-mel in dB; as the layout was trained, by default.",
+            help="Clamp the encoder's log-mel to this range in dB; layout: as it was trained.",
         ),
     ] = "layout",
     labels: Annotated[
         Path | None,
-        typer.Option(help="File of class names, one a line in index order, for other classes."),
+        typer.Option(help="File of class names, one per line in index order, for other classes."),
     ] = None,
     to: Annotated[
-        str, typer.Option(help="bundle converts to ours; official converts ours to theirs.")
+        Literal["bundle", "official"],
+        typer.Option(help="Convert to a bundle of Earmark, or to ATST-SED's official layout."),
     ] = "bundle",
 ) -> None:
     """Convert published ATST-SED and ATST-Frame checkpoints, or ours into theirs.
@@ -42,43 +49,32 @@ def import_checkpoint(
     The layout is recognised by the names of its tensors, and every tensor must be there and fit.
 
     - **Detectors** (ATST-SED stage 1 and 2, CPJKU's DCASE 2024 networks) become bundles:
-      `earmark detect OUT recording.wav`. Student and teacher are both kept, for a second stage to
-      start from.
+      `earmark detect OUT recording.wav`. Student and teacher are both kept, so that a
+      second stage can start from them.
     - **Encoders** (ATST-Frame, self-supervised or fine-tuned on AudioSet; clip-to-frame distilled;
       ATST-Clip; PretrainedSED's ATST-F) become folders that training starts from:
       `earmark train atst-sed-stage1 --init OUT …`.
     - `earmark import BUNDLE --to official --out model.ckpt` writes ATST-SED's own layout.
 
-    Nothing in a file is ever run: only tensors and plain values are read.
+    No code in a file is ever run: only tensors and plain values are read.
     """
-    import shlex
-    import sys
-
-    from rich.console import Console
-
     from earmark.core.errors import ConfigError
     from earmark.model.published.convert import export_checkpoint, import_checkpoint
 
-    console = Console()
-    command = shlex.join(["earmark", *sys.argv[1:]])
     if to == "official":
         if which or labels or db_clamp != "layout":
-            raise ConfigError("--which, --labels and --db-clamp are for --to bundle")
-        show(console, export_checkpoint(checkpoint, out))
+            raise ConfigError("--which, --labels and --db-clamp need --to bundle")
+        show(Console(), export_checkpoint(checkpoint, out))
         return
-    if to != "bundle":
-        raise ConfigError(f"--to {to}", hint="Say bundle or official")
-    if which not in (None, "student", "teacher"):
-        raise ConfigError(f"--which {which}", hint="Say student or teacher")
     report = import_checkpoint(
         checkpoint,
         out,
         which=which,
         db_clamp=parse_clamp(db_clamp),
         labels=_read_labels(labels),
-        command=command,
+        command=command_line(),
     )
-    show(console, report)
+    show(Console(), report)
 
 
 def parse_clamp(text: str) -> Clamp | str:
@@ -103,22 +99,16 @@ def parse_clamp(text: str) -> Clamp | str:
 
 
 def _read_labels(path: Path | None) -> list[str] | None:
-    from earmark.core.errors import LabelError
+    from earmark.core.files import read_text
 
     if path is None:
         return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"cannot be read ({error})", where=path) from None
+    lines = read_text(path).splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
 def show(console: Console, report: Conversion) -> None:
-    """What was found, what was left, and where it went."""
-    from rich.markup import escape
-    from rich.table import Table
-
+    """Prints what was found, what was left out, and where it was written."""
     table = Table(title=f"{report.layout} → {report.becomes}", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -130,5 +120,5 @@ def show(console: Console, report: Conversion) -> None:
         table.add_row("not taken", escape(f"{name} ({number})"))
     table.add_row("written", escape(str(report.out)))
     console.print(table)
-    for note in report.notes:
-        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False)
+    for text in report.notes:
+        note(console, text)

@@ -1,16 +1,18 @@
-"""``earmark demo``: the whole road in a few minutes."""
+"""``earmark demo``: the whole workflow in a few minutes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from earmark.cli.options import Overrides
+from earmark.cli.progress import TrainingProgress, counting
 
 if TYPE_CHECKING:
-    from earmark.core.training import Recipe
     from earmark.deliver.demo import DemoResult
 
 ROWS = {
@@ -22,15 +24,14 @@ ROWS = {
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for data, runs and results.")] = Path(
-        "runs/demo"
-    ),
-    seed: Annotated[int, typer.Option(min=0, help="Of data, training and recording.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that synthesise.")] = 2,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="A.B=C", help="Override a setting of both runs."),
-    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Write data, runs and results to this folder.")
+    ] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of data, training and recording.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Number of processes that synthesise; 0 for one per core.")
+    ] = 2,
+    set_: Overrides = None,
 ) -> None:
     """Learn from few labels, score and detect, end to end, in a few minutes.
 
@@ -40,33 +41,22 @@ def demo(
     of a recording no run has seen. Leaves `metrics.json`, `events.tsv`, `events.txt` (Audacity),
     `events.png` and `bundle/` in the folder.
     """
-    from rich.console import Console
-
-    from earmark.cli.progress import TrainingProgress
+    from earmark.core.parallel import available_cores
     from earmark.deliver.demo import run_demo
 
     console = Console()
-
-    @contextmanager
-    def bar(title: str, total: int) -> Iterator[Callable[[int, int], None]]:
-        from rich.progress import Progress
-
-        with Progress(console=console) as shown:
-            task = shown.add_task(title, total=total)
-            yield lambda done, of: shown.update(task, completed=done, total=of)
-
-    def training(title: str, recipe: Recipe) -> Any:
-        return TrainingProgress(console, title, recipe.train.steps)
-
     result = run_demo(
-        out, seed=seed, workers=workers, overrides=set_ or [], bar=bar, training=training
+        out,
+        seed=seed,
+        workers=workers or available_cores(),
+        overrides=set_ or [],
+        bar=counting,
+        training=lambda title, recipe: TrainingProgress(console, title, recipe.train.steps),
     )
     _print(console, result, out)
 
 
-def _print(console: Any, result: DemoResult, out: Path) -> None:
-    from rich.table import Table
-
+def _print(console: Console, result: DemoResult, out: Path) -> None:
     figures = {"psds1": "PSDS1", "psds2": "PSDS2", "collar_f1": "collar F1"}
     clips = result.metrics["teacher"]["clips"]
     table = Table("", *figures.values(), title=f"{clips} unseen soundscapes of the other domain")
@@ -79,7 +69,7 @@ def _print(console: Any, result: DemoResult, out: Path) -> None:
     console.print(events)
     found, true = len(result.detection.found), len(result.truth)
     console.print(
-        f"{found} events found, {true} are there. Look at {out}/events.png (truth outlined); "
-        f"load {out}/events.txt beside the recording in Audacity."
+        f"{found} events found, {true} in the truth. Open {out}/events.png (truth outlined), or "
+        f"load {out}/events.txt with the recording in Audacity."
     )
     console.print(f"Your own recordings: earmark detect {result.bundle} FILE --out DIR")

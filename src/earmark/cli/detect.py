@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.util import find_spec
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.console import Console
@@ -20,167 +21,161 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from earmark.cli.options import DetectionPrecision
+from earmark.cli.console import can_plot, exit_if_failed, say
+from earmark.cli.options import (
+    NETWORK,
+    OUTPUT,
+    Bundle,
+    DetectionPrecision,
+    Device,
+    Hop,
+    Threshold,
+    argument,
+    completing,
+    option,
+    with_options,
+)
 
 if TYPE_CHECKING:
-    from earmark.deliver.batch import DetectorSettings, Report
+    from earmark.deliver.batch import BatchReport, DetectorSettings
+    from earmark.deliver.fleets.fleet import FleetJob
+    from earmark.deliver.fleets.store import Remote
     from earmark.deliver.journal import Record
 
-FORMATS_BY_DEFAULT = "tsv,json,audacity"
+_EVENTS = ("tsv", "csv", "json", "jsonl", "audacity", "raven", "elan", "webvtt")
+_SCORES = ("tsv", "csv", "npz", "parquet")
+_BY_DEFAULT = "tsv,json,audacity"
 _ROWS = 40  # of the table printed for a single recording
-_FAILURES = 20  # told one by one
 _LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
 
 
-def detect(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle, a folder, or a Hub id.")],
-    audio: Annotated[
-        list[str], typer.Argument(help="Recordings, folders of them, patterns like 'rec/**/*.wav'.")
-    ],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for what is found.")],
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Event files, separated by commas: tsv, csv, json, jsonl, audacity, raven, elan, "
-            f"webvtt; {FORMATS_BY_DEFAULT} if none. Of a fleet: parquet, or tsv.",
-        ),
-    ] = None,
-    scores: Annotated[
-        str, typer.Option("--scores", help="Score tables too: tsv, csv, npz, parquet.")
-    ] = "",
-    plot: Annotated[
-        bool | None,
-        typer.Option(
-            "--plot/--no-plot", help="Picture of each recording; by default of a single one."
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Score above which a class is heard; the bundle's if none.")
-    ] = None,
-    channels: Annotated[
-        str, typer.Option(help="mean of all channels, first, the number of one, or each by itself.")
-    ] = "mean",
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1, mps; auto takes a CUDA GPU if there is one.")
-    ] = "auto",
-    precision: DetectionPrecision = "32-true",
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Windows per call of the network.")
-    ] = None,
-    hop_seconds: Annotated[
-        float | None, typer.Option(help="Time between windows, in seconds; half a window if none.")
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Processes: by default one whose threads use every core; of a fleet all."
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of all processes together; 0 takes every core.")
-    ] = 0,
-    fresh: Annotated[
-        bool, typer.Option("--fresh/--resume", help="Do again what was done before.")
-    ] = False,
-    engine: Annotated[
-        str, typer.Option(help="local, or ray: many machines, URLs in and out (docs/scale.md).")
-    ] = "local",
-    shard_size: Annotated[
-        int, typer.Option(min=1, help="Of a fleet: recordings a worker does and writes at once.")
-    ] = 32,
-) -> None:
-    """Finds the events of recordings of any length.
+@dataclass(frozen=True, kw_only=True)
+class DetectOptions:
+    """Options of ``earmark detect``."""
 
-    Writes the events of each recording into the folder OUT, those of all together into
-    `events.tsv`, and lengths and counts into `recordings.tsv`. What was done before with the same
-    bundle and options is not done again, even if the recording was moved or renamed. A recording
-    that cannot be read does not stop the others; it is named at the end and in `failures.tsv`, and
-    the exit code is 1. docs/batches.md tells all of it.
+    bundle: Bundle
+    audio: list[str] = argument(
+        ..., "Recordings, folders of them, or patterns such as 'rec/**/*.wav'."
+    )
+    out: str = option(..., "Write events and tables to this folder.", "--out", "-o")
+    formats: str | None = option(
+        None,
+        f"Formats of events, separated by commas: {', '.join(_EVENTS)}; by default {_BY_DEFAULT}. "
+        "With --engine ray: parquet (default) or tsv.",
+        "--format",
+        panel=OUTPUT,
+        metavar="tsv,csv,…",
+        autocompletion=completing(*_EVENTS),
+    )
+    score_formats: str = option(
+        "",
+        f"Write score tables too, in these formats: {', '.join(_SCORES)}.",
+        "--score-format",
+        panel=OUTPUT,
+        metavar="tsv,npz,…",
+        autocompletion=completing(*_SCORES),
+    )
+    plot: bool | None = option(
+        None,
+        "Draw each recording with its events (PNG); by default only a single one.",
+        "--plot/--no-plot",
+        panel=OUTPUT,
+    )
+    threshold: Threshold = None
+    channels: str = option(
+        "mean",
+        "Use the mean of all channels, the first, each by itself, or channel N.",
+        metavar="mean|first|each|N",
+        autocompletion=completing("mean", "first", "each"),
+    )
+    device: Device = "auto"
+    precision: DetectionPrecision = "32-true"
+    batch_size: int | None = option(
+        None,
+        "Windows per call of the network; by default what suits the device.",
+        panel=NETWORK,
+        min=1,
+    )
+    hop: Hop = None
+    workers: int | None = option(
+        None,
+        "Number of processes; by default one that uses every core. With --engine ray one per core "
+        "or GPU.",
+        min=1,
+    )
+    threads: int = option(0, "Threads of all processes together; 0 for one per core.", min=0)
+    fresh: bool = option(False, "Repeat what is done, or continue from there.", "--fresh/--resume")
+    engine: Literal["local", "ray"] = option(
+        "local", "ray uses many machines, and reads and writes URLs (docs/scale.md)."
+    )
+    shard_size: int = option(32, "With --engine ray: recordings per unit of work.", min=1)
+
+    def detector(self) -> DetectorSettings:
+        """What to detect with."""
+        from earmark.deliver.batch import DetectorSettings
+
+        options = {
+            "device": self.device,
+            "precision": self.precision,
+            "batch_size": self.batch_size,
+            "hop_seconds": self.hop,
+        }
+        return DetectorSettings(self.bundle, self.threshold, self.channels, options)
+
+
+@with_options
+def detect(options: DetectOptions) -> None:
+    """Detect the events in recordings of any length.
+
+    Writes the events of each recording to the folder OUT, all events together to `events.tsv`,
+    and lengths and counts to `recordings.tsv`. Recordings that were processed before with the same
+    bundle and options are skipped, even if they were moved or renamed. A recording that cannot be
+    read does not stop the others: it is reported at the end and in `failures.tsv`, and the exit
+    code is 1. See docs/batches.md.
 
     Examples:
     - `earmark detect mini kitchen.wav --out found`
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
-    - `earmark detect mini array.wav --out found --channels each --scores tsv`
+    - `earmark detect mini array.wav --out found --channels each --score-format tsv`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """
-    options = {
-        "device": device,
-        "precision": precision,
-        "batch_size": batch_size,
-        "hop_seconds": hop_seconds,
-    }
-    from earmark.core.parallel import available_cores
-    from earmark.deliver.batch import DetectorSettings, Job, run_batch
-    from earmark.deliver.outputs import Outputs
-    from earmark.deliver.recordings import find_recordings
-
-    settings = DetectorSettings(bundle, threshold, channels, options)
-    if engine != "local":
-        more = bool(scores or plot or fresh)
-        _detect_fleet(engine, audio, settings, out, formats, workers, shard_size, more)
+    if options.engine == "ray":
+        _detect_fleet(options)
         return
-    console, errors = Console(), Console(stderr=True)
-    folder, workers = Path(out), workers or 1
-    outputs = Outputs.named(folder, formats or FORMATS_BY_DEFAULT, scores, picture=False)
-    recordings = find_recordings(audio)
-    drawn = len(recordings) == 1 and _can_draw() if plot is None else plot
-    if drawn:
-        _check_matplotlib()
-    outputs = Outputs(folder, outputs.events, outputs.scores, drawn)
-    each = max(1, (threads or available_cores()) // workers)
-    detector = settings.load(each if threads or workers > 1 else None)
+    from earmark.core.parallel import available_cores
+    from earmark.deliver.batch import Job, run_batch
+    from earmark.deliver.outputs import Outputs
+    from earmark.deliver.pictures.view import require_matplotlib
+    from earmark.deliver.recordings import find_recordings, readable
+
+    console, folder, workers = Console(), Path(options.out), options.workers or 1
+    recordings = find_recordings(options.audio)
+    plot = len(recordings) == 1 and can_plot() if options.plot is None else options.plot
+    if plot:
+        require_matplotlib()
+    outputs = Outputs.named(
+        folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot
+    )
+    settings = options.detector()
+    each = max(1, (options.threads or available_cores()) // workers)
+    detector = settings.load(each if options.threads or workers > 1 else None)
     job = Job(settings, outputs, settings.key(detector), detector.threads)
-    with _Bars(errors) as bars:
+    with _Bars() as bars:
         report = run_batch(
-            recordings, job, detector=detector, workers=workers, fresh=fresh, watcher=bars
+            recordings, job, detector=detector, workers=workers, fresh=options.fresh, watcher=bars
         )
     _print(console, folder, len(recordings), report)
-    _tell(errors, folder, report.failures)
-    if report.failures:
-        raise typer.Exit(1)
-
-
-def _detect_fleet(
-    engine: str,
-    audio: list[str],
-    settings: DetectorSettings,
-    out: str,
-    formats: str | None,
-    workers: int | None,
-    shard_size: int,
-    more: bool,
-) -> None:
-    """Leaves the work to many machines."""
-    from earmark.cli.fleet import detect_fleet
-    from earmark.core.errors import ConfigError
-    from earmark.deliver.fleets.fleet import FleetJob
-
-    if engine != "ray":
-        raise ConfigError(f"no engine is called {engine!r}", hint="Choose local or ray")
-    if more:
-        raise ConfigError(
-            "a fleet writes tables of events alone", hint="Leave out --scores, --plot"
-        )
-    job = FleetJob(settings, out, formats or "parquet", workers, shard_size)
-    if detect_fleet(audio, job):
-        raise typer.Exit(1)
-
-
-def _can_draw() -> bool:
-    return find_spec("matplotlib") is not None
-
-
-def _check_matplotlib() -> None:
-    from earmark.deliver.pictures.view import require_matplotlib
-
-    require_matplotlib()
+    failures = {str(path): reason for path, reason in report.failures.items()}
+    exit_if_failed(
+        {readable(path): readable(reason) for path, reason in failures.items()},
+        f"See {folder / 'failures.tsv'}",
+    )
 
 
 class _Bars:
-    """How far a batch is: all recordings, and each long one."""
+    """Progress of a batch: a bar for all recordings, and one for each long one."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self) -> None:
         self._bar = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=30),
@@ -188,7 +183,7 @@ class _Bars:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
         )
         self._all: TaskID | None = None
@@ -221,23 +216,21 @@ class _Bars:
             self._bar.advance(self._all)
 
 
-def _print(console: Console, out: Path, given: int, report: Report) -> None:
+def _print(console: Console, out: Path, given: int, report: BatchReport) -> None:
     """Prints what was found: all of it for one recording, counts for many."""
     records = report.records
     if given == 1:
         for record in records:
             _print_events(console, record)
-    tracks = [track for record in records for track in record.tracks]
-    count = sum(len(track.events) for track in tracks)
+    count = sum(len(track.events) for record in records for track in record.tracks)
     seconds = sum(record.tracks[0].duration for record in records)
-    console.print(
+    say(
+        console,
         f"{count} event{'s' * (count != 1)} in {len(records)} recording{'s' * (len(records) != 1)}"
         f" ({seconds:.1f} s)"
         + (f", {report.before} of them done before" if report.before else "")
         + (f", {len(report.failures)} failed" if report.failures else "")
-        + f": {escape(str(out / 'events.tsv'))}",
-        soft_wrap=True,
-        highlight=False,
+        + f": {out / 'events.tsv'}",
     )
 
 
@@ -259,13 +252,55 @@ def _print_events(console: Console, record: Record) -> None:
         console.print(table)
 
 
-def _tell(errors: Console, out: Path, failures: Mapping[Path, str]) -> None:
-    """Names what failed, some of it."""
-    from earmark.deliver.recordings import readable
+def _detect_fleet(options: DetectOptions) -> None:
+    """Leaves the work to many machines."""
+    from earmark.core.errors import ConfigError
+    from earmark.deliver.fleets.fleet import FleetJob, require_ray
+    from earmark.deliver.fleets.store import listed_recordings
 
-    for path, reason in list(failures.items())[:_FAILURES]:
-        told = reason if path.name in reason else f"{path}: {reason}"
-        errors.print(f"[red]failed:[/red] {escape(readable(told))}", soft_wrap=True)
-    more = len(failures) - _FAILURES
-    if more > 0:
-        errors.print(f"[red]and {more} more:[/red] {escape(str(out / 'failures.tsv'))}")
+    if options.score_formats or options.plot or options.fresh:
+        raise ConfigError(
+            "--engine ray writes tables of events only",
+            hint="Leave out --score-format, --plot and --fresh",
+        )
+    job = FleetJob(
+        options.detector(), options.out, options.formats or "parquet", options.workers,
+        options.shard_size,
+    )  # fmt: skip
+    require_ray()
+    failed = _run_fleet(listed_recordings(options.audio), job)
+    if failed:
+        Console(stderr=True).print(
+            f"[red]{failed} failed:[/red] see failures/ in {job.out}", soft_wrap=True
+        )
+        raise typer.Exit(1)
+
+
+def _run_fleet(recordings: Sequence[Remote], job: FleetJob) -> int:
+    """Runs a fleet and prints what it found; returns how many recordings failed."""
+    from earmark.cli.progress import counting
+    from earmark.deliver.fleets.fleet import ShardDone, run_fleet
+
+    began, before, done = time.monotonic(), 0, []
+    with counting("recordings") as progress:
+        for event in run_fleet(recordings, job):
+            if isinstance(event, ShardDone):
+                done.append(event)
+            else:
+                before = event
+            finished = before + sum(shard.recordings + shard.failures for shard in done)
+            progress(finished, len(recordings))
+    seconds = sum(shard.seconds for shard in done)
+    failed = sum(shard.failures for shard in done)
+    speed = seconds / max(1e-9, time.monotonic() - began)
+    say(
+        Console(),
+        f"{sum(shard.events for shard in done)} events in "
+        f"{sum(shard.recordings for shard in done)} recordings ({seconds / 3600:.2f} hours)"
+        + (f", {before} more done before" if before else "")
+        + (f", {failed} failed" if failed else "")
+        + (f"; {len({shard.worker for shard in done})} workers, {speed:.0f} times real time"
+           if done else "")
+        + f": {job.out}",
+    )  # fmt: skip
+    return failed

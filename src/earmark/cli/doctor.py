@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from earmark.cli.console import write_json
+from earmark.cli.options import JsonFile, Workers
+from earmark.cli.progress import counting
+
+if TYPE_CHECKING:
+    from earmark.prepare.doctor.examine import Diagnosis
 
 _SHOWN = 3
 _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -13,31 +23,29 @@ _COLOURS = {"error": "red", "warning": "yellow", "info": "cyan"}
 
 def doctor(
     data: Annotated[
-        Path, typer.Argument(help="Dataset: folder in DESED's layout, or YAML that describes it.")
+        Path, typer.Argument(help="Dataset: a folder in DESED's layout, or a YAML description.")
     ],
-    json_: Annotated[
-        Path | None, typer.Option("--json", help="Write everything found, every file named.")
-    ] = None,
+    json_file: JsonFile = None,
     exclude: Annotated[
         Path | None,
-        typer.Option(help="Write the training clips to leave out, for --set data.exclude=FILE."),
+        typer.Option(
+            help="Write the training clips to leave out to this file, for --set data.exclude=FILE."
+        ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 takes one per available core.")
-    ] = 0,
+    workers: Workers = 0,
     content: Annotated[
         bool,
         typer.Option("--content/--no-content", help="Decode the recordings, or read headers only."),
     ] = True,
     cache: Annotated[
         bool,
-        typer.Option("--cache/--no-cache", help="Remember recordings that have not changed."),
+        typer.Option("--cache/--no-cache", help="Skip recordings that have not changed."),
     ] = True,
 ) -> None:
-    """Examine a dataset: what is missing, damaged, mislabelled or leaks, and what to do about it.
+    """Check a dataset: what is missing, damaged, mislabelled or leaks, and how to fix it.
 
-    Nothing of the dataset is changed. Recordings are read in parallel and remembered by path,
-    size and time, so that an interrupted or repeated run goes on where it was.
+    The dataset is not changed. Recordings are checked in parallel and remembered by path, size and
+    time, so that an interrupted or repeated run continues where it was.
 
     Exit code: 0 no errors (there may be warnings), 1 errors found, 2 no such dataset.
 
@@ -45,11 +53,6 @@ def doctor(
     - `earmark doctor ~/DESED/dataset`
     - `earmark doctor data.yaml --json report.json --exclude exclude.tsv`
     """
-    import json
-
-    from rich.console import Console
-
-    from earmark.cli.progress import counting
     from earmark.core.files import write_lines
     from earmark.core.parallel import available_cores
     from earmark.prepare.doctor.examine import examine
@@ -65,9 +68,8 @@ def doctor(
             progress=progress,
         )
     _print(console, diagnosis)
-    if json_ is not None:
-        text = json.dumps(diagnosis.to_dict(), indent=1, ensure_ascii=False) + "\n"
-        json_.write_text(text, encoding="utf-8")
+    if json_file is not None:
+        write_json(json_file, diagnosis.to_dict())
     if exclude is not None:
         rows = ["\t".join(row) for row in diagnosis.exclude]
         write_lines(exclude, ["filename\tsource\treason", *rows])
@@ -76,14 +78,11 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _print(console: Any, diagnosis: Any) -> None:
+def _print(console: Console, diagnosis: Diagnosis) -> None:
     """The subsets, then the findings, worst first."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from earmark.prepare.doctor.catalogue import KINDS
 
-    table = Table("subset", "labels", "listed", "there", "readable", "hours", "DESED has")
+    table = Table("subset", "labels", "listed", "found", "readable", "hours", "in DESED")
     for subset in diagnosis.subsets:
         usual = "–".join(f"{n:,}" for n in sorted({*(subset.published or ())}))
         table.add_row(
@@ -117,6 +116,6 @@ def _print(console: Any, diagnosis: Any) -> None:
     state = "[green]no errors[/]" if diagnosis.healthy else "[red]errors found[/]"
     depth = "" if diagnosis.content else ", headers only"
     console.print(
-        f"{state}; {diagnosis.recordings:,} recordings ({diagnosis.inspected:,} read now"
-        f"{depth}), fingerprint {diagnosis.fingerprint or 'none: it cannot be used'}"
+        f"{state}; {diagnosis.recordings:,} recordings ({diagnosis.inspected:,} checked now"
+        f"{depth}), fingerprint {diagnosis.fingerprint or 'none: the dataset cannot be used'}"
     )

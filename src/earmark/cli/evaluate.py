@@ -2,159 +2,159 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from rich.console import Console
 
-from earmark.cli.options import Data, DetectionPrecision
+from earmark.cli import tables as views
+from earmark.cli.console import note, plot, write_json
+from earmark.cli.options import (
+    OUTPUT,
+    BatchSize,
+    Bundle,
+    Data,
+    DetectionPrecision,
+    Device,
+    DropEventless,
+    Resamples,
+    Split,
+    option,
+    with_options,
+)
+from earmark.cli.progress import counting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from earmark.core.tables.scores import ScoreTable
     from earmark.data.manifest import Evaluation
+    from earmark.detect.network import Trained
     from earmark.detect.postprocess import PostProcess
     from earmark.score.report import Measurement
 
 
-def evaluate(
-    bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name, Hub id, or .onnx.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder for score tables, metrics.json and pictures.")],
-    split: Annotated[str, typer.Option(help="validation, test, or another of the data.")] = (
-        "validation"
-    ),
-    postprocess: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of the bundle's: none, median=SECONDS, csebb, "
-            "csebb=STEP,absolute=A,relative=R, a postprocess.yaml, or another bundle."
-        ),
-    ] = None,
-    drop_eventless: Annotated[
-        bool,
-        typer.Option("--drop-eventless", help="Leave out clips without events, as DCASE 2023 did."),
-    ] = False,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Draws of clips for 95 % intervals; 0 for none, at once.")
-    ] = 1000,
-    plots: Annotated[
-        bool | None,
-        typer.Option(
-            "--plots/--no-plots", help="PSD-ROC curves and bars by class; if matplotlib is there."
-        ),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips in one network call.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    precision: DetectionPrecision = "32-true",
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """Options of ``earmark evaluate``."""
+
+    bundle: Bundle
+    data: Data
+    out: Path = option(
+        ..., "Write score tables, metrics.json and plots to this folder.", "--out", "-o"
+    )
+    split: Split = "validation"
+    postprocess: str | None = option(
+        None,
+        "Use this instead of the bundle's own: none, median=SECONDS, csebb, "
+        "csebb=STEP,absolute=A,relative=R, a postprocess.yaml, or another bundle.",
+    )
+    drop_eventless: DropEventless = False
+    resamples: Resamples = 1000
+    plot: bool | None = option(
+        None,
+        "Draw PSD-ROC curves and bars by class; by default if matplotlib is installed.",
+        "--plot/--no-plot",
+        panel=OUTPUT,
+    )
+    batch_size: BatchSize = 16
+    device: Device = "auto"
+    precision: DetectionPrecision = "32-true"
+
+
+@with_options
+def evaluate(options: EvaluateOptions) -> None:
     """Score a bundle on a labelled split: PSDS1, PSDS2 and the F1 family, overall and by class.
 
-    Missing and unreadable clips are counted and named, never fatal: the table says on how many of
-    the listed clips the figures were made. Unfiltered score tables, one a clip, go to
-    `OUT/scores`; `earmark score` and `earmark tune` take them without hearing anything again.
+    Missing and unreadable clips are counted and named, but do not stop the evaluation: the table
+    states how many of the listed clips were scored. Unfiltered score tables, one per clip, are
+    written to `OUT/scores`; `earmark score` and `earmark tune` read them, without running the
+    network again.
 
         earmark evaluate runs/mine --data data --out runs/mine/validation
 
         earmark evaluate runs/mine --data data --split test --postprocess median=0.45 --out OUT
     """
-    from rich.console import Console
-
-    from earmark.cli import tables as views
-    from earmark.detect.evaluate import load_split
+    from earmark.detect.network import load_trained
+    from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.report import report
 
-    console, errors = Console(), Console(stderr=True)
-    request = _Request.of(bundle, postprocess, device, precision)
-    evaluation, notes = load_split(data, split)
-    for note in notes:
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
-    tables = _heard(request, evaluation, batch_size, console, errors)
-    _write_tables(out / "scores", tables)
-    measured = _measured(request.postprocess, tables, evaluation, drop_eventless)
-    with views.steps(errors, "intervals") as bar:
-        found = report([measured], resamples=resamples, progress=bar)
+    console, spec = Console(), options.postprocess
+    trained = load_trained(options.bundle, options.device, options.precision)
+    used = trained.postprocess if spec is None else read_postprocess(spec)
+    variants, tuned_on = _variants(trained, used, other=spec is not None)
+    evaluation = open_split(console, options.data, options.split)
+    tables = score_split(console, trained, evaluation, options.batch_size)
+    _write_tables(options.out / "scores", tables)
+    drop = options.drop_eventless
+    measured = _measured(used, tables, evaluation, drop)
+    with counting("intervals") as bar:
+        found = report([measured], resamples=options.resamples, progress=bar)
     found |= {
-        "bundle": request.fingerprint,
-        "split": split,
-        "postprocess": {"method": "none"} if request.postprocess is None
-        else request.postprocess.to_dict(),
+        "bundle": trained.fingerprint,
+        "split": options.split,
+        "postprocess": {"method": "none"} if used is None else used.to_dict(),
         "variants": {
-            name: _brief(report([_measured(other, tables, evaluation, drop_eventless)]))
-            for name, other in request.variants.items()
+            name: _brief(report([_measured(other, tables, evaluation, drop)]))
+            for name, other in variants.items()
         },
-    }  # fmt: skip
-    found["warnings"] += request.warnings(found["fingerprint"])
-    views.print_report(console, found, f"{bundle} on {split}")
-    if found["variants"]:
-        console.print(views.variants_table(found, "bundle" if postprocess is None else "this"))
-    _write_json(out / "metrics.json", found)
-    _plot(console, plots, out, (f"{bundle} on {split}", found, [measured]))
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A network, its post-processing, and others to set beside it."""
-
-    network: Any
-    fingerprint: str
-    postprocess: PostProcess | None
-    variants: Mapping[str, PostProcess | None]
-    tuned_on: str | None
-
-    @classmethod
-    def of(cls, bundle: str, spec: str | None, device: str, precision: str) -> _Request:
-        from earmark.detect.network import load_trained
-        from earmark.detect.postprocess import PostProcess
-        from earmark.detect.postprocess_spec import read_postprocess, read_tuning
-
-        trained = load_trained(bundle, device, precision)
-        own = trained.postprocess
-        used = own if spec is None else read_postprocess(spec)
-        record = read_tuning(trained.path, own)
-        variants: dict[str, PostProcess | None] = {}
-        if record is not None:
-            variants["before tuning"] = PostProcess.from_dict(record["before"])
-        if spec is not None:
-            variants["the bundle's"] = own
-        if used is not None:
-            variants["none"] = None
-        tuned_on = None
-        if record is not None and spec is None:
-            tuned_on = record["untuned"]["fingerprint"]
-        return cls(trained.network, trained.fingerprint, used, variants, tuned_on)
-
-    def warnings(self, fingerprint: str) -> list[str]:
-        """A word where post-processing was tuned on the very clips."""
-        if self.tuned_on != fingerprint:
-            return []
-        return [
+    }
+    if tuned_on == found["fingerprint"]:
+        found["warnings"].append(
             "post-processing was tuned on these very clips: their figures are too good; those of "
             "the model card are cross-validated"
-        ]
+        )
+    title = f"{options.bundle} on {options.split}"
+    views.print_report(console, found, title)
+    if variants:
+        console.print(views.variants_table(found, "bundle" if spec is None else "this"))
+    write_json(options.out / "metrics.json", found)
+    plot(console, options.out, [(title, found, [measured])], wanted=options.plot)
 
 
-def _heard(
-    request: _Request, evaluation: Evaluation, batch_size: int, console: Console, errors: Console
+def open_split(console: Console, data: Path, split: str) -> Evaluation:
+    """A split of a dataset; prints what there is to know of it."""
+    from earmark.detect.evaluate import load_split
+
+    evaluation, notes = load_split(data, split)
+    for text in notes:
+        note(console, text)
+    return evaluation
+
+
+def score_split(
+    console: Console, trained: Trained, evaluation: Evaluation, batch_size: int
 ) -> dict[str, ScoreTable]:
-    """Score tables of every clip that can be read."""
-    from earmark.cli.tables import steps
+    """Score tables of every clip that can be read; prints which cannot."""
     from earmark.detect.evaluate import score_clips
 
-    with steps(errors, "listening") as bar:
+    with counting("scoring clips") as bar:
         return score_clips(
-            request.network,
+            trained.network,
             evaluation.clips,
             batch_size=batch_size,
             progress=bar,
-            on_unreadable=lambda _, error: console.print(
-                f"[yellow]not scored:[/] {error}", highlight=False, soft_wrap=True
-            ),
+            on_unreadable=lambda _, error: note(console, str(error), "not scored"),
         )
+
+
+def _variants(
+    trained: Trained, used: PostProcess | None, *, other: bool
+) -> tuple[dict[str, PostProcess | None], str | None]:
+    """Other post-processing to compare with, and the fingerprint of the clips tuned on."""
+    from earmark.detect.postprocess import PostProcess
+    from earmark.detect.postprocess_spec import read_tuning
+
+    variants: dict[str, PostProcess | None] = {}
+    record = read_tuning(trained.path, trained.postprocess)
+    if record is not None:
+        variants["before tuning"] = PostProcess.from_dict(record["before"])
+    if other:
+        variants["the bundle's"] = trained.postprocess
+    if used is not None:
+        variants["none"] = None
+    tuned = record is not None and not other
+    return variants, record["untuned"]["fingerprint"] if record is not None and tuned else None
 
 
 def _measured(
@@ -191,22 +191,3 @@ def _write_tables(folder: Path, tables: Mapping[str, ScoreTable]) -> None:
             table.write(folder / f"{clip}.tsv")
     except OSError as error:
         raise EarmarkError(f"cannot be written ({error.strerror})", where=folder) from None
-
-
-def _write_json(path: Path, found: dict[str, Any]) -> None:
-    from earmark.core.files import write_text
-
-    write_text(path, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-
-
-def _plot(
-    console: Console, plots: bool | None, out: Path, system: tuple[str, Any, list[Measurement]]
-) -> None:
-    from importlib.util import find_spec
-
-    if plots is False or (plots is None and find_spec("matplotlib") is None):
-        return
-    from earmark.deliver.pictures.score_plots import Pictured, plot_scores
-
-    paths = plot_scores(out, [Pictured(*system)])
-    console.print(f"pictures: {', '.join(map(str, paths))}", highlight=False, soft_wrap=True)

@@ -6,58 +6,58 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+
+from earmark.cli.console import say
+from earmark.cli.options import Split
 
 if TYPE_CHECKING:
     from earmark.deliver.onnx.export import ExportReport
 
 
 def export(
-    bundle: Annotated[str, typer.Argument(help="Bundle folder, shipped name or Hub id.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write, ending in .onnx.")],
+    bundle: Annotated[str, typer.Argument(help="Bundle: a folder, a shipped name or a Hub id.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Write the network to this file, ending in .onnx.")
+    ],
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also write an eight-bit file, OUT.int8.onnx.")
+        bool, typer.Option("--int8", help="Also write an 8-bit file, OUT.int8.onnx.")
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option(help="Labelled dataset on which network and files are scored (PSDS)."),
+        typer.Option(help="Labelled dataset to measure the PSDS of the network and the files on."),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of the dataset.")] = "validation",
+    split: Split = "validation",
     opset: Annotated[int, typer.Option(help="Version of ONNX's operators, 18 to 22.")] = 20,
-    turns: Annotated[int, typer.Option(min=1, help="Speed is the best of so many turns.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Number of timings, of which the fastest is reported.")
+    ] = 5,
 ) -> None:
-    """Write a bundle as ONNX: waveform in, scores out, nothing else needed.
+    """Export a bundle to one ONNX file: waveform in, scores out.
 
-    The file holds front-end, network, labels, times and post-processing. `earmark detect OUT …`
+    The file contains front-end, network, labels, times and post-processing. `earmark detect OUT …`
     and `Detector.from_pretrained("OUT")` run it on ONNX Runtime, without PyTorch; see
     `docs/export.md` for other programs and for an installation without PyTorch.
 
     Scores are compared with the network's on noise, silence, tones and soundscapes, alone and in
-    a batch; a difference above 1e-4 is an error, and nothing is written. What was measured is
-    printed, and written beside the file as JSON. With `--data` the report says what PSDS the
-    network and each file have: what eight bits cost.
+    a batch; if they differ by more than 1e-4 nothing is written. The measurements are printed, and
+    written beside the file as JSON. With `--data` they include the PSDS of the network and of each
+    file: what eight bits cost.
     """
-    from rich.console import Console
-
-    from earmark.core.errors import DataError
-    from earmark.data.manifest import load_manifest
     from earmark.deliver.onnx.export import (
         export_network,
         measure_loss,
         require_export,
         write_report,
     )
+    from earmark.detect.evaluate import load_split
     from earmark.detect.network import load_trained
     from earmark.model.sed import SedNetwork
 
     console = Console()
     require_export()
-    evaluation = None
-    if data is not None:
-        manifest = load_manifest(data)
-        if split not in manifest.splits:
-            known = ", ".join(manifest.splits) or "none"
-            raise DataError(f"has no split {split!r}", where=data, hint=f"It has: {known}")
-        evaluation = manifest.splits[split]
+    evaluation = None if data is None else load_split(data, split)[0]
     trained = load_trained(bundle)
     if not isinstance(trained.network, SedNetwork):
         raise typer.BadParameter(f"{bundle} is exported already", param_hint="BUNDLE")
@@ -69,7 +69,7 @@ def export(
             source=f"{Path(bundle).name} {trained.fingerprint}",
             int8=int8,
             opset=opset,
-            turns=turns,
+            repeats=repeats,
             stage=status.update,
         )
         loss = None
@@ -83,13 +83,11 @@ def export(
             )
     path = write_report(report, loss)
     console.print(report_view(report, loss))
-    console.print(f"Report: {path}", soft_wrap=True, highlight=False, markup=False)
+    say(console, f"report: {path}")
 
 
-def report_view(report: ExportReport, loss: dict[str, Any] | None = None) -> Any:
-    """What was measured, one row a file, as a Rich table."""
-    from rich.table import Table
-
+def report_view(report: ExportReport, loss: dict[str, Any] | None = None) -> Table:
+    """What was measured, one row per file."""
     batch = report.files[0].speed[-1].batch
     figures = list(loss["by_precision"]["torch"]) if loss else []
     caption = f"{report.parameters:,} parameters, {report.threads} threads; times against PyTorch"

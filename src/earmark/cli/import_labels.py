@@ -3,126 +3,150 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from earmark.cli.console import exit_if_failed, note, say
+from earmark.cli.options import DryRun, Workers, argument, option, with_options
+from earmark.cli.progress import counting
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from earmark.core.event import Event
     from earmark.prepare.importing.importer import Import
     from earmark.prepare.importing.settings import ImportSettings
 
 _SHOWN = 5  # of each kind of oddity, on a terminal; files have all
 _COLUMNS = ("onset", "offset", "duration", "label", "filename")
+LabelFormat = Literal[
+    "audacity", "raven", "elan", "elan-tab", "tsv", "csv", "json", "jsonl", "webvtt"
+]
+NAMES, CLIPS, DIVISION = "Classes", "Clips", "Training, validation and test"
 
 
-def import_labels(
-    labels: Annotated[
-        list[Path], typer.Argument(help="Label files, or folders that are searched for them.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the dataset; new, or begun before.")],
-    audio: Annotated[
-        list[Path] | None,
-        typer.Option(help="Folder of the recordings; by default beside the label files."),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(help="audacity, raven, elan, elan-tab, csv, tsv …; else told from each file."),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A=B,…",
-            help="A table's columns: onset=Begin,offset=End,label=Species,filename=File "
-            "(duration= instead of offset=). For ELAN label=tier or label=value.",
-        ),
-    ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Of label files that are not Unicode: latin-1, cp1252 …")
-    ] = None,
-    class_map: Annotated[
-        Path | None,
-        typer.Option("--map", help="YAML: classes: {Dog: [bark, woof]}, drop: [noise], rest: …"),
-    ] = None,
-    rename: Annotated[
-        list[str] | None,
-        typer.Option(metavar="OLD=NEW", help="Rename or merge a class; may be repeated."),
-    ] = None,
-    drop: Annotated[
-        list[str] | None, typer.Option(help="Leave out a class; may be repeated.")
-    ] = None,
-    rest: Annotated[
-        str | None,
-        typer.Option(help="Names the map has no place for: error, keep (without --map), drop."),
-    ] = None,
-    regions: Annotated[
-        Path | None,
-        typer.Option(help="Table filename, onset, offset of what was annotated; else all was."),
-    ] = None,
-    region_label: Annotated[
-        str | None,
-        typer.Option(help="Label that marks what was annotated, in the label files themselves."),
-    ] = None,
-    unlisted: Annotated[
-        str,
-        typer.Option(help="Recordings without a label file: unlabelled, empty (no events), skip."),
-    ] = "unlabelled",
-    points: Annotated[
-        float | None,
-        typer.Option(min=0, help="Seconds for labels without a length; 0 leaves them out."),
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 10.0,
-    hop: Annotated[
-        float | None, typer.Option(help="From one clip's start to the next; less overlaps.")
-    ] = None,
-    shortest: Annotated[
-        float, typer.Option(min=0, help="A last clip shorter than this is left out.")
-    ] = 1.0,
-    least: Annotated[
-        float, typer.Option(min=0, help="Seconds a cut must leave of an event to keep the rest.")
-    ] = 0.1,
-    whole: Annotated[
-        bool, typer.Option("--whole", help="Leave validation and test recordings uncut.")
-    ] = False,
-    split: Annotated[
-        str, typer.Option(metavar="A,B,C", help="Shares of train, validation, test recordings.")
-    ] = "0.7,0.15,0.15",
-    split_file: Annotated[
-        Path | None, typer.Option(help="Table filename, split: divide as it says.")
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(metavar="REGEX", help="Recordings in which it finds the same stay together."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the division.")] = 0,
-    rate: Annotated[
-        str, typer.Option(help="Samples per second of the clips, or 'original'.")
-    ] = "16000",
-    skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out labels whose recording is not there.")
-    ] = False,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 takes one per available core.")
-    ] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
-    ] = False,
-) -> None:
-    """Make a dataset out of recordings that were labelled in Audacity, Raven, ELAN or a table.
+@dataclass(frozen=True, kw_only=True)
+class ImportLabelsOptions:
+    """Options of ``earmark import-labels``."""
+
+    labels: list[Path] = argument(..., "Label files, or folders of them.")
+    out: Path = option(
+        ..., "Write the dataset to this folder; an unfinished one is continued.", "--out", "-o"
+    )
+    audio: list[Path] | None = option(
+        None, "Folder of the recordings, by default beside the label files; may be repeated."
+    )
+    format: LabelFormat | None = option(
+        None, "Format of the label files; by default recognised file by file."
+    )
+    columns: str | None = option(
+        None,
+        "Columns of a table: onset=Begin,offset=End,label=Species,filename=File (duration= instead "
+        "of offset=). For ELAN: label=tier or label=value.",
+        metavar="A=B,…",
+    )
+    encoding: str | None = option(
+        None, "Encoding of label files that are not Unicode: latin-1, cp1252 …"
+    )
+    class_map: Path | None = option(
+        None,
+        "YAML file: classes: {Dog: [bark, woof]}, drop: [noise], rest: …",
+        "--map",
+        panel=NAMES,
+    )
+    rename: list[str] | None = option(
+        None, "Rename or merge a class; may be repeated.", panel=NAMES, metavar="OLD=NEW"
+    )
+    drop: list[str] | None = option(None, "Leave out a class; may be repeated.", panel=NAMES)
+    rest: Literal["error", "keep", "drop"] | None = option(
+        None,
+        "Names that the map does not have: refuse, keep (as without --map) or drop them.",
+        panel=NAMES,
+    )
+    regions: Path | None = option(
+        None, "Table of filename, onset and offset of what was annotated; by default all was."
+    )
+    region_label: str | None = option(
+        None, "Label that marks in the label files what was annotated."
+    )
+    unlisted: Literal["unlabelled", "empty", "skip"] = option(
+        "unlabelled",
+        "Recordings without a label file: unlabelled, empty (without events), or skip.",
+    )
+    points: float | None = option(
+        None, "Seconds for labels without a length; 0 leaves them out.", min=0
+    )
+    skip_missing: bool = option(
+        False, "Leave out labels whose recording is missing.", "--skip-missing"
+    )
+    seconds: float = option(10.0, "Length of a clip in seconds.", panel=CLIPS)
+    hop: float | None = option(
+        None, "Seconds from one clip to the next; by default the length of a clip.", panel=CLIPS
+    )
+    shortest: float = option(1.0, "Leave out a last clip with fewer seconds.", panel=CLIPS, min=0)
+    least: float = option(
+        0.1, "Leave out the rest of a cut event with fewer seconds.", panel=CLIPS, min=0
+    )
+    whole: bool = option(
+        False, "Keep recordings of validation and test uncut.", "--whole", panel=CLIPS
+    )
+    rate: str = option(
+        "16000", "Sample rate of the clips in Hz.", panel=CLIPS, metavar="HZ|original"
+    )
+    fractions: str = option(
+        "0.7,0.15,0.15",
+        "Fractions of the recordings for training, validation and test.",
+        panel=DIVISION,
+        metavar="A,B,C",
+    )
+    split_file: Path | None = option(
+        None, "Table of filename and split; divide the recordings by it.", panel=DIVISION
+    )
+    group: str | None = option(
+        None,
+        "Keep recordings together in whose path it matches the same text.",
+        panel=DIVISION,
+        metavar="REGEX",
+    )
+    seed: int = option(0, "Seed of the division.", panel=DIVISION, min=0)
+    workers: Workers = 0
+    dry_run: DryRun = False
+
+    def settings(self) -> ImportSettings:
+        """The options that are settings of an import.
+
+        Raises:
+            ConfigError: One of them is not usable.
+        """
+        from earmark.core.config import parse_settings
+        from earmark.prepare.importing.settings import ImportSettings
+
+        names = (
+            *("seconds", "hop", "shortest", "least", "whole", "points", "unlisted"),
+            *("region_label", "group", "seed"),
+        )
+        own = {name: getattr(self, name) for name in names}
+        own |= {"rate": _rate(self.rate), **_fractions(self.fractions)}
+        return parse_settings(ImportSettings, own)
+
+
+@with_options
+def import_labels(options: ImportLabelsOptions) -> None:
+    """Make a dataset from recordings labelled in Audacity, Raven, ELAN or a table.
 
     Recordings are cut into clips with their labels and divided by recording into training,
-    validation and test: no recording is on two sides, and every class is on each as far as it
-    goes. A label file without recording names is of the recording of its own name (`a.txt`,
-    `a_labels.txt`, `a.Table.1.selections.txt` of `a.wav`). A labelled recording counts as annotated
-    completely, unless --regions or --region-label say what was; the rest, and recordings without a
-    label file, become unlabelled training clips.
+    validation and test: no recording is in two of them, and every class is in each as far as
+    possible. A label file without recording names belongs to the recording of the same name
+    (`a.txt`, `a_labels.txt`, `a.Table.1.selections.txt` to `a.wav`). A labelled recording counts as
+    annotated completely, unless --regions or --region-label limit that; the rest, and recordings
+    without a label file, become unlabelled training clips.
 
-    What falls on a cut, is merged or left out is counted, and listed in `import/` in the dataset.
-    Run it again to go on where it stopped. Recordings that cannot be read are named, the rest is
-    imported, and the exit code is 1.
+    Events that are cut, merged or left out are counted, and listed in `import/` in the dataset.
+    Run it again to continue where it stopped. Recordings that cannot be read are reported, the
+    others are imported, and the exit code is 1.
 
     Examples:
     - `earmark import-labels recordings --out data/own --dry-run`
@@ -131,66 +155,48 @@ def import_labels(
       --columns onset=Begin,offset=End,label=Species,filename=File`
     - `earmark import-labels recordings --out data/own --region-label annotated --map classes.yaml`
     """
-    from rich.console import Console
-
-    from earmark.cli.progress import counting
-    from earmark.core.config import parse_settings
     from earmark.core.parallel import available_cores
     from earmark.prepare.importing.annotations import Reading
     from earmark.prepare.importing.class_map import load_class_map
     from earmark.prepare.importing.importer import read_import
-    from earmark.prepare.importing.settings import ImportSettings
     from earmark.prepare.importing.writing import write_import
 
-    named = _pairs(columns)
+    named = _pairs(options.columns)
     label_column = named.pop("label", None)
-    settings = parse_settings(
-        ImportSettings,
-        {
-            **{"seconds": seconds, "hop": hop, "shortest": shortest, "least": least},
-            **{"whole": whole, "rate": _rate(rate), "points": points, "unlisted": unlisted},
-            **{"region_label": region_label, "group": group, "seed": seed, **_shares(split)},
-        },
-    )
+    settings, out = options.settings(), options.out
     job = read_import(
-        labels,
-        audio or [],
-        Reading(format, named, label_column, encoding),
-        load_class_map(class_map, rename or [], drop or [], rest),
+        options.labels,
+        options.audio or [],
+        Reading(options.format, named, label_column, options.encoding),
+        load_class_map(options.class_map, options.rename or [], options.drop or [], options.rest),
         settings,
-        regions=regions,
-        splits=split_file,
-        skip_missing=skip_missing,
+        regions=options.regions,
+        splits=options.split_file,
+        skip_missing=options.skip_missing,
     )
     console = Console()
-    _tell(console, job, settings)
+    console.print(_classes(job))
+    for line in _clips(job):
+        say(console, line)
+    for line in _oddities(job, settings):
+        note(console, line)
     failed = dict(job.gathered.unreadable)
-    if dry_run:
-        console.print("nothing was written (--dry-run)")
-        _fail(failed)
-        return
-    with counting("clips") as progress:
-        failed |= write_import(
-            out,
-            job.prepared,
-            job.plan,
-            job.record,
-            workers=workers or available_cores(),
-            progress=progress,
-        )
-    console.print(f"{out}: look at {out / 'import'}, then", soft_wrap=True)
-    console.print(f"  earmark doctor {out}", soft_wrap=True)
-    console.print(f"  earmark train mini --data {out} --out runs/own", soft_wrap=True)
-    _fail(failed)
-
-
-def _fail(failed: dict[str, str]) -> None:
-    """Name recordings that could not be read, and exit with 1; nothing where there are none."""
-    for name, reason in sorted(failed.items()):
-        typer.secho(f"{name}: {reason}", fg="red", err=True)
-    if failed:
-        typer.secho(f"{len(failed):,} recordings could not be read", fg="red", err=True)
-        raise typer.Exit(1)
+    if options.dry_run:
+        say(console, "nothing was written (--dry-run)")
+    else:
+        with counting("clips") as progress:
+            failed |= write_import(
+                out,
+                job.prepared,
+                job.plan,
+                job.record,
+                workers=options.workers or available_cores(),
+                progress=progress,
+            )
+        say(console, f"{out}: see {out / 'import'}, then")
+        say(console, f"  earmark doctor {out}")
+        say(console, f"  earmark train mini --data {out} --out runs/own")
+    exit_if_failed(dict(sorted(failed.items())), what="recordings could not be read")
 
 
 def _pairs(text: str | None) -> dict[str, str]:
@@ -211,21 +217,20 @@ def _pairs(text: str | None) -> dict[str, str]:
     return found
 
 
-def _shares(text: str) -> dict[str, float]:
+def _fractions(text: str) -> dict[str, float]:
     from earmark.core.errors import ConfigError
     from earmark.prepare.importing.splitting import SPLITS
 
-    parts = text.split(",")
     try:
-        shares = [float(part) for part in parts]
+        values = [float(value) for value in text.split(",")]
     except ValueError:
-        shares = []
-    if len(shares) != len(SPLITS):
+        values = []
+    if len(values) != len(SPLITS):
         raise ConfigError(
-            f"--split: {text!r} is not three numbers",
-            hint=f"Give the shares of {', '.join(SPLITS)}, as 0.7,0.15,0.15",
+            f"--fractions: {text!r} is not three numbers",
+            hint=f"Use fractions for {', '.join(SPLITS)}, e.g. 0.7,0.15,0.15",
         )
-    return dict(zip(SPLITS, shares, strict=True))
+    return dict(zip(SPLITS, values, strict=True))
 
 
 def _rate(text: str) -> int | None:
@@ -238,20 +243,8 @@ def _rate(text: str) -> int | None:
     return int(text)
 
 
-def _tell(console: Console, job: Import, settings: ImportSettings) -> None:
-    """Say what there is and what happens to it."""
-    console.print(_classes(job))
-    for line in _clips(job):
-        console.print(line, soft_wrap=True, highlight=False)
-    for line in _oddities(job, settings):
-        console.print(f"[yellow]note:[/] {line}", soft_wrap=True, highlight=False)
-
-
-def _classes(job: Import) -> Any:
+def _classes(job: Import) -> Table:
     """Events and seconds by class and split, with the names each class was made of."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from earmark.prepare.importing.writing import clips_by_split
 
     splits = clips_by_split(job.plan)
@@ -359,8 +352,6 @@ def _event(entry: tuple[str, Event]) -> str:
 
 
 def _some(items: Any) -> str:
-    from rich.markup import escape
-
     listed = list(items)
     more = ", …" if len(listed) > _SHOWN else ""
-    return escape(", ".join(listed[:_SHOWN]) + more)
+    return ", ".join(listed[:_SHOWN]) + more

@@ -6,71 +6,81 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from earmark.cli.options import DetectionPrecision
+from earmark.cli.options import (
+    Bundle,
+    DetectionPrecision,
+    Device,
+    Hop,
+    Threshold,
+    argument,
+    completing,
+    option,
+    with_options,
+)
 from earmark.core.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
     from earmark.core.event import Event
+    from earmark.deliver.sound_sources import Source
     from earmark.detect.online.stream import EventStream
 
 _BLOCK = 0.1  # seconds
 
 
-def listen(
-    bundle: Annotated[str, typer.Argument(help="A shipped bundle, a folder, or a Hub id.")],
-    audio: Annotated[
-        Path | None, typer.Argument(help="A file to try it with, instead of the microphone.")
-    ] = None,
-    stdin: Annotated[
-        bool, typer.Option("--stdin", help="Raw samples from a pipe instead of the microphone.")
-    ] = False,
-    rate: Annotated[
-        int, typer.Option(min=1, help="Samples per second, of the pipe or the microphone.")
-    ] = 16_000,
-    format: Annotated[
-        str, typer.Option(help="Samples of the pipe: u8, s16le, s32le or f32le.")
-    ] = "s16le",
-    pipe_channels: Annotated[int, typer.Option(min=1, help="Channels of the pipe.")] = 1,
-    microphone: Annotated[
-        str | None, typer.Option(help="Name or number of the sound device; the system's if none.")
-    ] = None,
-    latency: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds after an event's end by which it is told, at most; less hears worse. A "
-            "window and the post-processing if none."
-        ),
-    ] = None,
-    hop_seconds: Annotated[
-        float | None, typer.Option(help="Time between windows; half of what may be looked ahead.")
-    ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Score above which a class is heard; the bundle's if none.")
-    ] = None,
-    channels: Annotated[
-        str, typer.Option(help="mean of all channels, first, or the number of one.")
-    ] = "mean",
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto.")] = "auto",
-    precision: DetectionPrecision = "32-true",
-    lines: Annotated[str, typer.Option("--lines", help="What is printed: tsv or jsonl.")] = "tsv",
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write the lines here; appended to.")
-    ] = None,
-    state: Annotated[
-        Path | None,
-        typer.Option(help="File to go on from, if it is there, and to leave the state in."),
-    ] = None,
-) -> None:
-    """Prints events while audio comes, a line for each, once it cannot change any more.
+@dataclass(frozen=True, kw_only=True)
+class ListenOptions:
+    """Options of ``earmark listen``."""
+
+    bundle: Bundle
+    audio: Path | None = argument(None, "Recording to read instead of the microphone.")
+    stdin: bool = option(False, "Read raw samples from standard input.", "--stdin")
+    rate: int = option(16_000, "Sample rate of standard input or the microphone in Hz.", min=1)
+    sample_format: Literal["u8", "s16le", "s32le", "f32le"] = option(
+        "s16le", "Format of the samples on standard input, as ffmpeg names it."
+    )
+    pipe_channels: int = option(1, "Number of channels on standard input.", min=1)
+    microphone: str | None = option(
+        None, "Name or number of the sound device; by default the system's."
+    )
+    latency: float | None = option(
+        None,
+        "Report each event at most this many seconds after its end; lower values reduce accuracy. "
+        "By default one window plus the post-processing.",
+    )
+    hop: Hop = None
+    threshold: Threshold = None
+    channels: str = option(
+        "mean",
+        "Use the mean of all channels, the first, or channel N.",
+        metavar="mean|first|N",
+        autocompletion=completing("mean", "first"),
+    )
+    device: Device = "auto"
+    precision: DetectionPrecision = "32-true"
+    lines: Literal["tsv", "jsonl"] = option("tsv", "Format of the lines that are printed.")
+    out: Path | None = option(
+        None, "Append the lines to this file instead of printing them.", "--out", "-o"
+    )
+    state: Path | None = option(
+        None, "Continue from this file if it exists, and save the state to it."
+    )
+
+
+@with_options
+def listen(options: ListenOptions) -> None:
+    """Print events while audio arrives, one line each, as soon as they are final.
 
     Times are seconds since the beginning. Together the lines are what `earmark detect` finds in
-    the same audio. Ctrl-C ends it: what is under way is told then. With `--state` it is kept
-    instead, and the next call goes on as if there had been no pause. docs/streaming.md tells more.
+    the same audio. Stop with Ctrl-C: events in progress are then printed. With `--state` they are
+    saved instead, and the next call continues as if there had been no pause. See
+    docs/streaming.md.
 
     Examples:
     - `earmark listen mini`
@@ -78,92 +88,78 @@ def listen(
     - `ffmpeg -i rtsp://camera -f s16le -ac 1 -ar 16000 - | earmark listen mini --stdin`
     - `earmark listen mini kitchen.wav --lines jsonl`
     """
-    printer = {"tsv": _tsv, "jsonl": _jsonl}.get(lines)
-    if printer is None:
-        raise ConfigError(f"--lines: {lines!r} is none of tsv, jsonl")
-    if stdin and audio is not None:
+    if options.stdin and options.audio is not None:
         raise ConfigError("both --stdin and a file are given", hint="Choose one")
-    stream, blocks = _open(
-        bundle,
-        _source(audio, stdin, rate, format, pipe_channels, microphone),
-        {
-            "hop_seconds": hop_seconds,
-            "channels": channels,
-            "device": device,
-            "precision": precision,
-        },
-        threshold,
-        latency,
-    )
+    rate, begin = _source(options)
+    stream, out, state = _open(options, rate), options.out, options.state
+    blocks = begin()
     if state is not None and state.is_file():
         stream.load(state)
+    line = _tsv if options.lines == "tsv" else _jsonl
     with _output(out) as file:
-        if lines == "tsv" and not (out is not None and out.stat().st_size):
-            print("onset\toffset\tevent_label\tscore", file=file, flush=True)
-        _follow(stream, blocks, state, lambda event: _say(file, printer(event)))
+
+        def write(text: str) -> None:
+            print(text, file=file, flush=True)
+
+        if options.lines == "tsv" and not (out is not None and out.stat().st_size):
+            write("onset\toffset\tevent_label\tscore")
+        _follow(stream, blocks, state, lambda event: write(line(event)))
 
 
-Source = tuple[int, Callable[[], Iterator[Any]]]
-"""Samples per second, and what gives the blocks."""
-
-
-def _source(
-    audio: Path | None,
-    stdin: bool,
-    rate: int,
-    format: str,
-    channels: int,
-    microphone: str | None,
-) -> Source:
+def _source(options: ListenOptions) -> Source:
     from earmark.deliver import sound_sources as sources
 
-    if audio is not None:
-        return sources.file_source(audio, _BLOCK)
-    if stdin:
-        return sources.pipe_source(sys.stdin.buffer, rate, format, channels, _BLOCK)
-    return sources.microphone_source(microphone, rate, _BLOCK)
+    if options.audio is not None:
+        return sources.file_source(options.audio, _BLOCK)
+    if options.stdin:
+        return sources.pipe_source(
+            sys.stdin.buffer, options.rate, options.sample_format, options.pipe_channels, _BLOCK
+        )
+    return sources.microphone_source(options.microphone, options.rate, _BLOCK)
 
 
-def _open(
-    bundle: str,
-    source: Source,
-    options: dict[str, Any],
-    threshold: float | None,
-    latency: float | None,
-) -> tuple[EventStream, Iterator[Any]]:
+def _open(options: ListenOptions, rate: int) -> EventStream:
     from earmark.detect.detector import Detector
 
-    rate, begin = source
-    detector = Detector.from_pretrained(bundle, threads=1, **options)
-    if threshold is not None:
-        detector.postprocess = detector.postprocess.with_threshold(threshold)
-    if latency is not None:
-        detector.lookahead_seconds = detector.lookahead_for(latency, rate)
+    detector = Detector.from_pretrained(
+        options.bundle,
+        threads=1,
+        hop_seconds=options.hop,
+        channels=options.channels,
+        device=options.device,
+        precision=options.precision,
+    )
+    if options.threshold is not None:
+        detector.postprocess = detector.postprocess.with_threshold(options.threshold)
+    if options.latency is not None:
+        detector.lookahead_seconds = detector.lookahead_for(options.latency, rate)
     stream = detector.open_stream(rate)
-    told = "unbounded (cSEBB)" if stream.latency == float("inf") else f"{stream.latency:.1f} s"
-    typer.echo(f"listening; events are told within {told}; Ctrl-C ends", err=True)
-    return stream, begin()
+    bound = (
+        "unbounded (cSEBB)" if stream.latency == float("inf") else f"within {stream.latency:.1f} s"
+    )
+    typer.echo(f"listening; latency {bound}; stop with Ctrl-C", err=True)
+    return stream
 
 
 def _follow(
     stream: EventStream,
     blocks: Iterator[Any],
     state: Path | None,
-    say: Callable[[Event], None],
+    write: Callable[[Event], None],
 ) -> None:
-    """Tells events until the audio ends or the user ends it."""
+    """Writes events until the audio ends or the user stops it."""
     for block in _until_interrupted(blocks):
         for event in stream.push(block):
-            say(event)
+            write(event)
     if state is not None:
         stream.save(state)
         return
     for event in stream.finish():
-        say(event)
+        write(event)
 
 
 def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
-    """Blocks up to Ctrl-C, which is heard between two of them: a block is never half done."""
+    """Blocks up to Ctrl-C, which takes effect between two of them: no block is half done."""
     waiting, ended = False, False
 
     def end(*_: object) -> None:
@@ -189,18 +185,12 @@ def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
 
 
 def _output(out: Path | None) -> Any:
-    from contextlib import nullcontext
-
     if out is None:
         return nullcontext(sys.stdout)
     try:
         return out.open("a", encoding="utf-8")
     except OSError as error:
         raise AudioError(f"cannot be written ({error.strerror})", where=out) from None
-
-
-def _say(file: TextIO, line: str) -> None:
-    print(line, file=file, flush=True)
 
 
 def _tsv(event: Event) -> str:

@@ -1,42 +1,185 @@
-"""Options that several commands share."""
+"""Options that several commands have, each with one meaning, and options as dataclasses."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
 
-Data = Annotated[
-    Path,
-    typer.Option(
-        "--data", help="Dataset: a folder in DESED's layout, or a YAML that describes one."
-    ),
+Options = TypeVar("Options")
+
+NETWORK, METRICS, OUTPUT = "Network", "Metrics", "Output"
+"""Panels of the help."""
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "cache": {"format": "audio-format"},
+    "detect": {"hop-seconds": "hop", "scores": "score-format"},
+    "evaluate": {"plots": "plot", "no-plots": "no-plot"},
+    "export": {"turns": "repeats"},
+    "import-labels": {"split": "fractions"},
+    "listen": {"hop-seconds": "hop", "format": "sample-format"},
+    "pretrain": {"accelerator": "device"},
+    "score": {"plots": "plot-dir"},
+    "train": {"accelerator": "device"},
+}
+"""Command → an option's spelling in version 0.1, which still works, → today's, which is shown."""
+
+
+def option(default: Any, help: str, *names: str, panel: str | None = None, **more: Any) -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: Its default; ``...`` makes it required.
+        help: Its line in the command's help.
+        names: Its spellings; by default ``--`` and the field's name.
+        panel: Heading of the help that it stands under.
+        more: Further arguments of `typer.Option`.
+    """
+    info = typer.Option(*names, help=help, rich_help_panel=panel, **more)
+    return field(default=MISSING if default is ... else default, metadata={"typer": info})
+
+
+def argument(default: Any, help: str) -> Any:
+    """A field of a dataclass of options that is an argument of the command, as of `option`."""
+    info = typer.Argument(help=help)
+    return field(default=MISSING if default is ... else default, metadata={"typer": info})
+
+
+def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
+    """Makes a Typer command of a function whose only parameter is a dataclass of options.
+
+    Each field is an `option` or an `argument`, or is annotated like a parameter of a command.
+    """
+    kind = next(hint for name, hint in get_type_hints(function).items() if name != "return")
+    hints = get_type_hints(kind, include_extras=True)
+
+    def command(**values: Any) -> None:
+        function(kind(**values))
+
+    parameters = []
+    for one in fields(kind):
+        info, hint = one.metadata.get("typer"), hints[one.name]
+        default = inspect.Parameter.empty if one.default is MISSING else one.default
+        annotation = hint if info is None else Annotated[hint, info]
+        parameters.append(
+            inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+            )
+        )
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    return command
+
+
+def accepting_old_spellings(command: str) -> dict[str, Any]:
+    """Settings of a command's context with which its options have their old spellings too."""
+    renamed = RENAMED.get(command, {})
+    return {"token_normalize_func": lambda name: renamed.get(name, name)}
+
+
+def completing(*words: str) -> Callable[[str], list[str]]:
+    """Completes one of some words in the shell, or the last of several between commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{word}" for word in words if word.startswith(last)]
+
+    return complete
+
+
+Bundle = Annotated[
+    str,
+    typer.Argument(help="Bundle: a folder, a shipped name, a Hub id or an exported .onnx file."),
 ]
+Data = Annotated[
+    Path, typer.Option("--data", help="Dataset: a folder in DESED's layout, or a YAML description.")
+]
+Split = Annotated[str, typer.Option(help="Split of the dataset: validation, test or another.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated."),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
-Accelerator = Annotated[
-    str, typer.Option("--accelerator", "--device", help="cpu, cuda, mps, or auto.")
+Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")]
+Workers = Annotated[int, typer.Option(min=0, help="Number of processes; 0 for one per core.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the results, but write nothing.")]
+
+Device = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|cpu|cuda|cuda:N|mps",
+        autocompletion=completing("auto", "cpu", "cuda", "mps"),
+        help="Where the network runs; auto takes a CUDA GPU if there is one.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 Devices = Annotated[
     int | None,
     typer.Option(
-        "--devices", min=1, help="Processes on each node, one a device; 1, or torchrun's."
+        min=1,
+        help="Devices per machine, one process each; 1, or as many as torchrun started.",
+        rich_help_panel=NETWORK,
     ),
 ]
-Nodes = Annotated[int | None, typer.Option("--nodes", min=1, help="Machines; 1, or torchrun's.")]
+Nodes = Annotated[
+    int | None,
+    typer.Option(min=1, help="Machines; 1, or those of torchrun.", rich_help_panel=NETWORK),
+]
 Precision = Annotated[
-    str | None,
-    typer.Option("--precision", help="32-true, bf16-mixed or 16-mixed, instead of the recipe's."),
+    Literal["32-true", "bf16-mixed", "16-mixed"] | None,
+    typer.Option(help="Precision of training; overrides the recipe.", rich_help_panel=NETWORK),
 ]
 DetectionPrecision = Annotated[
-    str,
+    Literal["32-true", "bf16-mixed"],
     typer.Option(
         "--precision",
-        help="32-true, or bf16-mixed: an encoder's products in bfloat16, several times faster "
-        "where the processor has them; scores change by some thousandths.",
+        help="bf16-mixed computes an encoder in bfloat16: several times faster on processors that "
+        "support it; scores change by some thousandths.",
+        rich_help_panel=NETWORK,
     ),
+]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Clips per call of the network.", rich_help_panel=NETWORK)
+]
+Hop = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds from one window to the next; by default half a window, or half the "
+        "look-ahead where one is set.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(help="Score above which a class is detected; by default the bundle's own."),
+]
+
+Resamples = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Resamples of the clips for 95 % intervals; 0 for none.",
+        rich_help_panel=METRICS,
+    ),
+]
+DropEventless = Annotated[
+    bool,
+    typer.Option(
+        "--drop-eventless",
+        help="Leave out clips without events, as DCASE recipes since 2023 do.",
+        rich_help_panel=METRICS,
+    ),
+]
+AllowMissing = Annotated[
+    bool,
+    typer.Option(
+        "--allow-missing", help="Accept clips without scores; they are counted and named."
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write all results to this JSON file.", rich_help_panel=OUTPUT),
 ]

@@ -2,76 +2,89 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Literal
 
 import typer
+from rich.console import Console
 
-from earmark.cli.options import Accelerator, Devices, Nodes, Overrides, Precision, Resume
+from earmark.cli.console import command_line, note
+from earmark.cli.options import (
+    Device,
+    Devices,
+    Nodes,
+    Overrides,
+    Precision,
+    Resume,
+    argument,
+    option,
+    with_options,
+)
+from earmark.cli.progress import TrainingProgress
+from earmark.cli.train import with_precision
 
 
-def pretrain(
-    recipe: Annotated[str, typer.Argument(help="atst-frame-pretrain, or a .yaml file.")],
-    audio: Annotated[
-        list[Path],
-        typer.Option(help="Folder of recordings, of any rate and length; may be repeated."),
-    ],
-    out: Annotated[Path, typer.Option(help="Run folder; becomes an encoder's folder.")],
-    size: Annotated[
-        str | None, typer.Option(help="tiny, small or base, instead of the recipe's.")
-    ] = None,
-    set_: Overrides = None,
-    resume: Resume = False,
-    accelerator: Accelerator = "auto",
-    devices: Devices = None,
-    nodes: Nodes = None,
-    precision: Precision = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PretrainOptions:
+    """Options of ``earmark pretrain``."""
+
+    recipe: str = argument(..., "atst-frame-pretrain, or a YAML file.")
+    audio: list[Path] = option(..., "Folder of recordings of any rate and length; may be repeated.")
+    out: Path = option(
+        ..., "Write the run, which becomes an encoder, to this folder.", "--out", "-o"
+    )
+    size: Literal["tiny", "small", "base"] | None = option(
+        None, "Size of the encoder; overrides the recipe."
+    )
+    set_: Overrides = None
+    resume: Resume = False
+    device: Device = "auto"
+    devices: Devices = None
+    nodes: Nodes = None
+    precision: Precision = None
+
+
+@with_options
+def pretrain(options: PretrainOptions) -> None:
     """Pretrain ATST-Frame on recordings without labels.
 
-    The network learns to guess hidden parts of a recording from what sounds around them. What it
-    leaves in OUT is the encoder that `earmark train` begins with. All files below the folders are
-    used, in random crops of ten seconds; those that cannot be read are listed in
-    `OUT/unreadable.tsv` and the command then ends with exit code 1.
+    The network learns to predict masked frames of a recording from the frames around them. OUT
+    becomes the encoder that `earmark train --init OUT` starts from. All files below the folders are
+    used, in random crops of ten seconds; files that cannot be read are listed in
+    `OUT/unreadable.tsv`, and the exit code is then 1.
 
     Examples:
     - `earmark pretrain atst-frame-pretrain --audio recordings --out runs/encoder`
     - shorter: `--set train.epochs=5`
-    - the published size: `--size base --accelerator cuda --devices 4 --precision bf16-mixed`
+    - the published size: `--size base --device cuda --devices 4 --precision bf16-mixed`
     """
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    from earmark.cli.progress import TrainingProgress
     from earmark.data.crops import survey
     from earmark.train.distributed import ElsewhereError, agree, make_fabric, start
     from earmark.train.pretrain import UNREADABLE
     from earmark.train.pretrain import pretrain as run_pretraining
     from earmark.train.recipe import load_pretrain_recipe
 
-    overrides = [*(set_ or []), *([f"train.precision={precision}"] if precision else [])]
-    settings = load_pretrain_recipe(recipe, overrides, size)
-    fabric = make_fabric(accelerator, devices, nodes, settings.train.precision)
+    overrides, out = with_precision(options.set_, options.precision), options.out
+    settings = load_pretrain_recipe(options.recipe, overrides, options.size)
+    fabric = make_fabric(options.device, options.devices, options.nodes, settings.train.precision)
     start(fabric)
     console = Console(quiet=not fabric.is_global_zero)
-    command = shlex.join(["earmark", *sys.argv[1:]])
     try:
-        with console.status("looking at the recordings") as status:
+        with console.status("reading the recordings' headers") as status:
 
-            def look(done: int, total: int) -> None:
+            def count(done: int, total: int) -> None:
                 if done % 100 == 0:
-                    status.update(f"looking at the recordings: {done} of {total}")
+                    status.update(f"reading the recordings' headers: {done} of {total}")
 
-            recordings = agree(fabric, lambda: survey(audio, settings.shortest, look))
+            recordings = agree(fabric, lambda: survey(options.audio, settings.shortest, count))
         console.print(
             f"{len(recordings.paths)} recordings, {recordings.hours:.2f} h, data fingerprint "
             f"{recordings.fingerprint}"
         )
         if recordings.faults:
-            console.print(f"[yellow]note:[/] {len(recordings.faults)} files cannot be used")
+            note(console, f"{len(recordings.faults)} files cannot be used")
         console.print(
             f"ATST-Frame {settings.size}, {settings.train.steps} steps of {settings.train.batch} "
             f"crops of {settings.window_seconds:g} s"
@@ -82,13 +95,13 @@ def pretrain(
                 settings,
                 recordings,
                 out,
-                resume=resume,
+                resume=options.resume,
                 reporter=reporter,
                 fabric=fabric,
-                command=command,
+                command=command_line(),
             )
     except ElsewhereError:
-        raise typer.Exit(2) from None  # the process that failed has said why
+        raise typer.Exit(2) from None  # the process that failed has reported why
     console.print(f"encoder: {out} (epoch {run.epoch})")
     if run.faults:
         if fabric.is_global_zero:

@@ -1,4 +1,4 @@
-"""Progress of training on a terminal, and plain lines where there is none."""
+"""Progress on a terminal: bars, and a line for every validation."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ SHOWN = {
 
 
 @contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error for things that are counted; told (done, in all)."""
+def counting(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, called with (done, in all); nothing where there is no terminal."""
+    console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 

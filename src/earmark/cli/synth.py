@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
+from earmark.cli.options import Overrides, Workers, argument, completing, option, with_options
+from earmark.cli.progress import counting
 
-def synth(
-    out: Annotated[Path, typer.Argument(help="Folder of the dataset; new, or begun before.")],
-    recipe: Annotated[
-        str, typer.Option(help="demo, mini, mini-long, scaper, or a YAML file of settings.")
-    ] = "mini",
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal bytes.")] = 0,
-    soundbank: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Folder of recordings: CLASS/*.wav|flac and background/, optionally "
-            "manifest.csv; Scaper's foreground/ and background/ will do. Repeat it for several. "
-            "Without it all sounds are synthesised."
-        ),
-    ] = None,
-    synthesised: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="With --soundbank: fraction of the sounds synthesised all the same.",
-        ),
-    ] = 0.0,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(help="With --soundbank: class that is synthesised alone. Repeat it."),
-    ] = None,
-    clips: Annotated[
-        str | None,
-        typer.Option(help="Clips by subset, as strong=100,weak=50,unlabelled=200; test=0 is none."),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes; 0 takes one per available core.")
-    ] = 0,
-    jams: Annotated[
-        bool, typer.Option("--jams", help="Write a JAMS file beside each strongly labelled clip.")
-    ] = False,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change a setting: snr_db=[0,20], strong.events=[1,2], …"),
-    ] = None,
-) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class SynthOptions:
+    """Options of ``earmark synth``."""
+
+    out: Path = argument(..., "Write the dataset to this folder; an unfinished one is continued.")
+    recipe: str = option(
+        "mini",
+        "Recipe of the soundscapes: demo, mini, mini-long, scaper, or a YAML file.",
+        autocompletion=completing("demo", "mini", "mini-long", "scaper"),
+    )
+    seed: int = option(0, "Seed; equal seeds give equal bytes.", min=0)
+    soundbank: list[Path] | None = option(
+        None,
+        "Use recordings of this folder instead of synthesised sounds: CLASS/*.wav|flac and "
+        "background/, optionally manifest.csv, or Scaper's foreground/ and background/; may be "
+        "repeated.",
+    )
+    synthesised: float = option(
+        0.0,
+        "With --soundbank: fraction of the sounds to synthesise instead.",
+        min=0.0,
+        max=1.0,
+    )
+    also: list[str] | None = option(
+        None, "With --soundbank: class to synthesise only; may be repeated."
+    )
+    clips: str | None = option(
+        None,
+        "Number of clips per subset, e.g. strong=100,weak=50,unlabelled=200,test=0.",
+        metavar="SUBSET=N,…",
+    )
+    workers: Workers = 0
+    jams: bool = option(False, "Write a JAMS file beside each strongly labelled clip.", "--jams")
+    set_: Overrides = None
+
+
+@with_options
+def synth(options: SynthOptions) -> None:
     """Write a dataset of 10-second soundscapes with exact labels, in DESED's layout.
 
-    Strong clips are clean mixtures; weak, unlabelled, validation and test clips are carried over
-    into another domain (rooms, microphones, noise, level). The subsets never share a recording
-    or a random stream. Run it again to go on where it stopped.
+    Strong clips are clean mixtures; weak, unlabelled, validation and test clips are converted to
+    another domain (rooms, microphones, noise, level). The subsets never share a recording or a
+    random stream. Run it again to continue where it stopped.
 
     Numbers may be distributions: `12`, `[6,30]` (uniform), `{choose: [0,6,12]}`,
     `{normal: {mean: 15, sd: 5}}`, `{truncnorm: {mean: 15, sd: 5, low: 6, high: 30}}`, for snr_db,
     event_time, source_time, duration, pitch_shift, time_stretch, background_db, and for the
-    number of events. docs/soundscapes.md explains all settings.
+    number of events. See docs/soundscapes.md for all settings.
 
     Examples:
     - `earmark synth data/mini`
@@ -68,21 +69,29 @@ def synth(
     - `earmark synth data/own --soundbank my_sounds --set "pitch_shift={normal: {mean: 0, sd: 1}}"
       --set "strong.counts={Doorbell: 1}" --set "strong.events=[0,3]"`
     """
-    from earmark.cli.progress import counting
     from earmark.core.config import apply_overrides, parse_settings
     from earmark.core.parallel import available_cores
     from earmark.synth.settings import SynthSettings, load_synth_mapping
     from earmark.synth.soundscapes import write_dataset
 
-    overrides = [*_clip_overrides(clips), *(["jams=true"] if jams else []), *(set_ or [])]
-    content: dict[str, Any] = apply_overrides(load_synth_mapping(recipe), overrides)
-    settings = parse_settings(SynthSettings, content, recipe)
-    supplier = _supplier(soundbank or [], settings, synthesised, also or [])
+    overrides = [
+        *_clip_overrides(options.clips),
+        *(["jams=true"] if options.jams else []),
+        *(options.set_ or []),
+    ]
+    content: dict[str, Any] = apply_overrides(load_synth_mapping(options.recipe), overrides)
+    settings = parse_settings(SynthSettings, content, options.recipe)
+    supplier = _supplier(options.soundbank or [], settings, options.synthesised, options.also or [])
     with counting("soundscapes") as progress:
         write_dataset(
-            out, supplier, settings, seed, workers=workers or available_cores(), progress=progress
+            options.out,
+            supplier,
+            settings,
+            options.seed,
+            workers=options.workers or available_cores(),
+            progress=progress,
         )
-    typer.echo(_summary(out, settings, supplier.labels))
+    typer.echo(_summary(options.out, settings, supplier.labels))
 
 
 def _supplier(folders: list[Path], settings: Any, synthesised: float, also: list[str]) -> Any:
@@ -99,7 +108,7 @@ def _supplier(folders: list[Path], settings: Any, synthesised: float, also: list
     if not folders:
         if synthesised or also:
             raise ConfigError(
-                "--synthesised and --also go with --soundbank",
+                "--synthesised and --also need --soundbank",
                 hint="Without recordings every sound is synthesised",
             )
         return SynthesisedSources()
@@ -138,7 +147,7 @@ def _clip_overrides(clips: str | None) -> list[str]:
         if subset not in SUBSETS or not count.isdecimal():
             raise ConfigError(
                 f"--clips: {item.strip()!r} is not SUBSET=NUMBER",
-                hint=f"Subsets are {', '.join(SUBSETS)}.",
+                hint=f"Subsets are {', '.join(SUBSETS)}",
             )
         overrides.append(f"{subset}.clips={count}")
     return overrides

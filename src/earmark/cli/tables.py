@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from earmark.score.settings import title_of
+from earmark.cli.console import note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from earmark.detect.systems import System
     from earmark.detect.tuning.tune import Tuning
 
@@ -33,11 +30,17 @@ NAMED = 5
 """So many missing clips are named on a terminal; the file has all."""
 
 
+def title_of(metric: str) -> str:
+    """What a metric is called in tables; `earmark.score` is imported when it is needed."""
+    from earmark.score.settings import title_of
+
+    return title_of(metric)
+
+
 def print_report(console: Console, report: Mapping[str, Any], title: str) -> None:
     """Prints the figures of a report, overall and by class, with all there is to know of them."""
     console.print(figures_table(report, title))
-    classes = classes_table(report)
-    console.print(classes)
+    console.print(classes_table(report))
     print_notes(console, report)
 
 
@@ -104,10 +107,9 @@ def print_notes(console: Console, report: Mapping[str, Any]) -> None:
     )
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        names = escape(", ".join(missing[:NAMED]))
-        console.print(f"[yellow]missing:[/] {names}{more}", highlight=False, soft_wrap=True)
+        note(console, ", ".join(missing[:NAMED]) + more, "missing")
     for line in report["warnings"]:
-        console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        note(console, line)
 
 
 def comparison_table(
@@ -199,24 +201,6 @@ def choices_table(found: Tuning) -> Table:
 
 def _three(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-@contextmanager
-def steps(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work of known length, gone when it is done; nothing where there is no terminal."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def titles(first: System, second: System | None) -> tuple[str, str]:

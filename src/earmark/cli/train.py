@@ -2,42 +2,62 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import json
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
-from earmark.cli.options import Accelerator, Data, Devices, Nodes, Overrides, Precision, Resume
+from earmark.cli.console import command_line, note
+from earmark.cli.options import (
+    Data,
+    Device,
+    Devices,
+    Nodes,
+    Overrides,
+    Precision,
+    Resume,
+    argument,
+    option,
+    with_options,
+)
+from earmark.cli.progress import TrainingProgress
+
+if TYPE_CHECKING:
+    from earmark.data.manifest import Manifest
 
 
-def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe, or a .yaml file.")],
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Run folder; becomes a bundle beside its journal.")],
-    set_: Overrides = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to begin with: an encoder (earmark pretrain, earmark import), an earlier "
-            "run or a bundle; the same as --set train.init=FOLDER."
-        ),
-    ] = None,
-    resume: Resume = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse data with anything missing or damaged.")
-    ] = False,
-    accelerator: Accelerator = "auto",
-    devices: Devices = None,
-    nodes: Nodes = None,
-    precision: Precision = None,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Options of ``earmark train``."""
+
+    recipe: str = argument(..., "Name of a shipped recipe, or a YAML file.")
+    data: Data
+    out: Path = option(..., "Write the run, which becomes a bundle, to this folder.", "--out", "-o")
+    set_: Overrides = None
+    init: Path | None = option(
+        None,
+        "Start from this folder: an encoder (of earmark pretrain or import), an earlier run or a "
+        "bundle; the same as --set train.init=FOLDER.",
+    )
+    resume: Resume = False
+    strict: bool = option(False, "Refuse data with anything missing or damaged.", "--strict")
+    device: Device = "auto"
+    devices: Devices = None
+    nodes: Nodes = None
+    precision: Precision = None
+
+
+@with_options
+def train(options: TrainOptions) -> None:
     """Train a detector on strong, weak and unlabelled clips.
 
-    The data folder holds any of `audio/train/...` and `metadata/train/...` as DESED has them, or
-    `--data` is a YAML file that names folders and label tables (docs/datasets.md); classes are
-    read from the labels. What is missing or damaged is named and left out. Ablations are overrides:
+    The data folder has any of DESED's `audio/train/...` and `metadata/train/...`, or `--data` is a
+    YAML file that names folders and label tables (docs/datasets.md); the classes are those of the
+    labels. Missing and damaged files are reported and left out. Ablations are overrides:
 
     - supervised only: `--set method.mixup.probability=0 --set method.mean_teacher=0`
       `--set method.pseudo_label=0 --set method.embedding.weight=0`
@@ -45,38 +65,28 @@ def train(
     - interpolation consistency: `--set method.mixup.tau=1`
     - perturbation only: `--set method.mixup.tau=0`
 
-    ATST-SED learns in two stages, the second from where the first ended:
+    ATST-SED is trained in two stages, the second starting from the first:
     `earmark train atst-sed-v2-stage1 --init ENCODER --out ONE …`, then
     `earmark train atst-sed-v2-stage2 --init ONE --out TWO …`.
     """
-    import json
-    from contextlib import nullcontext
-
-    from rich.console import Console
-
-    from earmark.cli.progress import TrainingProgress
     from earmark.data.manifest import load_manifest, refuse_damage
     from earmark.train.distributed import ElsewhereError, make_fabric, start
     from earmark.train.engine import train as run_training
     from earmark.train.recipe import load_recipe
 
-    overrides = [*(set_ or []), *([f"train.precision={precision}"] if precision else [])]
-    if init is not None:
-        overrides.append(f"train.init={json.dumps(str(init))}")
-    settings = load_recipe(recipe, overrides)
-    manifest = load_manifest(data, settings.data)
-    if strict:
+    overrides = with_precision(options.set_, options.precision)
+    if options.init is not None:
+        overrides.append(f"train.init={json.dumps(str(options.init))}")
+    settings = load_recipe(options.recipe, overrides)
+    manifest = load_manifest(options.data, settings.data)
+    if options.strict:
         refuse_damage(manifest)
-    fabric = make_fabric(accelerator, devices, nodes, settings.train.precision)
+    fabric = make_fabric(options.device, options.devices, options.nodes, settings.train.precision)
     start(fabric)
     console = Console(quiet=not fabric.is_global_zero)
-    for source in manifest.train:
-        console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips")
-    for note in manifest.notes:
-        console.print(f"[yellow]note:[/] {note}")
-    console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
+    _print_data(console, manifest)
     if fabric.world_size > 1:
-        console.print(f"{fabric.world_size} processes share every step's batch")
+        console.print(f"each step's batch is divided among {fabric.world_size} processes")
     if settings.train.token_cache is not None:
         from earmark.train.token_cache import token_bytes
 
@@ -87,26 +97,39 @@ def train(
             f"token cache: {settings.train.token_cache}, at most {limit:g} GiB; "
             f"all {clips} clips need {needed:.1f}"
         )
-    command = shlex.join(["earmark", *sys.argv[1:]])
     progress = TrainingProgress(console, settings.name, settings.train.steps)
     with progress if fabric.is_global_zero else nullcontext() as reporter:
         try:
             run = run_training(
                 settings,
                 manifest,
-                out,
-                resume=resume,
+                options.out,
+                resume=options.resume,
                 reporter=reporter,
                 fabric=fabric,
-                command=command,
+                command=command_line(),
             )
         except ElsewhereError:
-            raise typer.Exit(2) from None  # the process that failed has said why
+            raise typer.Exit(2) from None  # the process that failed has reported why
+    out = options.out
     console.print(f"bundle: {out} (epoch {run.best_epoch}); last: {out}/teacher, {out}/student")
 
 
+def with_precision(overrides: list[str] | None, precision: str | None) -> list[str]:
+    """Overrides of a recipe, --precision among them."""
+    return [*(overrides or []), *([f"train.precision={precision}"] if precision else [])]
+
+
+def _print_data(console: Console, manifest: Manifest) -> None:
+    for source in manifest.train:
+        console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips")
+    for text in manifest.notes:
+        note(console, text)
+    console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
+
+
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this recipe in full.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Recipe to print in full.")] = None,
 ) -> None:
     """List the shipped recipes, or print one in full, defaults included."""
     from earmark.core.config import dump_yaml
@@ -121,8 +144,8 @@ def recipes(
         known = load_pretrain_recipe if name in pretrain_recipe_names() else load_recipe
         typer.echo(dump_yaml(known(name)), nl=False)
         return
-    told = {shipped: load_recipe(shipped).description for shipped in recipe_names()}
+    found = {shipped: load_recipe(shipped).description for shipped in recipe_names()}
     for shipped in pretrain_recipe_names():
-        told[shipped] = load_pretrain_recipe(shipped).description
-    for shipped, description in told.items():
+        found[shipped] = load_pretrain_recipe(shipped).description
+    for shipped, description in found.items():
         typer.echo(f"{shipped}: {' '.join(description.split())}")

@@ -1,161 +1,144 @@
-"""``earmark tune``: post-processing by truth, and what it is worth."""
+"""``earmark tune``: post-processing fitted to labelled clips, and what it is worth."""
 
 from __future__ import annotations
 
-import json
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Literal
 
-import typer
+from rich.console import Console
+
+from earmark.cli.console import command_line, note, say, write_json
+from earmark.cli.evaluate import open_split, score_split
+from earmark.cli.options import (
+    METRICS,
+    AllowMissing,
+    BatchSize,
+    Device,
+    DryRun,
+    JsonFile,
+    Resamples,
+    Split,
+    argument,
+    option,
+    with_options,
+)
+from earmark.cli.progress import counting
+from earmark.cli.tables import before_after_table, choices_table, print_notes
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from earmark.core.tables.scores import ScoreTable
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tuning.tune import Tuning
     from earmark.score.report import ScoringTask
 
-METHODS = ("csebb", "median", "auto")
+DATA = "What to tune on"
 
 
-def tune(
-    bundle: Annotated[
-        str | None,
-        typer.Argument(help="Bundle folder; without one, --scores and --out FILE.yaml."),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Dataset with a labelled split: a folder in DESED's layout, or a YAML."),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split to tune on.")] = "validation",
-    scores: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of stored, unfiltered score tables (of `earmark evaluate`): nothing is "
-            "heard again."
-        ),
-    ] = None,
-    truth: Annotated[
-        Path | None, typer.Option(help="Table of true events, for --scores without --data.")
-    ] = None,
-    durations: Annotated[
-        Path | None, typer.Option(help="Table of durations, or folder of recordings, likewise.")
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="csebb, median, or auto: both, of which the better is kept; its figure is then "
-            "the better of two, a little too good."
-        ),
-    ] = "csebb",
-    objective: Annotated[
-        str, typer.Option(help="psds1 (score tables), collar_f1 (decisions), or both.")
-    ] = "both",
-    folds: Annotated[
-        int, typer.Option(min=0, help="Parts of the cross-validation; 0 for none.")
-    ] = 5,
-    groups: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of filename and group: clips of one group (one recording) are never in "
-            "different folds."
-        ),
-    ] = None,
-    thresholds: Annotated[
-        str, typer.Option(help="steady (means over resamples) or best, on the clips tuned on.")
-    ] = "steady",
-    classwise: Annotated[
-        bool, typer.Option("--classwise/--global", help="Settings by class, or one for all.")
-    ] = True,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Stored scores may lack clips.")
-    ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds and the draws.")] = 0,
-    resamples: Annotated[
-        int, typer.Option(min=0, help="Draws of clips for 95 % intervals; 0 for none.")
-    ] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Clips in one network call.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 …")] = "auto",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Tune a copy of the bundle in this folder; or the YAML file to write."),
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write everything into this file.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell, but write nothing.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """Options of ``earmark tune``."""
+
+    bundle: str | None = argument(
+        None, "Bundle folder; leave it out to use --scores and --out FILE.yaml."
+    )
+    data: Path | None = option(
+        None, "Labelled dataset: a folder in DESED's layout, or a YAML description.", panel=DATA
+    )
+    split: Split = "validation"
+    scores: Path | None = option(
+        None,
+        "Folder of unfiltered score tables, as of `earmark evaluate`, to use instead of running "
+        "the network.",
+        panel=DATA,
+    )
+    truth: Path | None = option(
+        None,
+        "Table of true events: filename, onset, offset, event_label; for --scores without --data.",
+        panel=DATA,
+    )
+    durations: Path | None = option(
+        None,
+        "Table of filename and duration in seconds, or the folder of the recordings; for --scores "
+        "without --data.",
+        panel=DATA,
+    )
+    allow_missing: AllowMissing = False
+    method: Literal["csebb", "median", "auto"] = option(
+        "csebb",
+        "auto tries both and keeps the better one; its figure, the better of two, is then slightly "
+        "too good.",
+    )
+    objective: Literal["psds1", "collar_f1", "both"] = option(
+        "both", "Optimise psds1 (score tables), collar_f1 (decisions), or both."
+    )
+    thresholds: Literal["steady", "best"] = option(
+        "steady",
+        "steady takes the mean of the best thresholds over resamples, best those of the clips "
+        "themselves.",
+    )
+    classwise: bool = option(
+        True, "Tune each class by itself, or all alike.", "--classwise/--global"
+    )
+    folds: int = option(5, "Folds of the cross-validation; 0 for none.", min=0)
+    groups: Path | None = option(
+        None,
+        "Table of filename and group, e.g. the recording a clip was cut from; clips of one group "
+        "stay in one fold.",
+    )
+    seed: int = option(0, "Seed of folds and resamples.", panel=METRICS, min=0)
+    resamples: Resamples = 1000
+    batch_size: BatchSize = 16
+    device: Device = "auto"
+    out: Path | None = option(
+        None,
+        "Write a tuned copy of the bundle to this folder; without a bundle, write the settings to "
+        "this YAML file.",
+        "--out",
+        "-o",
+    )
+    json_file: JsonFile = None
+    dry_run: DryRun = False
+
+
+@with_options
+def tune(options: TuneOptions) -> None:
     """Tune a bundle's post-processing on labelled clips: cSEBB or median filters, by class.
 
-    Prints figures before and after. Those after are cross-validated: every clip is post-processed
-    with settings that were chosen without it. The settings chosen on all clips go into the
-    bundle's `postprocess.yaml`; those before stay in its `tuning.json`; its model card gets the
-    figures.
+    Prints the metrics before and after. Those after are cross-validated: every clip is
+    post-processed with settings that were chosen without it. The settings chosen on all clips are
+    written to the bundle's `postprocess.yaml`; the previous ones are kept in its `tuning.json`, and
+    the metrics are added to its model card.
 
         earmark tune runs/mine --data data --method auto --dry-run
 
         earmark tune runs/mine --data data
 
-    Scores that are stored already, of a bundle or of any other system:
+    With scores that are stored already, of a bundle or of any other system:
 
         earmark tune runs/mine --data data --scores runs/mine/validation/scores
 
         earmark tune --scores DIR --truth truth.tsv --durations durations.tsv --out post.yaml
     """
-    from rich.console import Console
+    from earmark.detect.tuning.tune import preferred
 
-    from earmark.detect.tuning import tune as tuning
-
-    console, errors = Console(), Console(stderr=True)
-    _check(bundle, data, scores, truth, out, dry_run)
-    _check_method(method, folds)
-    if bundle is not None and not dry_run:
-        from earmark.deliver.tuned_bundle import check_destination
-
-        check_destination(bundle, out)
-    given = _Given.read(
-        bundle,
-        data,
-        split,
-        scores,
-        truth,
-        durations,
-        allow_missing,
-        batch_size,
-        device,
-        console,
-        errors,
-    )
-    rest: dict[str, Any] = {
-        "objective": objective,
-        "folds": folds,
-        "seed": seed,
-        "classwise": classwise,
-        "thresholds": thresholds,
-        "groups": _groups(groups),
-        "resamples": resamples,
-    }
-    methods = METHODS[:2] if method == "auto" else (method,)
-    results = [_tuned(given, errors, name, rest) for name in methods]
+    console = Console()
+    _check(options)
+    given = _Given.read(options, console)
+    methods = ("csebb", "median") if options.method == "auto" else (options.method,)
+    results = [_tuned(given, options, name) for name in methods]
     for found in results:
         print_tuning(console, found)
-    chosen = tuning.preferred(results) if len(results) > 1 else results[0]
+    chosen = preferred(results) if len(results) > 1 else results[0]
     if len(results) > 1:
-        console.print(f"the better one, cross-validated: [bold]{chosen.method}[/]")
-    if json_file is not None:
-        from earmark.core.files import write_text
-
-        text = json.dumps(chosen.to_dict(), indent=2, ensure_ascii=False) + "\n"
-        write_text(json_file, text)
-    if dry_run:
+        console.print(f"better when cross-validated: [bold]{chosen.method}[/]")
+    if options.json_file is not None:
+        write_json(options.json_file, chosen.to_dict())
+    if options.dry_run:
         console.print("nothing written (--dry-run)")
     else:
-        _write(console, bundle, out, chosen, given)
+        _write(console, options, chosen, given)
 
 
 @dataclass(frozen=True)
@@ -168,62 +151,38 @@ class _Given:
     clips: str
 
     @classmethod
-    def read(
-        cls,
-        bundle: str | None,
-        data: Path | None,
-        split: str,
-        scores: Path | None,
-        truth: Path | None,
-        durations: Path | None,
-        allow_missing: bool,
-        batch_size: int,
-        device: str,
-        console: Console,
-        errors: Console,
-    ) -> _Given:
-        from earmark.cli.tables import steps
-        from earmark.detect.evaluate import load_split, refuse_gaps, split_task
+    def read(cls, options: TuneOptions, console: Console) -> _Given:
+        from earmark.detect.evaluate import refuse_gaps, split_task
+        from earmark.detect.network import load_trained
         from earmark.detect.postprocess import PostProcess
 
-        base, labels, trained = PostProcess(), None, None
-        if bundle is not None:
-            from earmark.detect.network import load_trained
-
-            trained = load_trained(bundle, device)
-            base, labels = trained.postprocess, trained.labels
-        tables = None if scores is None else _stored(scores, labels, errors)
-        if data is None:
+        trained = None
+        if options.bundle is not None:
+            trained = load_trained(options.bundle, options.device)
+        base = PostProcess() if trained is None else trained.postprocess
+        tables = None
+        if options.scores is not None:
+            tables = _stored(options.scores, None if trained is None else trained.labels)
+        if options.data is None:
             assert tables is not None
-            assert truth is not None
-            return cls(tables, _task(tables, truth, durations, allow_missing), base, truth.name)
-        evaluation, notes = load_split(data, split)
-        for note in notes:
-            console.print(f"[yellow]note:[/] {note}", soft_wrap=True)
+            assert options.truth is not None
+            return cls(tables, _task(tables, options), base, options.truth.name)
+        evaluation = open_split(console, options.data, options.split)
         if tables is None:
             assert trained is not None
-            from earmark.detect.evaluate import score_clips
-
-            with steps(errors, "listening") as bar:
-                tables = score_clips(
-                    trained.network, evaluation.clips, batch_size=batch_size, progress=bar,
-                    on_unreadable=lambda _, error: console.print(
-                        f"[yellow]not scored:[/] {error}", soft_wrap=True
-                    ),
-                )  # fmt: skip
-        elif not allow_missing:
+            tables = score_split(console, trained, evaluation, options.batch_size)
+        elif not options.allow_missing:
             refuse_gaps(evaluation, tables)
-        first = next(iter(tables.values()))
-        return cls(tables, split_task(evaluation, tables, first.labels), base, split)
+        labels = next(iter(tables.values())).labels
+        return cls(tables, split_task(evaluation, tables, labels), base, options.split)
 
 
-def _stored(folder: Path, labels: tuple[str, ...] | None, errors: Console) -> dict[str, ScoreTable]:
-    from earmark.cli.tables import steps
+def _stored(folder: Path, labels: tuple[str, ...] | None) -> dict[str, ScoreTable]:
     from earmark.core.errors import ScoreError
     from earmark.core.tables.scores import common_labels
     from earmark.score.files import ScoreFolder, read_all
 
-    with steps(errors, "reading scores") as bar:
+    with counting("reading scores") as bar:
         tables = read_all(ScoreFolder(folder), bar)
     found = common_labels(tables.items())
     if labels is not None and found != labels:
@@ -234,72 +193,60 @@ def _stored(folder: Path, labels: tuple[str, ...] | None, errors: Console) -> di
     return tables
 
 
-def _task(
-    tables: Mapping[str, ScoreTable], truth: Path, durations: Path | None, allow_missing: bool
-) -> ScoringTask:
+def _task(tables: Mapping[str, ScoreTable], options: TuneOptions) -> ScoringTask:
     from earmark.score.files import read_seconds, read_truth
     from earmark.score.report import ends_of, make_task
 
+    durations, truth = options.durations, options.truth
+    assert truth is not None
     seconds = ends_of(tables) if durations is None else read_seconds(durations)
     labels = next(iter(tables.values())).labels
     return make_task(
         read_truth(truth), seconds, labels, scored=tables, derived=durations is None,
-        allow_missing=allow_missing,
+        allow_missing=options.allow_missing,
     )  # fmt: skip
 
 
-def _tuned(given: _Given, errors: Console, method: str, choices: dict[str, Any]) -> Tuning:
-    from earmark.cli.tables import steps
+def _tuned(given: _Given, options: TuneOptions, method: str) -> Tuning:
     from earmark.detect.tuning.tune import tune as run
 
-    task = given.task
-    with steps(errors, f"tuning {method}, then intervals") as bar:
+    task, groups = given.task, _groups(options.groups)
+    with counting(f"tuning {method}, then intervals") as bar:
         return run(
             {clip: given.tables[clip] for clip in task.clips}, task.truth, task.durations or {},
             task.labels, base=given.base, fingerprint=task.fingerprint, of=task.of,
-            missing=task.missing, method=method, progress=bar, draws_progress=bar,
-            **choices,
+            missing=task.missing, method=method, objective=options.objective,
+            thresholds=options.thresholds, classwise=options.classwise, folds=options.folds,
+            groups=groups, seed=options.seed, resamples=options.resamples, progress=bar,
+            draws_progress=bar,
         )  # fmt: skip
 
 
-def _check(
-    bundle: str | None,
-    data: Path | None,
-    scores: Path | None,
-    truth: Path | None,
-    out: Path | None,
-    dry_run: bool,
-) -> None:
-    """Refuse requests that say too little, or too much."""
+def _check(options: TuneOptions) -> None:
+    """Refuses requests that are incomplete or contradictory, before any work is done."""
     from earmark.core.errors import ConfigError
 
-    if bundle is None and scores is None:
+    if options.bundle is None and options.scores is None:
         raise ConfigError(
             "nothing to tune", hint="Give a bundle and --data, or --scores with --truth"
         )
-    if (data is None) == (truth is None):
-        both = "both a dataset and a table of true events" if data else "no true events"
+    if (options.data is None) == (options.truth is None):
+        both = "both a dataset and a table of true events" if options.data else "no true events"
         raise ConfigError(f"there are {both}", hint="Give --data, or --truth with --scores")
-    if scores is None and truth is not None:
-        raise ConfigError("--truth has no recordings to listen to", hint="Give --scores, or --data")
-    if bundle is None and out is None and not dry_run:
+    if options.scores is None and options.truth is not None:
+        raise ConfigError("--truth comes without recordings", hint="Give --scores, or --data")
+    if options.bundle is None and options.out is None and not options.dry_run:
         raise ConfigError(
-            "nowhere to write to", hint="Give --out FILE.yaml, or --dry-run to see the figures"
+            "nowhere to write to", hint="Give --out FILE.yaml, or --dry-run to see the metrics"
         )
-
-
-def _check_method(method: str, folds: int) -> None:
-    from earmark.core.errors import ConfigError
-
-    if method not in METHODS:
+    if options.method == "auto" and not options.folds:
         raise ConfigError(
-            f"unknown method of tuning: {method!r}", hint=f"Known are {', '.join(METHODS)}"
+            "--method auto needs cross-validated figures to compare", hint="Use 2 folds or more"
         )
-    if method == "auto" and not folds:
-        raise ConfigError(
-            "only cross-validated figures can tell which method is better",
-            hint="Give 2 folds or more",
-        )
+    if options.bundle is not None and not options.dry_run:
+        from earmark.deliver.tuned_bundle import check_destination
+
+        check_destination(options.bundle, options.out)
 
 
 def _groups(path: Path | None) -> dict[str, str] | None:
@@ -312,38 +259,30 @@ def _groups(path: Path | None) -> dict[str, str] | None:
     return {clip_name(row["filename"]): row["group"] for _, row in rows}
 
 
-def _write(
-    console: Console, bundle: str | None, out: Path | None, chosen: Tuning, given: _Given
-) -> None:
+def _write(console: Console, options: TuneOptions, chosen: Tuning, given: _Given) -> None:
     from earmark.core.config import dump_yaml
     from earmark.core.files import write_text
 
-    if bundle is None:
-        assert out is not None
-        write_text(out, dump_yaml(chosen.postprocess.to_dict()))
-        console.print(f"written: {out}", highlight=False, soft_wrap=True)
+    if options.bundle is None:
+        assert options.out is not None
+        write_text(options.out, dump_yaml(chosen.postprocess.to_dict()))
+        say(console, f"written: {options.out}")
         return
-    from earmark.deliver.tuned_bundle import Origin, writable_bundle, write_tuning
+    from earmark.deliver.tuned_bundle import TuningOrigin, writable_bundle, write_tuning
     from earmark.detect.postprocess_spec import TUNING_FILE
 
-    folder = writable_bundle(bundle, out)
-    command = shlex.join(["earmark", *sys.argv[1:]])
-    write_tuning(folder, chosen, given.base, Origin(given.clips, command))
-    console.print(
-        f"written: {folder / 'postprocess.yaml'}; the settings before are in {TUNING_FILE}",
-        highlight=False,
-        soft_wrap=True,
+    folder = writable_bundle(options.bundle, options.out)
+    write_tuning(folder, chosen, given.base, TuningOrigin(given.clips, command_line()))
+    say(
+        console,
+        f"written: {folder / 'postprocess.yaml'}; the previous settings are in {TUNING_FILE}",
     )
 
 
 def print_tuning(console: Console, found: Tuning) -> None:
     """Prints figures before and after, and what was chosen for each class."""
-    from rich.markup import escape
-
-    from earmark.cli.tables import before_after_table, choices_table, print_notes
-
     console.print(before_after_table(found))
     console.print(choices_table(found))
     print_notes(console, found.untuned)
     for line in found.warnings:
-        console.print(f"[yellow]note:[/] {escape(line)}", highlight=False, soft_wrap=True)
+        note(console, line)

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
-from earmark.deliver.journal import Journal, Known, Record, Track, digest_of
+from earmark.deliver.journal import BatchJournal, Known, Record, Track, digest_of
 from earmark.deliver.outputs import SCORES, Outputs, write_tables
 from earmark.deliver.processes import Died, in_processes
 from earmark.deliver.recordings import file_names, readable
@@ -95,7 +95,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Task:
+class BatchTask:
     """A recording of a batch.
 
     Attributes:
@@ -153,7 +153,7 @@ class Unwatched:
 
 
 @dataclass(frozen=True)
-class Report:
+class BatchReport:
     """What became of a batch.
 
     Attributes:
@@ -175,7 +175,7 @@ def run_batch(
     workers: int = 1,
     fresh: bool = False,
     watcher: Watcher | None = None,
-) -> Report:
+) -> BatchReport:
     """Detects in many recordings, going on where an earlier run stopped.
 
     Args:
@@ -191,7 +191,7 @@ def run_batch(
     """
     watcher = Unwatched() if watcher is None else watcher
     _make_folder(job.outputs.folder)
-    with closing(Journal(job.outputs.folder / JOURNAL, fresh=fresh)) as journal:
+    with closing(BatchJournal(job.outputs.folder / JOURNAL, fresh=fresh)) as journal:
         _remove_drafts(job.outputs.folder)
         plan = _plan(recordings, journal, job.key, channels=job.detector.channels == "each")
         waiting = []
@@ -229,7 +229,9 @@ def _remove_drafts(folder: Path) -> None:
         remove_drafts(place)
 
 
-def _plan(recordings: Sequence[Path], journal: Journal, key: str, *, channels: bool) -> list[Task]:
+def _plan(
+    recordings: Sequence[Path], journal: BatchJournal, key: str, *, channels: bool
+) -> list[BatchTask]:
     """What is known of each recording, and what its files are called."""
     known = Known(journal.done.values(), key)
     found: dict[Path, tuple[Record, Record]] = {}
@@ -249,18 +251,22 @@ def _plan(recordings: Sequence[Path], journal: Journal, key: str, *, channels: b
     plan = []
     for path in recordings:
         if path not in found:
-            plan.append(Task(path, names[path]))
+            plan.append(BatchTask(path, names[path]))
             continue
         record, old = found[path]
         plan.append(
-            Task(path, names[path], replace(record, name=names[path]), record.path != old.path)
+            BatchTask(path, names[path], replace(record, name=names[path]), record.path != old.path)
         )
     return plan
 
 
 def _finish(
-    plan: Sequence[Task], journal: Journal, outputs: Outputs, failures: dict[Path, str], before: int
-) -> Report:
+    plan: Sequence[BatchTask],
+    journal: BatchJournal,
+    outputs: Outputs,
+    failures: dict[Path, str],
+    before: int,
+) -> BatchReport:
     """Writes the tables of the run and puts the journal in order."""
     failures = {task.path: failures[task.path] for task in plan if task.path in failures}
     _forget_moved(plan, journal, outputs)
@@ -269,10 +275,10 @@ def _finish(
     write_tables(outputs, records, failures)
     journal.put_in_order(task.path for task in plan)
     _remove_drafts(outputs.folder)
-    return Report(records, failures, before)
+    return BatchReport(records, failures, before)
 
 
-def _forget_moved(plan: Sequence[Task], journal: Journal, outputs: Outputs) -> None:
+def _forget_moved(plan: Sequence[BatchTask], journal: BatchJournal, outputs: Outputs) -> None:
     """Removes what was made of recordings that are now elsewhere under another name."""
     here = {task.path for task in plan}
     contents = {journal.done[path].content for path in here & journal.done.keys()}
@@ -312,7 +318,7 @@ class Work:
             self._detector = self.job.detector.load(self.job.threads)
         return self._detector
 
-    def __call__(self, task: Task) -> Outcome:
+    def __call__(self, task: BatchTask) -> Outcome:
         """Does a recording; whatever goes wrong with it is told and stops no other."""
         try:
             return Outcome(self._write_known(task) or self._detect(task))
@@ -327,7 +333,7 @@ class Work:
             _log.debug("%s", task.path, exc_info=True)
             return Outcome(None, f"{task.path}: {type(error).__name__}: {error}")
 
-    def _write_known(self, task: Task) -> Record | None:
+    def _write_known(self, task: BatchTask) -> Record | None:
         """Writes the files of a recording whose events are known, if they are enough."""
         record, outputs = task.known, self.job.outputs
         if record is None or not outputs.only_events_missing(task.name, record.tracks):
@@ -336,7 +342,7 @@ class Work:
             outputs.write_events(task.path, task.name, track)
         return record
 
-    def _detect(self, task: Task) -> Record:
+    def _detect(self, task: BatchTask) -> Record:
         before = task.path.stat()
         content = digest_of(task.path)
         results = self._results(task.path)
@@ -380,8 +386,8 @@ class _StoppedError(Exception):
 
 
 def _outcomes(
-    tasks: Sequence[Task], job: Job, detector: Detector | None, workers: int, watcher: Watcher
-) -> Generator[tuple[Task, Outcome]]:
+    tasks: Sequence[BatchTask], job: Job, detector: Detector | None, workers: int, watcher: Watcher
+) -> Generator[tuple[BatchTask, Outcome]]:
     """Every recording with what became of it, as soon as that is known."""
     if workers > 1:
         for task, outcome in in_processes(Work(job), tasks, workers):
@@ -411,10 +417,10 @@ def _outcomes(
 
 
 def _side_by_side(
-    pool: ThreadPoolExecutor, work: Work, tasks: Iterator[Task], together: int
-) -> Iterator[tuple[Task, Outcome]]:
+    pool: ThreadPoolExecutor, work: Work, tasks: Iterator[BatchTask], together: int
+) -> Iterator[tuple[BatchTask, Outcome]]:
     """So many recordings at a time and no more, however many there are."""
-    pending: dict[Future[Outcome], Task] = {}
+    pending: dict[Future[Outcome], BatchTask] = {}
     while True:
         for task in islice(tasks, together - len(pending)):
             pending[pool.submit(work, task)] = task

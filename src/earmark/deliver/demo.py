@@ -45,7 +45,7 @@ LENGTH = ("train.epochs=5", "train.steps_per_epoch=100", "train.validate_every=5
 SHIPPED = "mini"
 CLIPS_IN_RECORDING = 6
 
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int, int], None]]]
+Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 Training = Callable[[str, Recipe], AbstractContextManager[Reporter]]
 
 
@@ -69,13 +69,13 @@ def run_demo(
         seed: Of the dataset, the runs and the recording.
         workers: Processes that synthesise.
         overrides: ``a.b=c`` settings for both training runs.
-        bar: Progress of a named piece of work with a known length.
+        bar: Progress of a named piece of work; called with how much of how much is done.
         training: Progress of a training run.
     """
     settings = load_synth_settings("demo")
     sources = SynthesisedSources()
     data = out / f"data-{seed}"
-    with bar("synthesising soundscapes", 1) as progress:
+    with bar("synthesising soundscapes") as progress:
         write_dataset(data, sources, settings, seed, workers=workers, progress=progress)
     manifest = load_manifest(data)
     common = [*LENGTH, f"train.seed={seed}", *overrides]
@@ -114,7 +114,7 @@ def _score_rows(out: Path, manifest: Manifest, bar: Bar) -> dict[str, dict[str, 
     for name, path in rows.items():
         bundle = load_bundle(path)
         postprocess = PostProcess.from_dict(bundle.postprocess)
-        with bar(f"scoring {name}", len(evaluation.clips)) as progress:
+        with bar(f"scoring {name}") as progress:
             metrics[name] = evaluate_network(
                 bundle.network, evaluation, postprocess, progress=progress
             )

@@ -84,7 +84,7 @@ class Record:
         return json.dumps(asdict(self))
 
 
-class Journal:
+class BatchJournal:
     """The recordings done so far; a torn last line is ignored.
 
     While it is open no other run can write into its folder.

@@ -27,7 +27,7 @@ SHOWN = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")
 
 
 @dataclass(frozen=True)
-class Origin:
+class TuningOrigin:
     """Where a tuning came from.
 
     Args:
@@ -80,7 +80,7 @@ def writable_bundle(name: str | Path, out: Path | None) -> Path:
     return out
 
 
-def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: Origin) -> None:
+def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: TuningOrigin) -> None:
     """Give a bundle tuned settings; each file appears whole or not at all, the settings last.
 
     Args:
@@ -130,7 +130,7 @@ def _sections(card: str) -> list[str]:
     return ["\n".join(part) for part in parts]
 
 
-def tuning_section(tuning: Tuning, origin: Origin) -> str:
+def tuning_section(tuning: Tuning, origin: TuningOrigin) -> str:
     """What a model card says of a tuning."""
     before, after = tuning.untuned, tuning.cross_validated
     how = "cSEBB" if tuning.method == "csebb" else "Median filters"

@@ -95,7 +95,7 @@ def make_fabric(
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f"cannot run so ({str(error).partition('.')[0]})",
-            hint="Choose --accelerator cpu, or fewer --devices",
+            hint="Use --device cpu, or fewer --devices",
         ) from None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from earmark.core.audio.audio import SUFFIXES
 from earmark.core.errors import AudioError, ConfigError, EarmarkError
 from earmark.core.files import DRAFT, write_whole
+from earmark.deliver.recordings import find_recordings
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
@@ -103,6 +104,17 @@ def remote_recordings(url: str) -> list[Remote]:
         Remote(str(system.unstrip_protocol(name)), _stamp(about))
         for name, about in sorted(kept.items())
     ]
+
+
+def listed_recordings(audio: Iterable[str]) -> list[Remote]:
+    """All recordings at paths, patterns and URLs, each once."""
+    found: dict[Remote, None] = {}
+    for given in map(as_local, audio):
+        if is_url(given):
+            found.update(dict.fromkeys(remote_recordings(given)))
+        else:
+            found.update(dict.fromkeys(map(local_recording, find_recordings([given]))))
+    return list(found)
 
 
 def _stamp(about: dict[str, Any]) -> str:

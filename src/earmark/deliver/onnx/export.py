@@ -135,7 +135,7 @@ def export_network(
     source: str = "",
     int8: bool = False,
     opset: int = OPSET,
-    turns: int = 5,
+    repeats: int = 5,
     stage: Stage = lambda _: None,
 ) -> ExportReport:
     """Writes a network as ONNX, after its scores were compared with the network's.
@@ -147,7 +147,7 @@ def export_network(
         source: Name and fingerprint of the bundle, for the file and the report.
         int8: Write the eight-bit file, too.
         opset: Version of ONNX's operators.
-        turns: Speed is the best of so many.
+        repeats: Timings, of which the fastest is reported.
         stage: Called with a word on what is being done.
 
     Raises:
@@ -182,7 +182,7 @@ def export_network(
             if precision == "float32" and not parity.largest <= TOLERANCE:
                 raise _broken(parity, out)
             stage(f"timing {precision}")
-            speed = measure_speed(network, exported, threads, turns)
+            speed = measure_speed(network, exported, threads, repeats)
             files.append(ExportedFile(targets[precision], precision, parity, tuple(speed)))
         for precision, draft in drafts.items():
             draft.replace(targets[precision])

@@ -25,8 +25,6 @@ from earmark.model.crnn import ConvBlock, Gate
 from earmark.model.encoders.atst import Attention, Block
 from earmark.model.sed import SedNetwork
 
-GATES = 3
-
 
 @torch.library.custom_op("earmark::gru", mutates_args=())
 def gru(x: Tensor, inputs: Tensor, hidden: Tensor, biases: Tensor) -> Tensor:

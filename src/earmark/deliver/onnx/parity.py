@@ -1,8 +1,8 @@
-"""Whether an exported network says the same as the network it was made from, and how fast.
+"""Whether an exported network gives the scores of the network it was made from, and how fast.
 
-Compared are strong and weak scores, alone and in a batch, of sounds that go wrong easily: noise
-from a whisper to overload, silence and nearly silence, a tone, a click, soundscapes of household
-sounds, and clips shorter than a window.
+Strong and weak scores are compared, alone and in a batch, on sounds that go wrong easily: faint to
+overloaded noise, silence and near silence, a tone, a click, soundscapes of household sounds, and
+clips shorter than a window.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def probes(window: int, sample_rate: int) -> dict[str, Probe]:
         scene = make_soundscape(sources, "test", settings, rng, subset="test").audio
         sounds[f"soundscape {number}"] = np.resize(scene, window)
     found = {name: Probe(values.astype(np.float32), window) for name, values in sounds.items()}
-    for name, share in (("short clip", 0.37), ("very short clip", 0.021)):
-        length = round(share * window)
+    for name, fraction in (("short clip", 0.37), ("very short clip", 0.021)):
+        length = round(fraction * window)
         cut = np.pad(sounds["soundscape 1"][:length], (0, window - length))
         found[name] = Probe(cut.astype(np.float32), length)
     return found
@@ -130,35 +130,20 @@ def reference(network: SedNetwork, waveforms: Floats, lengths: list[int]) -> tup
     return output.strong.numpy(), output.weak.numpy()
 
 
-def sharpen(network: SedNetwork) -> None:
-    """Lets the strong scores of an untrained network go up and down with the sound, in place.
-
-    As it is made all its scores are near a half, and a comparison of them says little.
-    """
-    sounds = probes(network.spec.window, network.spec.sample_rate).values()
-    batch = np.stack([probe.samples for probe in sounds])
-    strong, _ = reference(network, batch, [probe.length for probe in sounds])
-    logits = torch.from_numpy(strong).double().logit()
-    head, gain = network.crnn.heads.strong, 2.0 / logits.std((0, 1))
-    with torch.no_grad():
-        head.bias.copy_((head.bias - logits.mean((0, 1))) * gain)
-        head.weight.mul_(gain[:, None])
-
-
 def _gap(ours: Floats, theirs: Floats) -> float:
     return float(np.abs(ours.astype(np.float64) - theirs).max())
 
 
 def measure_speed(
-    network: SedNetwork, exported: OnnxNetwork, threads: int, turns: int = 5
+    network: SedNetwork, exported: OnnxNetwork, threads: int, repeats: int = 5
 ) -> list[Speed]:
-    """Both on the same windows in alternating turns, one window and a batch a call.
+    """Times both on the same windows in alternation, with one window and with a batch per call.
 
     Args:
         network: On the CPU.
         exported: Running on ``threads``, too.
         threads: PyTorch's for this comparison.
-        turns: The best of so many, after one that is thrown away.
+        repeats: Timings of each, of which the best counts.
     """
     rng = np.random.default_rng(SEED)
     before = torch.get_num_threads()
@@ -173,20 +158,20 @@ def measure_speed(
                 "exported": partial(exported, waveforms),
             }
             with torch.inference_mode(), evaluating(network):
-                seconds = best_of(tasks, turns)
+                seconds = best_of(tasks, repeats)
             found.append(Speed(batch, **seconds))
         return found
     finally:
         torch.set_num_threads(before)
 
 
-def best_of(tasks: Mapping[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Least seconds of each task over so many alternating turns, after one for warming up."""
+def best_of(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Least seconds of each task, run in alternation so many times after once to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for turn in range(turns + 1):
+    for repeat in range(repeats + 1):
         for name, run in tasks.items():
             began = time.perf_counter()
             run()
-            if turn:
+            if repeat:
                 seconds[name].append(time.perf_counter() - began)
     return {name: min(values) for name, values in seconds.items()}

@@ -38,7 +38,7 @@ def split_recordings(
     if len(amounts) < len(wanted):
         raise DataError(
             f"{len(amounts)} recordings cannot be divided into {', '.join(wanted)}",
-            hint="Give the splits you can do without the share 0, as in --split 1,0,0",
+            hint="Give the splits you can do without the fraction 0, e.g. --fractions 1,0,0",
         )
     rng = np.random.default_rng(seed)
     order = {name: place for place, name in enumerate(rng.permutation(sorted(amounts)).tolist())}
