@@ -70,7 +70,7 @@ def test_teaches() -> None:
     help_text = RUNNER.invoke(app, ["pretrain", "--help"]).output
     assert all(word in help_text for word in ("--audio", "--size", "unreadable.tsv", "--resume"))
     assert "atst-frame-pretrain" in RUNNER.invoke(app, ["recipes"]).output
-    assert "share: 0.65" in RUNNER.invoke(app, ["recipes", "atst-frame-pretrain"]).output
+    assert "fraction: 0.65" in RUNNER.invoke(app, ["recipes", "atst-frame-pretrain"]).output
 
 
 @pytest.mark.parametrize(
