@@ -140,7 +140,7 @@ def channel_label(filename: str, channel: int) -> str:
 
 def events_of(tracks: Sequence[tuple[str, Track]]) -> pd.DataFrame:
     """The events of tracks as one table; each track with its name."""
-    return event_table([(name, *e) for name, track in tracks for e in track.events], score=True)
+    return event_table([(name, e) for name, track in tracks for e in track.events], scored=True)
 
 
 def write_tables(outputs: Outputs, records: Sequence[Record], failures: Mapping[Path, str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from earmark.core.errors import LabelError
 from earmark.core.files import read_text, write_text
 from earmark.core.formats.audacity import AUDACITY
-from earmark.core.formats.base import EventFormat, Hints, checked
+from earmark.core.formats.base import Content, EventFormat, Hints, checked, event_table
 from earmark.core.formats.delimited import CSV, TSV
 from earmark.core.formats.elan import ELAN
 from earmark.core.formats.elan_tab import is_tab_export, read_tab_export
@@ -42,7 +42,7 @@ FORMATS: Mapping[str, EventFormat] = {
 }
 """Kinds of files for events by name."""
 
-READERS: Mapping[str, Callable[[Path, Hints], pd.DataFrame]] = {
+READERS: Mapping[str, Callable[[Path, Hints], Content]] = {
     **{name: one.read for name, one in FORMATS.items()},
     "elan-tab": read_tab_export,
 }
@@ -107,7 +107,8 @@ def read_events(
     name = format_of(path, encoding) if format is None else format
     if name not in READERS:
         raise _unknown(name, READERS)
-    return READERS[name](Path(path), Hints(recording, label_column, columns or {}, encoding))
+    content = READERS[name](Path(path), Hints(recording, label_column, columns or {}, encoding))
+    return event_table(content.events, scored=content.scored)
 
 
 def format_of(path: str | Path, encoding: str | None = None) -> str:

@@ -8,27 +8,24 @@ line that begins with a backslash holds the frequencies of the label before it a
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS
 from earmark.core.files import read_text
-from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
+from earmark.core.formats.base import Content, EventFormat, Hints
 from earmark.core.formats.columns import with_point
 from earmark.core.tables.rows import parse_event
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _write(content: Content) -> str:
     return "".join(
-        f"{onset:.6f}\t{offset:.6f}\t{label}\n" for _, onset, offset, label, _ in content.events
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
+        for _, event in content.events
     )
 
 
-def _read(path: Path, hints: Hints) -> pd.DataFrame:
-    name = hints.recording or own_name(path)
+def _read(path: Path, hints: Hints) -> Content:
+    name = hints.name(path)
     events = []
     for line, text in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
         fields = [field.strip() for field in text.split("\t")]
@@ -47,8 +44,8 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
         row = dict(zip(EVENT_COLUMNS, [name, *times, fields[2]], strict=True))
         event = parse_event(path, line, row)
         if event is not None:
-            events.append((name, *event[:3]))
-    return event_table(events)
+            events.append((name, event))
+    return Content(events)
 
 
 AUDACITY = EventFormat(

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
-from earmark.core.event import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.tables.label_tables import event_frame
 from earmark.core.tables.rows import check_label, check_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Event = tuple[str, float, float, str, float | None]
-"""File name, onset and offset in seconds, label, score if it has one."""
+Named = tuple[str, Event]
+"""The file name of a recording, and an event of it."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What is to be written.
+    """What a file of events holds, or is to hold.
 
     Attributes:
-        events: In the table's order.
-        scored: Whether the table has scores at all.
+        events: With the file names of their recordings, in order.
+        scored: Whether there are scores at all.
         recording: The recording they are of, where it is known.
     """
 
-    events: tuple[Event, ...]
-    scored: bool
-    recording: Path | None
+    events: Sequence[Named]
+    scored: bool = False
+    recording: Path | None = None
 
     @property
     def name(self) -> str:
@@ -61,6 +61,10 @@ class Hints:
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
 
+    def name(self, path: Path, suffixes: Sequence[str] = ()) -> str:
+        """Name of the recording of a file that names none."""
+        return self.recording or own_name(path, suffixes)
+
 
 @dataclass(frozen=True)
 class EventFormat:
@@ -77,7 +81,7 @@ class EventFormat:
     suffix: str
     title: str
     write: Callable[[Content], str]
-    read: Callable[[Path, Hints], pd.DataFrame]
+    read: Callable[[Path, Hints], Content]
     one_recording: bool = False
 
 
@@ -101,18 +105,17 @@ def checked(
     columns = [events[column].tolist() for column in EVENT_COLUMNS]
     scored = "score" in events.columns
     scores = events["score"].tolist() if scored else [None] * len(events)
-    rows: list[Event] = []
+    named: list[Named] = []
     for filename, onset, offset, label, score in zip(*columns, scores, strict=True):
-        check_times(float(onset), float(offset), str(filename))
         check_name(filename)
-        check_label(label, filename)
-        rows.append((filename, float(onset), float(offset), label, _score(score, filename)))
-    if format.one_recording and len({row[0] for row in rows}) > 1:
+        own = _score(score, filename)
+        named.append((filename, checked_event(float(onset), float(offset), label, filename, own)))
+    if format.one_recording and len({name for name, _ in named}) > 1:
         raise LabelError(
             f"a file of the format {name} holds the events of one recording",
             hint="Write one file for each recording",
         )
-    return Content(tuple(rows), scored, recording)
+    return Content(named, scored, recording)
 
 
 def _score(score: float | None, filename: str) -> float | None:
@@ -122,6 +125,18 @@ def _score(score: float | None, filename: str) -> float | None:
     if math.isinf(score):
         raise LabelError(f"an event with the score {score}", where=filename)
     return float(score)
+
+
+def checked_event(
+    onset: float, offset: float, label: str, where: str | Path, score: float | None = None
+) -> Event:
+    """An event with possible times and a class name that every file can hold.
+
+    Raises:
+        LabelError: If it is none.
+    """
+    check_times(onset, offset, where)
+    return Event(onset, offset, check_label(label, where), score)
 
 
 def check_times(onset: float, offset: float, where: str | Path) -> None:
@@ -138,16 +153,11 @@ def check_times(onset: float, offset: float, where: str | Path) -> None:
         )
 
 
-def event_table(events: Sequence[tuple[Any, ...]], *, score: bool = False) -> pd.DataFrame:
-    """Events as a table.
-
-    Args:
-        events: File name, onset, offset and label of each; then what follows of ``score``.
-        score: Whether there is a column of scores.
-    """
-    columns = [*EVENT_COLUMNS, "score"] if score else list(EVENT_COLUMNS)
-    table = event_frame((event[: len(columns)] for event in events), columns)
-    return table.astype({"score": "float64"}) if score else table
+def event_table(events: Iterable[Named], *, scored: bool = False) -> pd.DataFrame:
+    """Events as a table, with or without a column of scores."""
+    columns = [*EVENT_COLUMNS, *(["score"] if scored else [])]
+    table = event_frame(((name, *event)[: len(columns)] for name, event in events), columns)
+    return table.astype({"score": "float64"}) if scored else table
 
 
 def own_name(path: Path, suffixes: Sequence[str] = ()) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from earmark.core.errors import LabelError
-from earmark.core.formats.base import Hints
+from earmark.core.formats.base import Hints, Named
 from earmark.core.tables.rows import Row, is_nothing, parse_event, parse_number
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -129,7 +129,7 @@ def _there(header: Sequence[str], name: str, where: str | Path) -> str:
 
 def events_of_rows(
     path: Path, rows: Iterable[Row], columns: Mapping[str, str], recording: str
-) -> list[tuple[str, float, float, str, float | None]]:
+) -> list[Named]:
     """Events of the rows of a table.
 
     Args:
@@ -155,5 +155,5 @@ def events_of_rows(
             raise LabelError("an event without a file name", where=f"{path}:{line}")
         written = ours.get("score", "")
         score = None if is_nothing(written) else parse_number(written, "score", path, line)
-        events.append((name, *event[:3], score))
+        events.append((name, event._replace(score=score)))
     return events

@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from earmark.core.event import EVENT_COLUMNS
-from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
+from earmark.core.formats.base import Content, EventFormat, Hints
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows
 from earmark.core.tables.rows import join_row, parse_row, read_header
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _write(content: Content, delimiter: str) -> str:
     lines = [join_row([*EVENT_COLUMNS, *(["score"] if content.scored else [])], delimiter)]
-    for filename, onset, offset, label, score in content.events:
+    for filename, (onset, offset, label, score) in content.events:
         scores = ["" if score is None else repr(score)] if content.scored else []
         lines.append(join_row([filename, repr(onset), repr(offset), label, *scores], delimiter))
     return "".join(f"{line}\n" for line in lines)
 
 
-def _read(path: Path, hints: Hints, delimiters: str) -> pd.DataFrame:
+def _read(path: Path, hints: Hints, delimiters: str) -> Content:
     splits = [
         (read_header(path, delimiter, (), hints.encoding), delimiter) for delimiter in delimiters
     ]
     (header, lines), delimiter = max(splits, key=lambda split: len(split[0][0]))
     columns = columns_of(header, hints, path, needs=NEEDED)
     rows = ((line, parse_row(path, line, header, text, delimiter)) for line, text in lines)
-    events = events_of_rows(path, rows, columns, hints.recording or own_name(path))
-    return event_table(events, score="score" in columns)
+    return Content(events_of_rows(path, rows, columns, hints.name(path)), "score" in columns)
 
 
 TSV = EventFormat(

@@ -10,25 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as Xml
 
 from earmark._version import __version__
 from earmark.core.errors import LabelError
+from earmark.core.event import Event
 from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
     check_times,
-    event_table,
     milliseconds,
     own_name,
 )
 from earmark.core.tables.rows import check_label, parse_number
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EVENT, SCORE = "event", "score"
 """Linguistic types of the tiers."""
@@ -46,7 +42,7 @@ Timed = tuple[int, int, str, float | None]
 def _write(content: Content) -> str:
     timed: list[Timed] = [
         (*milliseconds(onset, offset), label, score)
-        for _, onset, offset, label, score in content.events
+        for _, (onset, offset, label, score) in content.events
     ]
     events = sorted(timed, key=lambda event: event[:3])
     root = Xml.Element(
@@ -174,7 +170,7 @@ def _add_types(root: Xml.Element, *, scored: bool) -> None:
         )
 
 
-def _read(path: Path, hints: Hints) -> pd.DataFrame:
+def _read(path: Path, hints: Hints) -> Content:
     root = _document(path)
     header = root.find("HEADER")
     media = None if header is None else header.find("MEDIA_DESCRIPTOR")
@@ -191,9 +187,9 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
     for tier in root.iterfind("TIER"):
         if tier.get("PARENT_REF") is None:  # those below say more of the same
             for identity, first, last, label in _annotations(path, tier, times, hints):
-                events.append((name, first / 1000, last / 1000, label, scores.get(identity)))
-    events.sort(key=lambda event: event[1:4])
-    return event_table(events, score=bool(scores))
+                events.append(Event(first / 1000, last / 1000, label, scores.get(identity)))
+    events.sort(key=lambda event: event[:3])
+    return Content([(name, event) for event in events], bool(scores))
 
 
 def _document(path: Path) -> Xml.Element:

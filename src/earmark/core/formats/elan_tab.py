@@ -10,16 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
 from earmark.core.files import read_text
-from earmark.core.formats.base import Hints, check_times, event_table, own_name
+from earmark.core.formats.base import Content, Hints, checked_event
 from earmark.core.formats.columns import seconds_of
-from earmark.core.tables.rows import base_name, check_label, parse_number
-
-if TYPE_CHECKING:
-    import pandas as pd
+from earmark.core.tables.rows import base_name, parse_number
 
 _CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d{3}")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
@@ -46,7 +42,7 @@ def _is_remark(line: str) -> bool:
     return not line.strip() or line.lstrip('"').startswith("#")
 
 
-def read_tab_export(path: Path, hints: Hints) -> pd.DataFrame:
+def read_tab_export(path: Path, hints: Hints) -> Content:
     """Read such a table; events are named by their value or tier, as ``hints`` says.
 
     Raises:
@@ -60,10 +56,10 @@ def read_tab_export(path: Path, hints: Hints) -> pd.DataFrame:
         if not _is_remark(row)
     ]
     if not rows:
-        return event_table([])
+        return Content([])
     headed = any(_HEADING.fullmatch(field) for field in rows[0][1])
     found = _headed(path, rows) if headed else _plain(path, rows)
-    recording = hints.recording or own_name(path)
+    recording = hints.name(path)
     events = []
     for line, tier, times, value, file in found:
         where = f"{path}:{line}"
@@ -71,9 +67,9 @@ def read_tab_export(path: Path, hints: Hints) -> pd.DataFrame:
         if not label:
             raise LabelError("no class", where=where, hint="Take the class from value or tier")
         onset, offset = (parse_number(time, "time", path, line) for time in times)
-        check_times(onset, offset, where)
-        events.append((base_name(file) or recording, onset, offset, check_label(label, where)))
-    return event_table(events)
+        name = base_name(file) or recording
+        events.append((name, checked_event(onset, offset, label, where)))
+    return Content(events)
 
 
 Found = Iterator[tuple[int, str, tuple[str, str], str, str]]

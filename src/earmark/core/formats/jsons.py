@@ -6,23 +6,18 @@ import json
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from earmark.core.errors import LabelError
-from earmark.core.event import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import read_text
 from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
-    check_times,
-    event_table,
-    own_name,
+    Named,
+    checked_event,
 )
-from earmark.core.tables.rows import check_label
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMAT = "earmark-events"
 VERSION = 1
@@ -35,10 +30,10 @@ def events_schema() -> dict[str, Any]:
     return schema
 
 
-def event_object(event: tuple[Any, ...]) -> dict[str, Any]:
+def event_object(name: str, event: Event) -> dict[str, Any]:
     """An event as an object; its score is left out if it has none."""
-    fields = dict(zip((*EVENT_COLUMNS, "score"), event, strict=True))
-    return {name: value for name, value in fields.items() if value is not None}
+    fields = {"filename": name, **event._asdict()}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def json_line(fields: dict[str, Any]) -> str:
@@ -47,16 +42,16 @@ def json_line(fields: dict[str, Any]) -> str:
 
 
 def _write_json(content: Content) -> str:
-    events = ",\n".join(f"  {json_line(event_object(event))}" for event in content.events)
+    events = ",\n".join(f"  {json_line(event_object(*named))}" for named in content.events)
     head = f'{{\n "format": "{FORMAT}",\n "version": {VERSION},\n "events": ['
     return f"{head}\n{events}\n ]\n}}\n" if events else f"{head}]\n}}\n"
 
 
 def _write_lines(content: Content) -> str:
-    return "".join(f"{json_line(event_object(event))}\n" for event in content.events)
+    return "".join(f"{json_line(event_object(*named))}\n" for named in content.events)
 
 
-def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
+def _read_json(path: Path, hints: Hints) -> Content:
     try:
         document = json.loads(read_text(path, hints.encoding))
     except ValueError as error:
@@ -76,11 +71,11 @@ def _read_json(path: Path, hints: Hints) -> pd.DataFrame:
             where=path,
             hint=f"Give {{'events': [...]}}, each event with {', '.join(EVENT_COLUMNS)}",
         )
-    return _table(path, hints, ((f"{path}: event {n}", e) for n, e in enumerate(document, 1)))
+    return _content(path, hints, ((f"{path}: event {n}", e) for n, e in enumerate(document, 1)))
 
 
-def _read_lines(path: Path, hints: Hints) -> pd.DataFrame:
-    return _table(path, hints, _objects(path, hints.encoding))
+def _read_lines(path: Path, hints: Hints) -> Content:
+    return _content(path, hints, _objects(path, hints.encoding))
 
 
 def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Any]]:
@@ -94,13 +89,12 @@ def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Any]]:
                 ) from None
 
 
-def _table(path: Path, hints: Hints, objects: Iterable[tuple[str, Any]]) -> pd.DataFrame:
-    recording = hints.recording or own_name(path)
-    rows = [_event(where, fields, hints, recording) for where, fields in objects]
-    return event_table(rows, score=any(row[4] is not None for row in rows))
+def _content(path: Path, hints: Hints, objects: Iterable[tuple[str, Any]]) -> Content:
+    events = [_event(where, fields, hints, hints.name(path)) for where, fields in objects]
+    return Content(events, any(event.score is not None for _, event in events))
 
 
-def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, ...]:
+def _event(where: str, fields: Any, hints: Hints, recording: str) -> Named:
     """An event from an object; unknown fields are left aside."""
     if not isinstance(fields, dict):
         raise LabelError(
@@ -114,11 +108,10 @@ def _event(where: str, fields: Any, hints: Hints, recording: str) -> tuple[Any, 
             where=where,
             hint=f"Each event needs {', '.join(EVENT_COLUMNS)}",
         )
-    check_label(label, where)
     onset, offset = (_number(key, fields.get(key), where) for key in ("onset", "offset"))
-    check_times(onset, offset, where)
     score = fields.get("score")
-    return name, onset, offset, label, None if score is None else _number("score", score, where)
+    own = None if score is None else _number("score", score, where)
+    return name, checked_event(onset, offset, label, where, own)
 
 
 def _number(key: str, value: Any, where: str) -> float:

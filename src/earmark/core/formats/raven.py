@@ -10,18 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from earmark.core.errors import LabelError
-from earmark.core.formats.base import Content, EventFormat, Hints, event_table, own_name
+from earmark.core.formats.base import Content, EventFormat, Hints
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, with_point
 from earmark.core.tables.rows import Row, base_name, join_row, parse_number, parse_row, read_header
 from earmark.core.timeline import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
 """How the names of selection tables end; the first is Raven's own for a recording's first table."""
@@ -60,7 +56,7 @@ def _write(content: Content) -> str:
             label,
             *([] if not content.scored else ["" if score is None else _seconds(score)]),
         ]
-        for selection, (filename, onset, offset, label, score) in enumerate(content.events, 1)
+        for selection, (filename, (onset, offset, label, score)) in enumerate(content.events, 1)
     ]
     header = [*_HEADER, *(["Score"] if content.scored else [])]
     return "".join(f"{join_row(row, TAB)}\n" for row in [header, *rows])
@@ -71,17 +67,16 @@ def _seconds(value: float) -> str:
     return np.format_float_positional(value, trim="0")
 
 
-def _read(path: Path, hints: Hints) -> pd.DataFrame:
+def _read(path: Path, hints: Hints) -> Content:
     header, lines = read_header(path, TAB, (BEGIN, END), hints.encoding)
     columns = columns_of(header, hints, path, needs=NEEDED)
     columns |= {"onset": BEGIN, "offset": END}
-    recording = hints.recording or own_name(path, SUFFIXES)
     rows = ((line, parse_row(path, line, header, text, TAB)) for line, text in lines)
     once = list(_selections(rows))
     if "filename" in columns:
         once = [(line, _in_its_file(path, line, row, columns["filename"])) for line, row in once]
-    events = events_of_rows(path, once, columns, recording)
-    return event_table(events, score="score" in columns)
+    events = events_of_rows(path, once, columns, hints.name(path, SUFFIXES))
+    return Content(events, "score" in columns)
 
 
 def _selections(rows: Iterable[Row]) -> Iterator[Row]:

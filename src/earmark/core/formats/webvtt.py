@@ -9,23 +9,18 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
+from earmark.core.event import Event
 from earmark.core.files import read_text
 from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
     check_times,
-    event_table,
     milliseconds,
-    own_name,
 )
 from earmark.core.tables.rows import check_label
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _TIME = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
 _TAG = re.compile(r"<[^>]*>")
@@ -33,9 +28,9 @@ _TAG = re.compile(r"<[^>]*>")
 
 def _write(content: Content) -> str:
     cues = []
-    for _, onset, offset, label, _ in sorted(content.events, key=lambda event: event[1:3]):
-        first, last = milliseconds(onset, offset)
-        cues.append(f"{_time(first)} --> {_time(last)}\n{html.escape(label, quote=False)}\n")
+    for _, event in sorted(content.events, key=lambda named: named[1][:2]):
+        first, last = map(_time, milliseconds(event.onset, event.offset))
+        cues.append(f"{first} --> {last}\n{html.escape(event.event_label, quote=False)}\n")
     return "\n".join(["WEBVTT\n", *cues])
 
 
@@ -45,11 +40,11 @@ def _time(milliseconds: int) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}.{rest:03d}"
 
 
-def _read(path: Path, hints: Hints) -> pd.DataFrame:
+def _read(path: Path, hints: Hints) -> Content:
     lines = re.split(r"\r\n|\n|\r", read_text(path, hints.encoding))
     if not lines[0].startswith("WEBVTT"):
         raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
-    name = hints.recording or own_name(path)
+    name = hints.name(path)
     events, number = [], 1
     while number < len(lines):
         if lines[number].startswith("NOTE"):  # a comment, up to the next empty line
@@ -67,8 +62,8 @@ def _read(path: Path, hints: Hints) -> pd.DataFrame:
                 where=f"{path}:{begin}",
                 hint="Give the cue the name of its class",
             )
-        events.append((name, first, last, check_label(words, f"{path}:{begin + 1}")))
-    return event_table(events)
+        events.append((name, Event(first, last, check_label(words, f"{path}:{begin + 1}"))))
+    return Content(events)
 
 
 def _end(lines: list[str], number: int) -> int:
