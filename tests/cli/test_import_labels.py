@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from earmark.cli.import_labels import import_labels
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.errors import EarmarkError
-from earmark.core.tables.label_tables import read_strong
 from earmark.data.manifest import load_manifest
+from helpers.label_files import read_strong
 
 
 def run(*arguments: object) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from earmark.cli.synth import synth
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError, DataError
-from earmark.core.tables.label_tables import read_strong
+from helpers.label_files import read_strong
 
 
 def run(*arguments: object) -> Result:

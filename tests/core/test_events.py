@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
-from earmark.core.tables.label_tables import (
-    read_durations,
-    read_strong,
-    read_weak,
-    write_durations,
-    write_strong,
-    write_weak,
-)
+from earmark.core.tables.label_tables import write_durations, write_strong, write_weak
 from earmark.core.tables.labels import LabelSet, clip_id, events_by_clip
 from helpers.files import written
+from helpers.label_files import by_name, read_durations, read_strong, read_weak
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 
@@ -170,7 +164,7 @@ def test_strong_labels_are_written_to_the_last_bit(
 ) -> None:
     path = tmp_path_factory.mktemp("strong") / "new" / "labels.tsv"
     clips = ["empty.wav", "b.flac", "a.wav", "Yabc_30.000_40.000.wav"]
-    write_strong(path, table(*rows), clips)
+    write_strong(path, by_name(table(*rows), clips))
     events, listed = read_strong(path)
     assert listed == clips
     assert events_by_clip(events) == events_by_clip(table(*rows))

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.core.errors import LabelError
+from earmark.core.event import Event
 from earmark.core.tables.label_tables import (
     EVENT_COLUMNS,
     duration_table,
-    read_strong,
-    read_weak,
     strong_table,
     weak_table,
     write_durations,
@@ -25,6 +24,7 @@ from earmark.core.tables.label_tables import (
 from earmark.core.tables.labels import LabelSet
 from earmark.core.tables.rows import check_label, is_nothing
 from helpers.files import written
+from helpers.label_files import by_name, read_strong, read_weak
 
 HEADER = "filename\tonset\toffset\tevent_label\n"
 
@@ -49,7 +49,8 @@ def test_any_class_name_and_time_comes_back_from_strong_labels(
         (f"c{i % 2}.wav", min(a, b), max(a, b), label) for i, (a, b, label) in enumerate(rows)
     ]
     events.sort(key=lambda event: event[0])
-    write_strong(path, pd.DataFrame(events, columns=list(EVENT_COLUMNS)), ["c0.wav", "c1.wav", "z"])
+    frame = pd.DataFrame(events, columns=list(EVENT_COLUMNS))
+    write_strong(path, by_name(frame, ["c0.wav", "c1.wav", "z"]))
     table, listed = read_strong(path)
     assert list(table.itertuples(index=False, name=None)) == events
     assert listed == ["c0.wav", "c1.wav", "z"]
@@ -78,9 +79,8 @@ def test_any_class_name_without_comma_comes_back_from_weak_labels(
 def test_class_names_that_no_file_can_hold_are_refused(
     name: str, told: str, tmp_path: Path
 ) -> None:
-    events = pd.DataFrame([("a.wav", 0.0, 1.0, name)], columns=list(EVENT_COLUMNS))
     for refused in (
-        lambda: write_strong(tmp_path / "s.tsv", events),
+        lambda: write_strong(tmp_path / "s.tsv", {"a.wav": [Event(0.0, 1.0, name)]}),
         lambda: write_weak(tmp_path / "w.tsv", {"a.wav": [name]}),
         lambda: LabelSet((name,)),
         lambda: check_label(name),

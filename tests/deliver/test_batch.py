@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError
 from earmark.core.formats import read_events
-from earmark.core.tables.label_tables import read_durations
 from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import BatchJournal
 from earmark.deliver.recordings import file_names, find_recordings, shown_names
 from helpers import loud_batch
 from helpers.files import contents
+from helpers.label_files import read_durations
 
 
 class Seen:

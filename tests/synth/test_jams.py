@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from earmark.core.config import parse_settings
-from earmark.core.tables.label_tables import read_strong
 from earmark.synth.settings import LAYOUT, SynthSettings
 from earmark.synth.soundscapes import write_dataset
 from earmark.synth.sources import SynthesisedSources
+from helpers.label_files import read_strong
 
 NONE = {"clips": 0}
 SETTINGS = {

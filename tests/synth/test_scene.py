@@ -13,7 +13,6 @@ from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError
 from earmark.core.event import Event
-from earmark.core.tables.label_tables import read_strong
 from earmark.synth.loudness import loudness
 from earmark.synth.placing import Ingredient
 from earmark.synth.scene import Soundscape, make_recording, make_soundscape
@@ -22,6 +21,7 @@ from earmark.synth.soundbank import Soundbank
 from earmark.synth.soundscapes import write_dataset
 from earmark.synth.sources import SynthesisedSources
 from earmark.synth.supplier import TracingSupplier
+from helpers.label_files import read_strong
 
 RATE = 16_000
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError, DataError
-from earmark.core.tables.label_tables import read_durations, read_strong, read_weak
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import (
     LAYOUT,
@@ -28,6 +27,7 @@ from earmark.synth.soundscapes import MIXING_VERSION, write_dataset
 from earmark.synth.sources import SynthesisedSources
 from earmark.synth.supplier import SPLITS
 from helpers.files import digests
+from helpers.label_files import read_durations, read_strong, read_weak
 
 RATE = 16_000
 FREQUENCIES = {"Alarm": 3000.0, "Buzz": 1500.0, "Whistle": 6000.0}

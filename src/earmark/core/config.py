@@ -209,17 +209,23 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML mapping.
 
     Raises:
-        ConfigError: The file is missing, is not YAML, or is no mapping.
+        ConfigError: The file is missing, is not YAML (its line is named), or is no mapping.
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigError("no such file", where=path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("no such file", where=path, hint="Check the path") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
         raise ConfigError(
-            f"not readable as YAML ({error})".replace("\n", " "), where=path
+            f"not readable as YAML ({error.problem})",
+            where=path if mark is None else f"{path}:{mark.line + 1}",
+            hint="A colon needs a space after it; indent with spaces, not tabs",
         ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"not readable as YAML ({reason})", where=path) from None
     if not isinstance(content, dict):
         raise ConfigError("expected a mapping of settings", where=path)
     return content

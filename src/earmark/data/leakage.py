@@ -115,17 +115,13 @@ def separate(
         keep_shared: Clips in several training sources stay in all of them, as in ATST-SED.
     """
     order = sorted(range(len(train)), key=lambda number: _rank_of(train[number]))
-    scored = {name: KnownRecordings(split.clips, _lost(split)) for name, split in splits.items()}
+    apart = [(name, KnownRecordings(split.clips, _lost(split))) for name, split in splits.items()]
+    apart += [(other.name, KnownRecordings(other.clips, _lost(other))) for other in held_out]
     kept: dict[int, Source] = {}
     for number in order:
         source = train[number]
-        for name, recordings in scored.items():
+        for name, recordings in apart:
             source = _without(source, _shared(source, recordings), f"they are in {name}", note)
-        for other in held_out:
-            recordings = KnownRecordings(other.clips, (*other.missing, *other.faulty))
-            source = _without(
-                source, _shared(source, recordings), f"they are in {other.name}", note
-            )
         if not keep_shared:
             for better in kept.values():
                 if source.kind != "unlabelled" and better.labelled is not None:

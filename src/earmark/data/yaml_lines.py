@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from earmark.core.config import load_yaml
 from earmark.core.errors import ConfigError
 
 S = TypeVar("S", bound=BaseModel)
@@ -28,26 +29,8 @@ class YamlFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-            self.node = yaml.compose(text, Loader=yaml.SafeLoader)
-            content = yaml.safe_load(text)
-        except FileNotFoundError:
-            raise ConfigError("no such file", where=path, hint="Check the path") from None
-        except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark
-            line = f":{mark.line + 1}" if mark is not None else ""
-            raise ConfigError(
-                f"not readable as YAML ({error.problem})",
-                where=f"{path}{line}",
-                hint="A colon wants a space after it, and indentation spaces, not tabs",
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"not readable as YAML ({reason})", where=path) from None
-        if not isinstance(content, dict):
-            raise ConfigError("expected a mapping of settings", where=path)
-        self.content: dict[str, Any] = content
+        self.content = load_yaml(path)
+        self.node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
         self._refuse_doubles(self.node)
 
     def where(self, keys: Keys = ()) -> str:

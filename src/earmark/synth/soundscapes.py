@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from earmark._version import __version__
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
+from earmark.core.event import Event
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.synth.placing import Ingredient
@@ -250,9 +251,8 @@ def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
             tables.write_weak(path, {name: tuple(sorted(present)) for name, present in classes})
         strong_file = label_file if subset in _STRONG else TRUTH[subset]
         if strong_file is not None and (subset in _STRONG or dataset.settings.truth):
-            rows = [(name, *event) for name, own in labels.items() for event in own]
-            path = _made(dataset.out / strong_file)
-            tables.write_strong(path, tables.event_frame(rows), list(labels))
+            events = {name: [Event(*one) for one in own] for name, own in labels.items()}
+            tables.write_strong(_made(dataset.out / strong_file), events)
         if duration_file is not None:
             tables.write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
 

@@ -12,10 +12,10 @@ import pytest
 
 from earmark.core.audio.audio import audio_info, load_audio, load_int16
 from earmark.core.errors import DataError
-from earmark.core.tables.label_tables import read_strong
 from earmark.prepare.importing.planning import PLACES
 from helpers.files import digests
 from helpers.importing import RATE, bank_of, make, read, track
+from helpers.label_files import read_strong
 
 
 def test_clips_are_what_the_recording_holds(tmp_path: Path) -> None:

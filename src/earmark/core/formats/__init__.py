@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,8 @@ def write_events(
     Raises:
         LabelError: If the format is unknown or cannot hold these events.
     """
-    kind = _format(format)
+    _check_known(format, FORMATS)
+    kind = FORMATS[format]
     content = checked(events, format, kind, None if recording is None else Path(recording))
     write_text(path, kind.write(content))
 
@@ -105,8 +106,7 @@ def read_events(
         LabelError: If the format is unknown or the file is not of it; it names the line.
     """
     name = format_of(path, encoding) if format is None else format
-    if name not in READERS:
-        raise _unknown(name, READERS)
+    _check_known(name, READERS)
     content = READERS[name](Path(path), Hints(recording, label_column, columns or {}, encoding))
     return event_table(content.events, scored=content.scored)
 
@@ -141,13 +141,8 @@ def _kind_of_text(path: Path, encoding: str | None) -> str:
     return "tsv" if headed and not first.startswith("\\") else "audacity"
 
 
-def _format(name: str) -> EventFormat:
-    if name not in FORMATS:
-        raise _unknown(name, FORMATS)
-    return FORMATS[name]
-
-
-def _unknown(name: str, known: Iterable[str]) -> LabelError:
-    return LabelError(
-        f"no event format is called {name!r}", hint=f"Known formats: {', '.join(known)}"
-    )
+def _check_known(name: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise LabelError(
+            f"no event format is called {name!r}", hint=f"Known formats: {', '.join(known)}"
+        )

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
-from earmark.core.tables.label_tables import event_frame
-from earmark.core.tables.rows import check_label, check_name
+from earmark.core.tables.rows import check_name, checked_event
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,37 +126,14 @@ def _score(score: float | None, filename: str) -> float | None:
     return float(score)
 
 
-def checked_event(
-    onset: float, offset: float, label: str, where: str | Path, score: float | None = None
-) -> Event:
-    """An event with possible times and a class name that every file can hold.
-
-    Raises:
-        LabelError: If it is none.
-    """
-    check_times(onset, offset, where)
-    return Event(onset, offset, check_label(label, where), score)
-
-
-def check_times(onset: float, offset: float, where: str | Path) -> None:
-    """Refuse an event before the recording's start, or one that ends before it starts.
-
-    Raises:
-        LabelError: If it is one.
-    """
-    if not 0 <= onset <= offset < math.inf:
-        raise LabelError(
-            f"an event from {onset:g} s to {offset:g} s",
-            where=where,
-            hint="An event starts at 0 s or later and does not end before it starts",
-        )
-
-
 def event_table(events: Iterable[Named], *, scored: bool = False) -> pd.DataFrame:
     """Events as a table, with or without a column of scores."""
+    import pandas as pd
+
     columns = [*EVENT_COLUMNS, *(["score"] if scored else [])]
-    table = event_frame(((name, *event)[: len(columns)] for name, event in events), columns)
-    return table.astype({"score": "float64"}) if scored else table
+    rows = [(name, *event)[: len(columns)] for name, event in events]
+    numbers = [column for column in columns if column in ("onset", "offset", "score")]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(numbers, "float64"))
 
 
 def own_name(path: Path, suffixes: Sequence[str] = ()) -> str:

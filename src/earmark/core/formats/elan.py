@@ -20,11 +20,10 @@ from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
-    check_times,
     milliseconds,
     own_name,
 )
-from earmark.core.tables.rows import check_label, parse_number
+from earmark.core.tables.rows import check_label, check_times, parse_number
 
 EVENT, SCORE = "event", "score"
 """Linguistic types of the tiers."""

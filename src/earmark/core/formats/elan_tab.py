@@ -13,9 +13,9 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.files import read_text
-from earmark.core.formats.base import Content, Hints, checked_event
+from earmark.core.formats.base import Content, Hints
 from earmark.core.formats.columns import seconds_of
-from earmark.core.tables.rows import base_name, parse_number
+from earmark.core.tables.rows import base_name, checked_event, parse_number
 
 _CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d{3}")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")

@@ -16,8 +16,8 @@ from earmark.core.formats.base import (
     EventFormat,
     Hints,
     Named,
-    checked_event,
 )
+from earmark.core.tables.rows import checked_event
 
 FORMAT = "earmark-events"
 VERSION = 1

@@ -17,10 +17,9 @@ from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
-    check_times,
     milliseconds,
 )
-from earmark.core.tables.rows import check_label
+from earmark.core.tables.rows import check_label, check_times
 
 _TIME = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
 _TAG = re.compile(r"<[^>]*>")

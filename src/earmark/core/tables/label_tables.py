@@ -2,8 +2,8 @@
 
 Tab-separated text with a header (Turpault et al., "Sound event detection in domestic environments
 with weakly labeled data and soundscape synthesis", DCASE 2019). A table is read row by row, and a
-row that cannot be understood is kept as a `Fault` beside the others: `read_strong`, `read_weak`
-and `read_durations` raise the first one, datasets leave its clip out, the doctor lists them all.
+row that cannot be understood is kept as a `Fault` beside the others: datasets leave its clip out,
+the doctor lists them all.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
-
-import pandas as pd
+from typing import Generic, NamedTuple, TypeVar
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
@@ -112,7 +110,9 @@ class Table(Generic[R]):
 
 
 def strong_table(path: str | Path) -> Table[StrongRow]:
-    """Read strong labels row by row; see `read_strong`.
+    """Read strong labels: ``filename onset offset event_label``, separated by tabs.
+
+    A row with empty (or NaN) fields stands for a clip without events.
 
     Raises:
         LabelError: If the file cannot be read or lacks a column.
@@ -126,7 +126,7 @@ def strong_table(path: str | Path) -> Table[StrongRow]:
 
 
 def weak_table(path: str | Path) -> Table[WeakRow]:
-    """Read weak labels row by row; see `read_weak`.
+    """Read weak labels: ``filename event_labels``, the labels separated by commas.
 
     Raises:
         LabelError: If the file cannot be read or lacks a column.
@@ -143,7 +143,7 @@ def weak_table(path: str | Path) -> Table[WeakRow]:
 
 
 def duration_table(path: str | Path) -> Table[DurationRow]:
-    """Read durations row by row; see `read_durations`.
+    """Read durations: ``filename duration``, seconds; one of each clip.
 
     Raises:
         LabelError: If the file cannot be read or lacks a column.
@@ -164,34 +164,6 @@ def duration_table(path: str | Path) -> Table[DurationRow]:
     return _table(path, DURATION_COLUMNS, parse)
 
 
-def read_strong(path: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """Read strong labels: ``filename onset offset event_label``, separated by tabs.
-
-    Args:
-        path: The file. A row with empty (or NaN) fields stands for a clip without events.
-
-    Returns:
-        The events, and the base names of all clips listed, each once, in the file's order.
-
-    Raises:
-        LabelError: If the file is not such a table; it names the line.
-    """
-    table = strong_table(path).checked()
-    return event_frame((row.filename, *row.event[:3]) for row in table.rows), table.listed
-
-
-def read_weak(path: str | Path) -> dict[str, tuple[str, ...]]:
-    """Read weak labels: ``filename event_labels``, the labels separated by commas.
-
-    Returns:
-        Base name → labels, each once, in the file's order; empty for a clip without events.
-
-    Raises:
-        LabelError: If the file is not such a table; it names the line.
-    """
-    return join_weak(weak_table(path).checked().rows)
-
-
 def join_weak(rows: Iterable[WeakRow]) -> dict[str, tuple[str, ...]]:
     """Base name → labels, each once; those of a clip's several rows together."""
     found: dict[str, tuple[str, ...]] = {}
@@ -200,42 +172,27 @@ def join_weak(rows: Iterable[WeakRow]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def read_durations(path: str | Path) -> dict[str, float]:
-    """Read durations: ``filename duration``, seconds.
-
-    Raises:
-        LabelError: If the file is not such a table, a duration is not a positive number, or a
-            clip has two; it names the line.
-    """
-    return {row.filename: row.seconds for row in duration_table(path).checked().rows}
-
-
-def write_strong(
-    path: str | Path, events: pd.DataFrame, filenames: Sequence[str] | None = None
-) -> None:
-    """Write strong labels as `read_strong` reads them; times are written exactly.
+def write_strong(path: str | Path, events: Mapping[str, Sequence[Event]]) -> None:
+    """Write strong labels as `strong_table` reads them; times are written exactly.
 
     Args:
         path: The file; its folder is made.
-        events: Table with the columns of ``EVENT_COLUMNS``.
-        filenames: All clips in order; those without events get a row of empty fields. Without
-            it, the clips of the events.
+        events: File name of each clip → its events; a clip without any gets a row of empty fields.
 
     Raises:
         LabelError: If a name would not come back as it is.
     """
-    by_file: dict[str, list[list[str]]] = {name: [] for name in filenames or ()}
-    columns = (events[name].tolist() for name in EVENT_COLUMNS)
-    for filename, onset, offset, label in zip(*columns, strict=True):
-        check_label(label, path)
-        row = [filename, repr(float(onset)), repr(float(offset)), label]
-        by_file.setdefault(filename, []).append(row)
-    rows = [row for name, own in by_file.items() for row in own or [[name, "", "", ""]]]
+    rows: list[list[str]] = []
+    for name, own in events.items():
+        for onset, offset, label, _ in own:
+            check_label(label, path)
+            rows.append([name, repr(float(onset)), repr(float(offset)), label])
+        rows += [] if own else [[name, "", "", ""]]
     _write_rows(path, EVENT_COLUMNS, rows)
 
 
 def write_weak(path: str | Path, mapping: Mapping[str, Sequence[str]]) -> None:
-    """Write weak labels as `read_weak` reads them.
+    """Write weak labels as `weak_table` reads them.
 
     Raises:
         LabelError: If a name would not come back as it is, or a label holds a comma.
@@ -251,17 +208,9 @@ def write_weak(path: str | Path, mapping: Mapping[str, Sequence[str]]) -> None:
 
 
 def write_durations(path: str | Path, mapping: Mapping[str, float]) -> None:
-    """Write durations in seconds as `read_durations` reads them."""
+    """Write durations in seconds as `duration_table` reads them."""
     rows = [[name, repr(float(seconds))] for name, seconds in mapping.items()]
     _write_rows(path, DURATION_COLUMNS, rows)
-
-
-def event_frame(
-    events: Iterable[tuple[Any, ...]], columns: Sequence[str] = EVENT_COLUMNS
-) -> pd.DataFrame:
-    """A table of events, times as float64."""
-    table = pd.DataFrame(list(events), columns=list(columns))
-    return table.astype({"onset": "float64", "offset": "float64"})
 
 
 def _table(

@@ -235,10 +235,30 @@ def parse_event(path: Path, line: int, row: Mapping[str, str]) -> Event | None:
         )
     onset = parse_number(fields[0], "onset", path, line)
     offset = parse_number(fields[1], "offset", path, line)
-    if onset < 0 or offset < onset:
+    return checked_event(onset, offset, fields[2], f"{path}:{line}")
+
+
+def checked_event(
+    onset: float, offset: float, label: str, where: str | Path, score: float | None = None
+) -> Event:
+    """An event with possible times and a class name that every file can hold.
+
+    Raises:
+        LabelError: If it is none.
+    """
+    check_times(onset, offset, where)
+    return Event(onset, offset, check_label(label, where), score)
+
+
+def check_times(onset: float, offset: float, where: str | Path) -> None:
+    """Refuse an event before the recording's start, or one that ends before it starts.
+
+    Raises:
+        LabelError: If it is one.
+    """
+    if not 0 <= onset <= offset < math.inf:
         raise LabelError(
             f"an event from {onset:g} s to {offset:g} s",
-            where=f"{path}:{line}",
+            where=where,
             hint="An event starts at 0 s or later and does not end before it starts",
         )
-    return Event(onset, offset, check_label(fields[2], f"{path}:{line}"))

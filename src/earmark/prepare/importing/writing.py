@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from earmark._version import __version__
 from earmark.core.audio.audio import read_blocks, write_blocks
 from earmark.core.errors import AudioError
-from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.event import Event
 from earmark.core.files import write_lines
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import (
-    event_frame,
     write_durations,
     write_strong,
 )
@@ -184,8 +183,7 @@ def _write_tables(out: Path, plan: Plan) -> None:
         ]
         if not clips or not place.labels:
             continue
-        rows = [(clip.file, *event[:3]) for clip in clips for event in clip.events]
-        write_strong(out / place.labels, event_frame(rows, EVENT_COLUMNS), [c.file for c in clips])
+        write_strong(out / place.labels, {clip.file: clip.events for clip in clips})
         if place.durations:
             seconds = {clip.file: clip.seconds for clip in clips}
             write_durations(out / place.durations[0], seconds)
