@@ -34,7 +34,7 @@ def elan_tab(path: Path, events: Events) -> None:
 
 def written(format: str) -> Callable[[Path, Events], None]:
     def write(path: Path, events: Events) -> None:
-        rows = [("rec.wav", *event) for event in found]
+        rows = [("rec.wav", *event) for event in events]
         write_events(path, pd.DataFrame(rows, columns=list(EVENT_COLUMNS)), format)
 
     return elan_tab if format == "elan-tab" else write
