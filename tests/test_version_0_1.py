@@ -153,9 +153,10 @@ def test_recipes_mean_what_they_meant() -> None:
         ("own_mini", "mini"),
         ("own_v1_stage1", "atst-sed-stage1"),
         ("own_v1_stage2", "atst-sed-stage2"),
-        ("own_v2_stage2", "atst-sed-v2-stage2"),
     ):
         assert load_recipe(f"recipes/{name}.yaml") == load_recipe(shipped)
+    then = ["method.mixup.probability=1.0", "method.mixup.level=none"]  # what shipped with 0.1
+    assert load_recipe("recipes/own_v2_stage2.yaml") == load_recipe("atst-sed-v2-stage2", then)
     ours = load_pretrain_recipe("recipes/own_pretrain.yaml", size="small")
     assert ours == load_pretrain_recipe("atst-frame-pretrain", size="small")
 

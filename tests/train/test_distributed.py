@@ -123,7 +123,9 @@ def test_parts_of_partially_labelled_clips_too(
 
 
 def _check_gradients(one: Fabric, overrides: list[str], batches: list[Batch]) -> None:
-    recipe = small_recipe("network.window_seconds=2.048", *overrides)
+    # Statistics of the batch, in the projector as in the norms, would be those of a part.
+    stored = "method.embedding.teacher_norm=eval"
+    recipe = small_recipe("network.window_seconds=2.048", stored, *overrides)
     settings = recipe.method
     take = step_of(settings)
     make = lambda part: torch.Generator().manual_seed(part)  # noqa: E731

@@ -56,8 +56,12 @@ class EmbeddingSettings(Settings):
         gain: ``resultant`` weighs a frame by ‖m‖, ``unit`` does not.
         symmetric: Also predict the teacher's view of the mixture from the student's clean view.
         center: Subtract the teacher's running mean before comparing.
+        teacher_norm: Statistics of the batch norm in the teacher's projector: those of the
+            ``batch``, which keep the vectors apart (ATST-Frame's teacher is in training mode), or
+            the moving ones (``eval``), with which they collapse.
         detach_steps: The heads are warmed up alone, on a detached tap, for so many steps.
-        ramp_steps: Steps until the loss has its full weight, counted after the warm-up.
+        ramp_steps: Steps until the network gets the loss's whole gradient, counted after the
+            warm-up; the heads get it from the start.
     """
 
     weight: NonNegative = 0.3
@@ -68,6 +72,7 @@ class EmbeddingSettings(Settings):
     gain: Literal["resultant", "unit"] = "resultant"
     symmetric: bool = False
     center: bool = False
+    teacher_norm: Literal["batch", "eval"] = "batch"
     detach_steps: Annotated[int, Field(ge=0)] = 0
     ramp_steps: Annotated[int, Field(ge=0)] = 500
 

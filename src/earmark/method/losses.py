@@ -74,12 +74,15 @@ def frame_weights(
     activity: Tensor,
     energy: Tensor,
     smallest: float = 0.1,
+    power: int = 1,
+    gain: Tensor | None = None,
 ) -> Tensor:
     """Weight w of the clip in the composed embedding target, per frame.
 
     ``lambda``: λ. ``activity``: λ(ε + a_i) / [λ(ε + a_i) + (1 − λ)(ε + a_j)], a the teacher's
-    largest class score. ``energy``: the same with frame energies and no ε. ``hard``: 1 where the
-    clip has more than half of the energy.
+    largest class score. ``energy``: the same with energies *in the mixture* and no ε: of waveforms,
+    whose mixture has the energies λ²E_i and (1 − λ)²g²E_j, and of power mels, which have λE_i and
+    (1 − λ)gE_j. ``hard``: 1 where the clip has more than half of that energy.
 
     Args:
         kind: Which of the four.
@@ -88,6 +91,8 @@ def frame_weights(
         activity: [B, T] largest teacher score of each clean frame.
         energy: [B, T] energy of each clean frame in the mixing domain.
         smallest: ε.
+        power: By which λ and g enter the energies: 2 for waveforms, 1 for mels.
+        gain: [B] g of the partners; 1 by default.
 
     Returns:
         [B, T] in [0, 1].
@@ -95,8 +100,11 @@ def frame_weights(
     own = coefficient[:, None].expand_as(activity)
     if kind == "lambda":
         return own
-    measure = activity + smallest if kind == "activity" else energy + 1e-12
-    first, second = own * measure, (1.0 - own) * measure[partner]
+    if kind == "activity":
+        first, second = own * (activity + smallest), (1.0 - own) * (activity[partner] + smallest)
+    else:
+        theirs = (1.0 - own) if gain is None else (1.0 - own) * gain[:, None]
+        first, second = own**power * energy + 1e-12, theirs**power * energy[partner] + 1e-12
     weights = first / (first + second)
     return (weights > 0.5).to(weights.dtype) if kind == "hard" else weights
 

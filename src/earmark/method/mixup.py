@@ -92,18 +92,27 @@ def _column(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like.dtype).reshape(-1, *([1] * (like.dim() - 1)))
 
 
+def partner_gain(x: Tensor, mix: Mix, level: Literal["none", "rms"]) -> Tensor:
+    """G [B] of the partners of waveforms [B, S] or linear mels [B, F, T].
+
+    ``rms`` chooses it so that the partner has the clip's root mean square; it is 1 for a silent
+    clip or partner, and for ``none``.
+    """
+    own = x.square().flatten(1).mean(dim=1).sqrt()  # [B]
+    theirs = own[mix.partner]
+    if level == "none":
+        return torch.ones_like(own)
+    return torch.where((own > 1e-8) & (theirs > 1e-8), own / theirs.clamp(min=1e-8), 1.0)
+
+
 def mix_inputs(x: Tensor, mix: Mix, level: Literal["none", "rms"] = "none") -> Tensor:
     """λ·x_i + (1 − λ)·g·x_j for waveforms [B, S] or linear mels [B, F, T].
 
-    ``level="rms"`` chooses g so that the partner has the clip's root mean square; a silent clip
-    or partner keeps g = 1.
+    g is that of `partner_gain`.
     """
     other = x[mix.partner]
     if level == "rms":
-        own = x.square().flatten(1).mean(dim=1).sqrt()  # [B]
-        theirs = own[mix.partner]
-        gain = torch.where((own > 1e-8) & (theirs > 1e-8), own / theirs.clamp(min=1e-8), 1.0)
-        other = other * _column(gain, x)
+        other = other * _column(partner_gain(x, mix, level), x)
     coefficient = _column(mix.coefficient, x)
     return coefficient * x + (1.0 - coefficient) * other
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from earmark.core.training import EmbeddingSettings
 from earmark.method.teacher import make_teacher, update_teacher
@@ -28,14 +29,28 @@ class FrameHead(nn.Module):
         )
         self.outputs = outputs
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """[B, T, inputs] and valid frames [B, T] → [B, T, outputs], zero where not valid."""
+    def forward(self, x: Tensor, valid: Tensor, batch_statistics: bool = False) -> Tensor:
+        """[B, T, inputs] and valid frames [B, T] → [B, T, outputs], zero where not valid.
+
+        ``batch_statistics`` normalises by them in evaluation mode, too; running ones stay.
+        """
         if bool(valid.all()):
-            return cast(Tensor, self.layers(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
-        rows = self.layers(x[valid])
+            return self._rows(x.flatten(0, 1), batch_statistics).reshape(*x.shape[:2], -1)
+        rows = self._rows(x[valid], batch_statistics)
         result = torch.zeros(*x.shape[:2], self.outputs, dtype=rows.dtype, device=rows.device)
         result[valid] = rows
         return result
+
+    def _rows(self, rows: Tensor, batch_statistics: bool) -> Tensor:
+        """[n, inputs] → [n, outputs]."""
+        if self.training or not batch_statistics or len(rows) < 2:
+            return cast(Tensor, self.layers(rows))
+        first, norm, relu, last = self.layers
+        assert isinstance(norm, nn.BatchNorm1d)
+        normed = functional.batch_norm(
+            first(rows), None, None, norm.weight, norm.bias, training=True, eps=norm.eps
+        )
+        return cast(Tensor, last(relu(normed)))
 
 
 class StudentHeads(nn.Module):
@@ -117,13 +132,24 @@ class Student(nn.Module):
         width = network.tap_widths[settings.tap]
         self.heads = StudentHeads(width, settings) if settings.weight > 0 else None
 
-    def forward(self, view: View, detach_tap: bool = False) -> tuple[SedOutput, Tensor | None]:
-        """A view → output p and predictions u [B, N, d], N frames or tokens of the tap."""
+    def forward(self, view: View, trunk: float = 1.0) -> tuple[SedOutput, Tensor | None]:
+        """A view → output p and predictions u [B, N, d], N frames or tokens of the tap.
+
+        ``trunk`` is the fraction of the predictions' gradient that reaches the network.
+        """
         output = run_network(self.network, view)
         if self.heads is None:
             return output, None
         embedding, valid = _at_tap(self.network, self.tap, view, output)
-        return output, self.heads(embedding.detach() if detach_tap else embedding, valid)
+        return output, self.heads(faded(embedding, trunk), valid)
+
+
+def faded(embedding: Tensor, trunk: float) -> Tensor:
+    """The same values, with a fraction of the gradient: tap.detach() + r·(tap − tap.detach())."""
+    if trunk >= 1.0:
+        return embedding
+    still = embedding.detach()
+    return still if trunk <= 0.0 else still + trunk * (embedding - still)
 
 
 class Teacher(nn.Module):
@@ -133,6 +159,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.network: SedNetwork = make_teacher(student.network)
         self.tap, self.centres = student.tap, student.settings.center
+        self.norm = student.settings.teacher_norm
         self.projector: FrameHead | None = None
         self.centre: RunningCentre | None = None
         if student.heads is not None:
@@ -149,7 +176,8 @@ class Teacher(nn.Module):
         output = run_network(self.network, view)
         if self.projector is None:
             return output, None
-        return output, self.projector(*_at_tap(self.network, self.tap, view, output))
+        embedding, valid = _at_tap(self.network, self.tap, view, output)
+        return output, self.projector(embedding, valid, self.norm == "batch")
 
     def valid_at_tap(self, valid: Tensor) -> Tensor:
         """Valid frames [B, T] → valid frames, or tokens, [B, N] of the tap."""

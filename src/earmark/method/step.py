@@ -1,7 +1,8 @@
 """One step of the method: from a batch to its loss, in the order of the paper.
 
-    L = L_sup + r(t)·(w_mt·L_mt + w_pl·L_pl) + r_e(t)·w_e·L_emb
+    L = L_sup + r(t)·(w_mt·L_mt + w_pl·L_pl) + w_e·L_emb
 
+of whose last term the trunk gets r_e(t) of the gradient
 (arXiv 2606.29901; weights and ramps as ATST-SED, arXiv 2309.08153, where the paper is silent.)
 `training_step` reads from top to bottom; the terms of the loss follow it in the same order.
 """
@@ -31,7 +32,7 @@ from earmark.method.losses import (
 from earmark.method.mixup import Mix, draw_mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
 from earmark.method.teacher import ramp
-from earmark.method.views import EncoderTokens, Views, make_views
+from earmark.method.views import EncoderTokens, TapEnergy, Views, make_views
 from earmark.model.encoders.atst import align_tokens
 from earmark.model.sed import SedOutput
 
@@ -118,7 +119,7 @@ def training_step(
     # Scores q and vectors z of the clean clips, without a gradient.
     clean = TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
     # Scores p of the mixtures, and predictions u of the vectors.
-    output, prediction = student(views.mixed, step < options.detach_steps)
+    output, prediction = student(views.mixed, embedding_ramp(step, options))
 
     loss, figures = supervised_loss(output, batch, views, settings, weights)
     if clean is not None:
@@ -133,9 +134,11 @@ def training_step(
         figures["ramp"] = r
     if clean is not None and clean.vectors is not None and prediction is not None:
         w = vector_weights(teacher, clean.scores.strong, views, options)
-        embedding = embedding_term(student, teacher, views, clean.vectors, prediction, w, options)
+        embedding = embedding_term(
+            student, teacher, views, clean.vectors, prediction, w, step, options
+        )
         embedding = embedding * weights.own_frames
-        loss = loss + embedding_ramp(step, options) * options.weight * embedding
+        loss = loss + options.weight * embedding
         figures |= {"embedding": embedding.item()} | collapse_figures(prediction, views.own)
     figures["loss"] = loss.item()
     return StepResult(loss, figures)
@@ -185,8 +188,11 @@ def vector_weights(
     """The clip's own weight w [B, N] in its target m; 1 where nothing is composed."""
     mix = views.mix
     activity = activity_at_tap(teacher, scores, views.own.shape[1])
-    energy = activity if views.energy is None else views.energy
-    weights = frame_weights(options.weights, mix.coefficient, mix.partner, activity, energy)
+    energy = views.energy or TapEnergy(activity, torch.ones_like(mix.coefficient), 1)
+    weights = frame_weights(
+        options.weights, mix.coefficient, mix.partner, activity, energy.frames,
+        power=energy.power, gain=energy.gain,
+    )  # fmt: skip
     weights = torch.where(mix.composed[:, None], weights, 1.0)
     # A padded frame of the partner has no vector: there the clip's own is the whole target.
     return torch.where(views.own[mix.partner], weights, 1.0)
@@ -212,6 +218,7 @@ def embedding_term(
     z: Tensor,
     prediction: Tensor,
     weights: Tensor,
+    step: int,
     options: EmbeddingSettings,
 ) -> Tensor:
     """L_emb: composed clips against m = w ẑ_i + (1 − w) ẑ_j, the others against ẑ_i."""
@@ -221,7 +228,8 @@ def embedding_term(
     if options.symmetric:
         # The student's vectors of the clean clips, composed alike, against the teacher's of the
         # mixtures: ATST-Frame's second term, carried over to compositions (our choice).
-        swapped, mixed = student(views.clean, False)[1], teacher(views.mixed)[1]
+        swapped = student(views.clean, embedding_ramp(step, options))[1]
+        mixed = teacher(views.mixed)[1]
         composed = compose_embeddings(teacher.centred(swapped), partner, weights)
         unit = functional.normalize(teacher.centred(mixed), dim=-1)
         loss = 0.5 * (loss + embedding_loss(composed, unit, views.own))
@@ -231,6 +239,10 @@ def embedding_term(
 
 
 def embedding_ramp(step: int, options: EmbeddingSettings) -> float:
-    """r_e: 1 while the heads are warmed up on a detached tap, then a ramp."""
+    """r_e: how much of the loss's gradient the trunk gets.
+
+    The heads get all of it: 0 while they are warmed up alone, then a ramp. (Ramping the loss
+    itself would stall the heads just when the trunk begins to move.)
+    """
     since = step + 1 - options.detach_steps
-    return 1.0 if since <= 0 else ramp(since, options.ramp_steps)
+    return 0.0 if since <= 0 else ramp(since, options.ramp_steps)

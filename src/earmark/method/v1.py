@@ -59,7 +59,7 @@ def training_step(
     mix = mix.to(batch.waveforms.device)
     views = make_views(teacher, batch, mix, settings, generator, inputs.encoder)
     seen = v2.TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
-    output, prediction = student(views.mixed, step < options.detach_steps)
+    output, prediction = student(views.mixed, v2.embedding_ramp(step, options))
 
     loss, figures = v2.supervised_loss(output, batch, views, settings, weights)
     if seen is not None:
@@ -78,9 +78,11 @@ def training_step(
         w = v2.vector_weights(teacher, seen.scores.strong, views, options)
         if v1.teacher_sees == "mixture" or (options.tap == "encoder" and not v1.mix_encoder):
             w = torch.ones_like(w)  # nothing is composed for this tap
-        embedding = v2.embedding_term(student, teacher, views, seen.vectors, prediction, w, options)
+        embedding = v2.embedding_term(
+            student, teacher, views, seen.vectors, prediction, w, step, options
+        )
         embedding = embedding * weights.own_frames
-        loss = loss + v2.embedding_ramp(step, options) * options.weight * embedding
+        loss = loss + options.weight * embedding
         figures |= {"embedding": embedding.item()} | collapse_figures(prediction, views.own)
     figures["loss"] = loss.item()
     return v2.StepResult(loss, figures)
@@ -106,7 +108,7 @@ def make_views(
     make_mels = v2_views.linear_mels if v1.mix_encoder else cnn_mixed_mels
     linear, mixture = make_mels(network, batch.waveforms, mix, settings.mixup, tokens is None)
     own = teacher.valid_at_tap(batch.valid)
-    energy = v2_views.tap_energy(network, batch.waveforms, linear, own.shape[1], settings)
+    energy = v2_views.tap_energy(network, batch.waveforms, linear, own.shape[1], mix, settings)
     clean, mixed = v2_views.scaled_views(network, batch, mix, linear, mixture, tokens)
     if not v1.mix_encoder:
         mixed = mixed._replace(encoder_valid=batch.valid)

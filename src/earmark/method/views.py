@@ -11,7 +11,7 @@ from earmark.core.training import MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
 from earmark.features.augment import frequency_warp
 from earmark.method.losses import frame_energy
-from earmark.method.mixup import Mix, mix_inputs, mixture_valid
+from earmark.method.mixup import Mix, mix_inputs, mixture_valid, partner_gain
 from earmark.method.networks import Teacher, View
 from earmark.model.sed import Mels, SedNetwork
 
@@ -26,6 +26,20 @@ class EncoderTokens(Protocol):
         """Those of a view, made anew where it is ``changed`` [B], or where none are known."""
 
 
+class TapEnergy(NamedTuple):
+    """What the clips bring into their mixtures, at the tap.
+
+    Attributes:
+        frames: [B, N] energy of each clean frame, or token, in the mixing domain.
+        gain: [B] g of each clip's partner.
+        power: By which λ and g enter the energies: 2 for waveforms, 1 for mels.
+    """
+
+    frames: Tensor
+    gain: Tensor
+    power: int
+
+
 class Views(NamedTuple):
     """The views of a step.
 
@@ -34,14 +48,14 @@ class Views(NamedTuple):
         mixed: The student's.
         mix: How the latter was made.
         own: [B, N] frames, or tokens, of the tap in which the clips alone have sound.
-        energy: [B, N] of them in the mixing domain; None where no loss asks for it.
+        energy: What they bring into the mixtures; None where no loss asks for it.
     """
 
     clean: View
     mixed: View
     mix: Mix
     own: Tensor
-    energy: Tensor | None
+    energy: TapEnergy | None
 
 
 @torch.no_grad()
@@ -65,7 +79,7 @@ def make_views(
         tokens = encoder.clean(batch)
     linear, mixture = linear_mels(network, batch.waveforms, mix, settings.mixup, tokens is None)
     own = teacher.valid_at_tap(batch.valid)
-    energy = tap_energy(network, batch.waveforms, linear, own.shape[1], settings)
+    energy = tap_energy(network, batch.waveforms, linear, own.shape[1], mix, settings)
     clean, mixed = scaled_views(network, batch, mix, linear, mixture, tokens)
     if settings.warp_probability:
         clean = warp_view(clean, generator, settings.warp_probability, settings.warp_range)
@@ -124,9 +138,14 @@ def warp_view(
 
 
 def tap_energy(
-    network: SedNetwork, waveforms: Tensor, mels: Mels, count: int, settings: MethodSettings
-) -> Tensor | None:
-    """Energy of the clean clips in the mixing domain at the tap: [B, count].
+    network: SedNetwork,
+    waveforms: Tensor,
+    mels: Mels,
+    count: int,
+    mix: Mix,
+    settings: MethodSettings,
+) -> TapEnergy | None:
+    """Energy of the clean clips in the mixing domain at the tap, of ``count`` frames or tokens.
 
     None where no loss asks for it, and where the encoder's mel was not made, for nothing is then
     mixed at its tap.
@@ -135,9 +154,13 @@ def tap_energy(
     if not options.weight or options.weights not in ("energy", "hard"):
         return None
     encoder = network.settings.encoder if options.tap == "encoder" else None
-    hop = network.spec.frame_hop
+    mixed, power, hop = mels.cnn, 1, network.spec.frame_hop // network.settings.frontend.hop
     if settings.mixup.domain == "waveform":
-        return frame_energy(waveforms, hop if encoder is None else encoder.token_hop, count)
-    if encoder is None:
-        return frame_energy(mels.cnn, hop // network.settings.frontend.hop, count)
-    return None if mels.encoder is None else frame_energy(mels.encoder, encoder.patch_frames, count)
+        mixed, power = waveforms, 2
+        hop = network.spec.frame_hop if encoder is None else encoder.token_hop
+    elif encoder is not None:
+        if mels.encoder is None:
+            return None
+        mixed, hop = mels.encoder, encoder.patch_frames
+    gain = partner_gain(mixed, mix, settings.mixup.level)
+    return TapEnergy(frame_energy(mixed, hop, count), gain, power)

@@ -168,6 +168,7 @@ def train(
     fabric = fabric or make_fabric(precision=settings.precision)
     start(fabric)
     state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
+    recipe = recipe if state is None else as_begun(recipe, state["recipe"])
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     leave_out_unused(network)
@@ -202,6 +203,18 @@ def train(
         stop = min(stop, run.epoch + stop_after_epochs)
     run_epochs(loop, run, stop)
     return run
+
+
+def as_begun(recipe: Recipe, stored: dict[str, Any]) -> Recipe:
+    """The recipe of a run that goes on, meaning what it meant when the run began.
+
+    Version 0.1 had no ``teacher_norm``; its teacher's projector used moving statistics.
+    """
+    if "teacher_norm" in stored["method"]["embedding"]:
+        return recipe
+    embedding = recipe.method.embedding.model_copy(update={"teacher_norm": "eval"})
+    method = recipe.method.model_copy(update={"embedding": embedding})
+    return recipe.model_copy(update={"method": method})
 
 
 def begin(
@@ -404,7 +417,8 @@ def warn_of_collapse(figures: dict[str, float]) -> None:
     if spread < 0.02 or alike > 0.7:
         _log.warning(
             "embeddings collapse (std %.3f, mean cosine between clips %.2f): try "
-            "method.embedding.center=true or a smaller method.embedding.weight",
+            "method.embedding.teacher_norm=batch, method.embedding.center=true or a smaller "
+            "method.embedding.weight",
             spread,
             alike,
         )
