@@ -120,6 +120,22 @@ def test_segments_may_end_with_the_clip() -> None:
         assert at.counts[label] == best.counts[label]
 
 
+def test_what_is_detected_after_the_clip_is_no_false_alarm_in_resamples_either() -> None:
+    # Loud frames after the end of clips without truth: the short cut would count them as alarms.
+    edges = np.arange(5.0)
+
+    def table(*scores: float) -> ScoreTable:
+        return ScoreTable(edges, np.array(scores)[:, None], ("x",))
+
+    scores = {"sure": table(0.95, 0.1, 0.1, 0.1), "hardly": table(0.6, 0.1, 0.1, 0.1)}
+    scores |= {f"quiet{number}": table(0.1, 0.1, 0.9, 0.9) for number in range(20)}
+    truth = {clip: [(0.0, 1.0, "x")] for clip in ("sure", "hardly")}
+    seconds = dict.fromkeys(scores, 2.0)
+    found = best_statistics(scores, truth, seconds, SegmentCriterion(durations=seconds))
+    assert found.result().macro == 1.0
+    assert found.resampled(np.ones((1, len(scores)), dtype=np.int64))[""].tolist() == [1.0]
+
+
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_resamples_are_the_scores_of_the_drawn_clips(criterion: str) -> None:
     case = make_case(17)

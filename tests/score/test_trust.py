@@ -22,7 +22,7 @@ from earmark.score.report import (
     measure_tables,
     report,
 )
-from earmark.score.report.compare import averaged, compare_systems
+from earmark.score.report.compare import Aligned, averaged, compare_systems
 from helpers.metrics import metric_statistics, metrics_dict
 from helpers.score_cases import Case
 from helpers.score_tables import tables_of
@@ -81,6 +81,13 @@ def test_a_system_does_not_differ_from_itself(case: Case) -> None:
         for value in (result.difference, result.low, result.high):
             assert value == pytest.approx(0, abs=1e-12), name
     assert found["collar_f1"].better == 0.5
+
+
+def test_statistics_in_another_order_of_clips_keep_their_events(case: Case) -> None:
+    found = statistics(case, tables_of(case))["collar_f1"]
+    moved = Aligned.of([found], tuple(reversed(found.clips)))
+    assert not np.array_equal(found.eventful(), found.eventful()[::-1])
+    assert np.array_equal(moved.eventful(), found.eventful()[::-1])
 
 
 def test_other_clips_are_refused_by_name(case: Case) -> None:
