@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
+
+# A busy machine is no fault of the code: no example has to end within a time.
+settings.register_profile("earmark", deadline=None)
+settings.load_profile("earmark")
 
 pytest.register_assert_rewrite("helpers")  # so that a helper's assertion shows its values, too
 
