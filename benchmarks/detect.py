@@ -105,7 +105,7 @@ def prepare(work: Path) -> None:
     """Bundles and exported files in a folder, those that are not there."""
     import torch
 
-    from earmark.core.config import EncoderSettings, NetworkSettings
+    from earmark.core.config import AtstSettings, NetworkSettings
     from earmark.deliver.onnx.export import export_network
     from earmark.model.bundle import load_bundle, save_bundle
     from earmark.model.sed import SedNetwork
@@ -116,7 +116,7 @@ def prepare(work: Path) -> None:
     base = work / "base"
     if not (base / "README.md").is_file():
         torch.manual_seed(0)
-        network = SedNetwork(NetworkSettings(encoder=EncoderSettings()), LABELS).eval()
+        network = SedNetwork(NetworkSettings(encoder=AtstSettings()), LABELS).eval()
         sharpen(network)
         save_bundle(base, network, {"median_seconds": 0.448}, "# random weights\n")
     for name in ("mini", "base"):

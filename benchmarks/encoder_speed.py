@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.model.encoders.atst import AtstFrame
 from earmark.model.packed import pack
 from earmark.model.sed import Mels, SedNetwork
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.manual_seed(0)
-    network = SedNetwork(NetworkSettings(encoder=EncoderSettings()), LABELS).eval()
+    network = SedNetwork(NetworkSettings(encoder=AtstSettings()), LABELS).eval()
     plain = copy.deepcopy(network.encoder)
     assert plain is not None
     pack(network)

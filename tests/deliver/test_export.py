@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 import earmark.cli
 from earmark import Detector
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import AudioError, BundleError, ConfigError, ExportError
 from earmark.deliver.onnx import export
 from earmark.deliver.onnx.export import ExportedFile, ExportReport, export_network, write_report
@@ -46,7 +46,7 @@ SMALL = {
     "rnn_hidden": 64,
     "window_seconds": 2.0,
 }
-TINY = EncoderSettings(width=256, depth=1, heads=2, merge=80)
+TINY = AtstSettings(width=256, depth=1, heads=2, merge=80)
 
 
 def sharpened(settings: dict[str, Any], seed: int = 0) -> SedNetwork:

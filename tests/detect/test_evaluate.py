@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from earmark.core.audio.audio import load_audio, write_audio
-from earmark.core.config import EncoderSettings
+from earmark.core.config import AtstSettings
 from earmark.core.errors import AudioError, DataError
 from earmark.core.event import Event
 from earmark.data.manifest import Evaluation
@@ -22,10 +22,10 @@ from earmark.train.recipe import load_recipe
 SECONDS = (10.0, 9.3, 0.4, 12.97, 10.03)
 
 
-ENCODER = EncoderSettings(width=32, depth=2, heads=2, merge=16)
+ENCODER = AtstSettings(width=32, depth=2, heads=2, merge=16)
 
 
-def make_network(encoder: EncoderSettings | None) -> SedNetwork:
+def make_network(encoder: AtstSettings | None) -> SedNetwork:
     torch.manual_seed(0)
     settings = load_recipe("mini").network.model_copy(update={"encoder": encoder})
     return SedNetwork(settings, ("a", "b")).eval()

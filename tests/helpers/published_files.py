@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import EarmarkError
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.published.convert import import_checkpoint
@@ -61,7 +61,7 @@ def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def encoder(seed: int, width: int = WIDTH, depth: int = DEPTH) -> dict[str, Tensor]:
     """ATST-Frame under its bare names, of another size."""
-    settings = EncoderSettings(width=width, depth=depth, heads=3)
+    settings = AtstSettings(width=width, depth=depth, heads=3)
     with torch.device("meta"):
         state = AtstFrame(settings).state_dict()
     return ruled({name: tuple(value.shape) for name, value in state.items()}, seed)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from earmark.core.config import ATST_FRONTEND, EncoderSettings
+from earmark.core.config import ATST_FRONTEND, AtstSettings
 from earmark.core.pretraining import (
     HeadSettings,
     MaskSettings,
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.processor
 FRONTEND = ATST_FRONTEND.model_copy(update={"db_clamp": None})
 TINY = PretrainRecipe(
     name="t",
-    encoder=EncoderSettings(
+    encoder=AtstSettings(
         width=12, depth=2, heads=3, max_tokens=30, drop_path=0.2, frontend=FRONTEND
     ),
     window_seconds=1.2,

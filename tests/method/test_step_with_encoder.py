@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from earmark.core.config import EncoderSettings, NetworkSettings, apply_overrides, parse_settings
+from earmark.core.config import AtstSettings, NetworkSettings, apply_overrides, parse_settings
 from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix
@@ -30,7 +30,7 @@ SMALL: dict[str, Any] = {
     "dropout": 0.0,
     "conv_dropout": 0.0,
     "window_seconds": 2.048,
-    "encoder": EncoderSettings(width=16, depth=2, heads=2, merge=12, max_tokens=60),
+    "encoder": AtstSettings(width=16, depth=2, heads=2, merge=12, max_tokens=60),
 }
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from earmark.core.config import EncoderSettings
+from earmark.core.config import AtstSettings
 from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method import views
@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.processor, pytest.mark.usefixtures("double")]
 def _network(recipe: str) -> SedNetwork:
     """The recipe's network, made small; nothing is dropped."""
     settings = load_recipe(recipe).network
-    encoder = EncoderSettings.model_validate(
+    encoder = AtstSettings.model_validate(
         settings.encoder.model_dump()  # type: ignore[union-attr]
         | {"width": 12, "depth": 2, "heads": 2, "merge": 8, "max_tokens": 51}
     )
@@ -156,7 +156,7 @@ def _stage2(
 ) -> Tensor:
     """v1's stage 2 at full consistency weight 70."""
     magnitude = student.frontend.linear(batch.waveforms)
-    power = student.encoder_frontend.linear(batch.waveforms)  # type: ignore[union-attr]
+    power = student.encoder.linear(batch.waveforms)  # type: ignore[union-attr]
     strong, weak = batch.strong, batch.weak
     mixed_magnitude, mixed_power = magnitude, power
     if mix:
@@ -185,7 +185,7 @@ def _stage2(
 def _stage1(student: SedNetwork, teacher: SedNetwork, batch: Batch, mix: bool, _: bool) -> Tensor:
     """v1's stage 1 at full consistency weight 2: the encoder's input is never mixed."""
     magnitude = student.frontend.linear(batch.waveforms)
-    features = _encoder_decibels(student.encoder_frontend.linear(batch.waveforms))  # type: ignore[union-attr]
+    features = _encoder_decibels(student.encoder.linear(batch.waveforms))  # type: ignore[union-attr]
     strong, weak = batch.strong, batch.weak
     if mix:
         magnitude = _mixed(magnitude)

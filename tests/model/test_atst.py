@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from earmark.core.config import EncoderSettings
+from earmark.core.config import AtstSettings
 from earmark.core.errors import AudioError
+from earmark.model.encoders.alignment import align_tokens, overlap_weights
 from earmark.model.encoders.atst import (
     ENCODER_SIZES,
     AtstFrame,
     DropPath,
-    align_tokens,
-    overlap_weights,
 )
 
 pytestmark = pytest.mark.processor
@@ -232,7 +231,7 @@ def test_initial_weights_are_a_truncated_normal() -> None:
 
 def test_width_must_be_a_multiple_of_heads() -> None:
     with pytest.raises(ValueError, match="multiple of heads"):
-        EncoderSettings(width=100, heads=3)
+        AtstSettings(width=100, heads=3)
 
 
 # --- tokens onto frames ---------------------------------------------------------------------

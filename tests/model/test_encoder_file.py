@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from earmark.core.config import ATST_FRONTEND, EncoderSettings
+from earmark.core.config import ATST_FRONTEND, AtstSettings
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
 from earmark.method.networks import FrameHead
 from earmark.model.bundle import load_bundle
@@ -22,7 +22,7 @@ from earmark.model.encoders.encoder_file import (
     save_encoder,
 )
 
-TINY = EncoderSettings(
+TINY = AtstSettings(
     width=12,
     depth=2,
     heads=3,

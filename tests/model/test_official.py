@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from earmark.core.errors import BundleError
 from earmark.model.bundle import load_bundle
-from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame, align_tokens
+from earmark.model.encoders.alignment import align_tokens
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.encoders.encoder_file import load_encoder
 from earmark.model.published.convert import DESED, MAESTRO, import_checkpoint
 from earmark.model.published.encoders import encoder_shapes, find_encoder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import BundleError
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES
@@ -72,7 +72,7 @@ def test_exports_have_what_the_published_code_looks_for(tmp_path: Path) -> None:
 
 
 def test_round_trip_of_an_encoder(tmp_path: Path) -> None:
-    settings = EncoderSettings(width=12, depth=3, heads=3)  # no published size
+    settings = AtstSettings(width=12, depth=3, heads=3)  # no published size
     weights = files.encoder(1, 12, 3)
     heads = files.head(12, 2), files.head(8, 3)
     save_encoder(tmp_path / "ours", Encoder(settings, weights, *heads), "card")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.core.training import EmbeddingSettings, TrainSettings
 from earmark.data.manifest import load_manifest
@@ -41,7 +41,7 @@ STAGE_2 = TrainSettings(
 LABELS = tuple(f"class {number}" for number in range(10))
 
 
-def student(encoder: EncoderSettings | None, weight: float = 0.0) -> Student:
+def student(encoder: AtstSettings | None, weight: float = 0.0) -> Student:
     network = SedNetwork(NetworkSettings(encoder=encoder), LABELS)
     leave_out_unused(network)
     return Student(network, EmbeddingSettings(weight=weight))
@@ -50,7 +50,7 @@ def student(encoder: EncoderSettings | None, weight: float = 0.0) -> Student:
 def base() -> Student:
     """ATST-SED as published, without storage."""
     with torch.device("meta"):
-        return student(EncoderSettings())
+        return student(AtstSettings())
 
 
 def rates(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, float]:
@@ -109,7 +109,7 @@ def test_published_groups_of_the_second_stage() -> None:
 
 
 def test_the_encoder_follows_the_common_rate_or_a_prefix_of_its_own() -> None:
-    tiny = student(EncoderSettings(width=12, depth=2, heads=3), weight=0.3)
+    tiny = student(AtstSettings(width=12, depth=2, heads=3), weight=0.3)
     followed = rates(make_optimizer(tiny, TrainSettings(lr=1e-3, encoder_lr_decay=0.1)), tiny)
     assert followed["network.encoder.norm_frame.bias"] == pytest.approx(1e-3)
     assert followed["network.encoder.blocks.1.norm1.bias"] == pytest.approx(1e-4)
@@ -161,7 +161,7 @@ def test_what_matches_nothing_is_refused() -> None:
 
 
 def test_frozen_parts_are_in_evaluation_mode() -> None:
-    module = student(EncoderSettings(width=12, depth=2, heads=3, drop_path=0.5))
+    module = student(AtstSettings(width=12, depth=2, heads=3, drop_path=0.5))
     train_mode(module, ("encoder.", "crnn.cnn.blocks.0."))
     still = {name for name, part in module.named_modules() if not part.training}
     assert {"network.encoder", "network.encoder.blocks.1.drop_path"} <= still

@@ -7,11 +7,20 @@ YAML file of them. Defaults are ours where the paper is silent; the recipes say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    model_validator,
+)
 
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import SAMPLE_RATE
@@ -72,7 +81,33 @@ ATST_FRONTEND = FrontendSettings(
 
 
 class EncoderSettings(Settings):
-    """ATST-Frame, the pretrained transformer beside the CNN (arXiv 2306.04186).
+    """A pretrained network beside the CNN, whatever kind it is; each kind adds settings of its own.
+
+    Attributes:
+        kind: ``atst-frame``, ``yamnet``, or what an installed package registers under the entry
+            point `earmark.encoders`.
+        mask_padding: Tell the encoder which tokens are padding, so that these influence nothing.
+            False lets it hear the silence of padding, as ATST-SED v1 did.
+        align: How tokens become frames: ``adaptive`` is v1's adaptive average pooling, which
+            stretches 10.0 s over 9.984 s; ``exact`` weighs tokens by their overlap in time.
+        norm: Layer norm of the tokens before they are joined, or none.
+        merge: Width of the layer that joins tokens and CNN before the recurrent net.
+    """
+
+    tokens_ignore: ClassVar[frozenset[str]] = frozenset({"kind", "align", "norm", "merge"})
+    """Settings that no token depends on."""
+    weights_ignore: ClassVar[frozenset[str]] = frozenset({"align", "norm", "merge", "mask_padding"})
+    """Settings that pretrained weights leave open, for they say how a network uses them."""
+
+    kind: str
+    mask_padding: bool = True
+    align: Literal["adaptive", "exact"] = "exact"
+    norm: Literal["none", "layer"] = "none"
+    merge: Positive = 128
+
+
+class AtstSettings(EncoderSettings):
+    """ATST-Frame, a transformer over log-mels (arXiv 2306.04186).
 
     Attributes:
         frontend: Its own log-mel; self-supervised weights were made without ``db_clamp``.
@@ -82,14 +117,13 @@ class EncoderSettings(Settings):
         positions: ``cut`` gives token t row t + 1 and refuses more tokens than rows;
             ``interpolate`` resizes the table to the input's length.
         drop_path: Largest rate of stochastic depth, growing linearly over the blocks.
-        mask_padding: Padded tokens are no keys of the attention. False attends to the silence
-            of padding, as ATST-SED v1 did.
-        align: How tokens become frames: ``adaptive`` is v1's adaptive average pooling, which
-            stretches 10.0 s over 9.984 s; ``exact`` weighs tokens by their overlap in time.
-        merge: Width of the layer that joins tokens and CNN before the recurrent net.
         checkpointing: Recompute each block in the backward pass: less memory, more time.
     """
 
+    tokens_ignore = EncoderSettings.tokens_ignore | {"drop_path", "checkpointing"}
+    weights_ignore = EncoderSettings.weights_ignore | {"drop_path", "checkpointing"}
+
+    kind: Literal["atst-frame"] = "atst-frame"
     frontend: FrontendSettings = ATST_FRONTEND
     width: Positive = 768
     depth: Positive = 12
@@ -98,13 +132,10 @@ class EncoderSettings(Settings):
     max_tokens: Positive = 250
     positions: Literal["cut", "interpolate"] = "cut"
     drop_path: Proportion = 0.0
-    mask_padding: bool = True
-    align: Literal["adaptive", "exact"] = "exact"
-    merge: Positive = 128
     checkpointing: bool = False
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> EncoderSettings:
+    def _heads_divide(self) -> AtstSettings:
         if self.width % self.heads:
             raise ValueError("width must be a multiple of heads")
         return self
@@ -120,6 +151,60 @@ class EncoderSettings(Settings):
         return self.token_hop / SAMPLE_RATE
 
 
+class YamnetSettings(EncoderSettings):
+    """YAMNet, a convolutional network that names AudioSet's classes (Plakal and Ellis, Google).
+
+    Attributes:
+        taps: Blocks (1 to 14) whose outputs stand side by side in a token.
+        patches: Tokens are those of the published patches of 0.96 s, one every 0.48 s, instead of
+            one every 80 ms.
+    """
+
+    weights_ignore = EncoderSettings.weights_ignore | {"taps", "patches"}
+
+    kind: Literal["yamnet"] = "yamnet"
+    taps: Annotated[tuple[Annotated[int, Field(ge=1, le=14)], ...], Field(min_length=1)] = (6, 12)
+    patches: bool = False
+    norm: Literal["none", "layer"] = "layer"
+
+
+ENCODERS = "earmark.encoders"
+"""The entry point under which a package registers a kind of encoder: the class of its module, with
+its settings, derived from `EncoderSettings`, as the attribute ``Settings``."""
+_KINDS: Mapping[str, type[EncoderSettings]] = {
+    "atst-frame": AtstSettings,
+    "yamnet": YamnetSettings,
+}
+
+
+def encoder_class(kind: str) -> Any:
+    """The class that an installed package registers for a kind of encoder.
+
+    Raises:
+        ValueError: There is none, or it has no ``Settings``.
+    """
+    registered = {point.name: point for point in entry_points(group=ENCODERS)}
+    if kind not in registered:
+        known = ", ".join(sorted({*_KINDS, *registered}))
+        raise ValueError(f"no encoder is of the kind {kind!r}; there are {known}")
+    found = registered[kind].load()
+    if not issubclass(getattr(found, "Settings", type(None)), EncoderSettings):
+        raise ValueError(f"{found.__name__} has no Settings derived from EncoderSettings")
+    return found
+
+
+def _of_its_kind(value: Any) -> Any:
+    """Settings as the class of their kind; version 0.1 had only one kind and did not name it."""
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get("kind", "atst-frame")
+    chosen = _KINDS.get(kind) or encoder_class(str(kind)).Settings
+    return chosen.model_validate(value)
+
+
+AnyEncoderSettings = Annotated[SerializeAsAny[EncoderSettings], BeforeValidator(_of_its_kind)]
+
+
 class NetworkSettings(Settings):
     """A convolutional recurrent network over one log-mel front-end, or beside an encoder.
 
@@ -132,8 +217,8 @@ class NetworkSettings(Settings):
         norm_momentum: Of batch normalisation, in PyTorch's meaning.
         conv_dropout: After every convolution block; ``dropout`` is the one before the heads.
         window_seconds: Length of audio the network sees in one call.
-        encoder: ATST-Frame, whose tokens join the CNN's frames before the recurrent net; null
-            is the light network.
+        encoder: A pretrained network, whose tokens join the CNN's frames before the recurrent net;
+            null is the light network.
     """
 
     frontend: FrontendSettings = FrontendSettings()
@@ -148,7 +233,7 @@ class NetworkSettings(Settings):
     rnn_hidden: Positive = 128
     rnn_layers: Positive = 2
     window_seconds: Annotated[float, Field(gt=0)] = 10.0
-    encoder: EncoderSettings | None = None
+    encoder: AnyEncoderSettings | None = None
 
     @model_validator(mode="after")
     def _lists_agree(self) -> NetworkSettings:
@@ -300,7 +385,7 @@ def differing(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> list[tupl
     found: list[tuple[str, Any, Any]] = []
     for name in type(ours).model_fields:
         mine, other = getattr(ours, name), getattr(theirs, name)
-        if isinstance(mine, BaseModel) and isinstance(other, BaseModel):
+        if isinstance(mine, BaseModel) and type(mine) is type(other):
             found += differing(mine, other, f"{prefix}{name}.")
         elif mine != other:
             found.append((f"{prefix}{name}", mine, other))

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from earmark.core.config import EncoderSettings, NonNegative, Positive, Proportion, Settings
+from earmark.core.config import AtstSettings, NonNegative, Positive, Proportion, Settings
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.core.training import LoopSettings
 
@@ -104,9 +104,9 @@ class PretrainTrainSettings(LoopSettings):
         return self.lr * self.batch / 256
 
 
-def _pretraining_encoder() -> EncoderSettings:
+def _pretraining_encoder() -> AtstSettings:
     """Small, without the clamp of decibels that only the fine-tuned models have."""
-    small = EncoderSettings(width=384, depth=12, heads=6, drop_path=0.1)
+    small = AtstSettings(width=384, depth=12, heads=6, drop_path=0.1)
     return small.model_copy(
         update={"frontend": small.frontend.model_copy(update={"db_clamp": None})}
     )
@@ -124,7 +124,7 @@ class PretrainRecipe(Settings):
     description: str = ""
     size: str = "small"
     window_seconds: Annotated[float, Field(gt=0)] = 10.0
-    encoder: EncoderSettings = Field(default_factory=_pretraining_encoder)
+    encoder: AtstSettings = Field(default_factory=_pretraining_encoder)
     heads: HeadSettings = HeadSettings()
     mask: MaskSettings = MaskSettings()
     perturbation: PerturbationSettings = PerturbationSettings()

@@ -33,7 +33,7 @@ from earmark.method.mixup import Mix, draw_mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
 from earmark.method.teacher import ramp
 from earmark.method.views import EncoderTokens, TapEnergy, Views, make_views
-from earmark.model.encoders.atst import align_tokens
+from earmark.model.encoders.alignment import align_tokens
 from earmark.model.sed import SedOutput
 
 
@@ -204,11 +204,12 @@ def activity_at_tap(teacher: Teacher, scores: Tensor, count: int) -> Tensor:
     A token takes the mean of its frames, weighted by their overlap with it.
     """
     activity = scores.amax(dim=-1)
-    encoder = teacher.network.settings.encoder
-    if teacher.tap != "encoder" or encoder is None:
+    if teacher.tap != "encoder":
         return activity
-    frame_hop, token_hop = teacher.network.spec.frame_hop, encoder.token_hop
-    return align_tokens(activity.unsqueeze(-1), count, "exact", frame_hop, token_hop).squeeze(-1)
+    hop, start = teacher.network.token_grid
+    frame_hop = teacher.network.spec.frame_hop
+    aligned = align_tokens(activity.unsqueeze(-1), count, "exact", frame_hop, hop, -start)
+    return aligned.squeeze(-1)
 
 
 def embedding_term(

@@ -13,6 +13,7 @@ from earmark.features.augment import frequency_warp
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs, mixture_valid, partner_gain
 from earmark.method.networks import Teacher, View
+from earmark.model.encoders.contract import MelEncoder
 from earmark.model.sed import Mels, SedNetwork
 
 
@@ -153,14 +154,14 @@ def tap_energy(
     options = settings.embedding
     if not options.weight or options.weights not in ("energy", "hard"):
         return None
-    encoder = network.settings.encoder if options.tap == "encoder" else None
+    encoder = network.encoder if options.tap == "encoder" else None
     mixed, power, hop = mels.cnn, 1, network.spec.frame_hop // network.settings.frontend.hop
     if settings.mixup.domain == "waveform":
         mixed, power = waveforms, 2
-        hop = network.spec.frame_hop if encoder is None else encoder.token_hop
-    elif encoder is not None:
+        hop = network.spec.frame_hop if encoder is None else int(network.token_grid[0])
+    elif isinstance(encoder, MelEncoder):
         if mels.encoder is None:
             return None
-        mixed, hop = mels.encoder, encoder.patch_frames
+        mixed, hop = mels.encoder, encoder.mel_frames
     gain = partner_gain(mixed, mix, settings.mixup.level)
     return TapEnergy(frame_energy(mixed, hop, count), gain, power)

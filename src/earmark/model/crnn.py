@@ -107,18 +107,26 @@ class Heads(nn.Module):
 class Crnn(nn.Module):
     """Frame embeddings of the CNN → BiGRU → dropout → heads.
 
-    Beside an encoder, the embeddings of both join in a linear layer before the BiGRU, without
-    norm or activation, as in ATST-SED.
+    Beside an encoder, the embeddings of both join in a linear layer before the BiGRU, without an
+    activation, as in ATST-SED; ``encoder.norm`` may normalise each token before.
+
+    Args:
+        settings: Of the network.
+        classes: C.
+        encoder_width: Numbers of a token; 0 without an encoder.
     """
 
-    def __init__(self, settings: NetworkSettings, classes: int) -> None:
+    def __init__(self, settings: NetworkSettings, classes: int, encoder_width: int = 0) -> None:
         super().__init__()
         self.cnn = ConvBranch(settings)
         self.merge: nn.Linear | None = None
+        self.token_norm: nn.Module = nn.Identity()
         width = self.cnn.width
         if settings.encoder is not None:
-            self.merge = nn.Linear(width + settings.encoder.width, settings.encoder.merge)
+            self.merge = nn.Linear(width + encoder_width, settings.encoder.merge)
             width = settings.encoder.merge
+            if settings.encoder.norm == "layer":
+                self.token_norm = nn.LayerNorm(encoder_width)
         self.rnn = nn.GRU(
             width,
             settings.rnn_hidden,
@@ -148,7 +156,7 @@ class Crnn(nn.Module):
         if self.merge is not None:
             if encoded is None:
                 raise ValueError("a network with an encoder needs its tokens")
-            joined = self.merge(torch.cat([local, encoded], dim=-1))
+            joined = self.merge(torch.cat([local, self.token_norm(encoded)], dim=-1))
         context, _ = self.rnn(joined)  # [B, T, 2·hidden]
         posteriors = self.heads(self.dropout(context), valid)
         return posteriors, {"cnn": local, "rnn": context}

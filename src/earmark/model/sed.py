@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,12 @@ from torch.nn import functional
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.core.spec import ModelSpec
+from earmark.core.timeline import SAMPLE_RATE
 from earmark.features.frontend import LogMel
 from earmark.model.crnn import Crnn
-from earmark.model.encoders.atst import AtstFrame, align_tokens
+from earmark.model.encoders.alignment import align_tokens
+from earmark.model.encoders.contract import FrameEncoder, MelEncoder, token_span
+from earmark.model.encoders.registry import make_encoder
 
 
 class SedOutput(NamedTuple):
@@ -27,11 +31,20 @@ class SedOutput(NamedTuple):
 class Mels(NamedTuple):
     """The log-mels of a batch, linear or scaled: the CNN's and, if there is one, the encoder's.
 
-    Each is [B, n_mels, mel frames] of its own front-end.
+    Each is [B, n_mels, mel frames] of its own front-end. An encoder that is no `MelEncoder` has
+    waveforms [B, S] in the place of linear mels, and its features in that of scaled ones.
     """
 
     cnn: Tensor
     encoder: Tensor | None = None
+
+
+def encoder_width(settings: NetworkSettings) -> int:
+    """Numbers of a token; 0 without an encoder."""
+    if settings.encoder is None:
+        return 0
+    with torch.device("meta"):
+        return make_encoder(settings.encoder).width
 
 
 class SedNetwork(nn.Module):
@@ -42,7 +55,7 @@ class SedNetwork(nn.Module):
     output. So a short clip has the same scores alone and in a padded batch.
 
     Raises:
-        ConfigError: The encoder has fewer positions than a window has tokens.
+        ConfigError: A window is longer than what the encoder takes.
     """
 
     def __init__(self, settings: NetworkSettings, labels: tuple[str, ...]) -> None:
@@ -50,57 +63,78 @@ class SedNetwork(nn.Module):
         self.settings = settings
         self.spec = ModelSpec(tuple(labels), settings.frame_hop, settings.window)
         self.frontend = LogMel(settings.frontend)
-        self.encoder_frontend: LogMel | None = None
-        self.encoder: AtstFrame | None = None
-        self.crnn = Crnn(settings, len(labels))
+        self.encoder: FrameEncoder | None = None
+        # The CNN's weights are drawn before the encoder's, so that a seed means what it always did.
+        self.crnn = Crnn(settings, len(labels), encoder_width(settings))
         if settings.encoder is not None:
-            self.encoder_frontend = LogMel(settings.encoder.frontend)
-            self.encoder = AtstFrame(settings.encoder)
-            tokens, rows = self._window_tokens, settings.encoder.max_tokens
-            if tokens > rows and settings.encoder.positions == "cut":
+            self.encoder = make_encoder(settings.encoder)
+            longest = self.encoder.max_seconds
+            if longest is not None and settings.window_seconds > longest:
                 raise ConfigError(
-                    f"a window of {settings.window_seconds:g} s has {tokens} tokens, the encoder "
-                    f"{rows} positions",
-                    hint="Shorten window_seconds, or set encoder.positions to interpolate",
+                    f"a window of {settings.window_seconds:g} s is longer than the {longest:.2f} s "
+                    "that the encoder takes",
+                    hint="Shorten window_seconds, or let the encoder take more (ATST-Frame: "
+                    "encoder.positions=interpolate)",
                 )
 
     @property
     def masks_padding(self) -> bool:
         """Whether the scores depend on which frames are told to be padding."""
-        return self.encoder is not None and self.encoder.settings.mask_padding
+        return self.settings.encoder is not None and self.settings.encoder.mask_padding
 
     @property
     def tap_widths(self) -> dict[str, int]:
         """Width of the embedding at each tap."""
         if self.encoder is None:
             return self.crnn.widths
-        return self.crnn.widths | {"encoder": self.encoder.settings.width}
+        return self.crnn.widths | {"encoder": self.encoder.width}
+
+    @cached_property
+    def window_tokens(self) -> int:
+        """Tokens of one window."""
+        device = self.frontend.filters.device
+        with torch.no_grad():
+            silence = torch.zeros(1, self.spec.window, device=device)
+            return self.sure_encoder.tokens_of(self.sure_encoder.features(silence))
 
     @property
-    def _window_tokens(self) -> int:
-        """Tokens of one window."""
+    def sure_encoder(self) -> FrameEncoder:
+        """The encoder, where there must be one."""
         if self.encoder is None:
             raise ValueError("a network without an encoder has no tokens")
-        return self.encoder.tokens_in(1 + self.spec.window // self.encoder.settings.frontend.hop)
+        return self.encoder
+
+    @property
+    def token_grid(self) -> tuple[float, float]:
+        """Samples from token to token, and from the clip's start to that of the first token."""
+        start, _ = token_span(self.sure_encoder, 0)
+        return float(self.sure_encoder.token_hop * SAMPLE_RATE), float(start * SAMPLE_RATE)
 
     def linear(self, waveforms: Tensor, with_encoder: bool = True) -> Mels:
         """Waveforms [B, S] → linear mels; with an encoder zero-padded to the window.
 
         ``with_encoder=False`` leaves the encoder's out, where its tokens are known.
         """
-        if self.encoder_frontend is None:
+        if self.encoder is None:
             return Mels(self.frontend.linear(waveforms))
         missing = max(0, self.spec.window - waveforms.shape[-1])
         if missing:
             waveforms = functional.pad(waveforms, (0, missing))
         cnn = self.frontend.linear(waveforms)
-        return Mels(cnn, self.encoder_frontend.linear(waveforms) if with_encoder else None)
+        if not with_encoder:
+            return Mels(cnn)
+        if isinstance(self.encoder, MelEncoder):
+            return Mels(cnn, self.encoder.linear(waveforms))
+        return Mels(cnn, waveforms)
 
     def scale(self, mels: Mels) -> Mels:
         """Linear mels → scaled log-mels, clip by clip."""
-        if self.encoder_frontend is None or mels.encoder is None:
-            return Mels(self.frontend.scale(mels.cnn))
-        return Mels(self.frontend.scale(mels.cnn), self.encoder_frontend.scale(mels.encoder))
+        cnn = self.frontend.scale(mels.cnn)
+        if self.encoder is None or mels.encoder is None:
+            return Mels(cnn)
+        if isinstance(self.encoder, MelEncoder):
+            return Mels(cnn, self.encoder.scale(mels.encoder))
+        return Mels(cnn, self.encoder.features(mels.encoder))
 
     def token_mask(self, valid: Tensor, tokens: int | None = None) -> Tensor:
         """Valid frames [B, T] of clips padded at the end → valid tokens [B, N].
@@ -112,22 +146,19 @@ class SedNetwork(nn.Module):
             valid: True, then False; frames of a window that are missing are no sound.
             tokens: N, or None for those of a window.
         """
-        if self.encoder is None:
-            raise ValueError("a network without an encoder has no tokens")
-        tokens = self._window_tokens if tokens is None else tokens
+        tokens = self.window_tokens if tokens is None else tokens
+        hop, start = self.token_grid
         valid = functional.pad(valid, (0, max(0, self.spec.frames - valid.shape[1])))
-        starts = torch.arange(tokens, device=valid.device) * self.encoder.settings.token_hop
-        frames = (starts // self.spec.frame_hop).clamp(max=valid.shape[1] - 1)  # [N]
+        starts = torch.arange(tokens, device=valid.device, dtype=torch.float64) * hop + start
+        frames = (starts // self.spec.frame_hop).long().clamp(0, valid.shape[1] - 1)  # [N]
         return valid[:, frames]
 
     def encode(self, mel: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The encoder's scaled log-mel [B, F, L] and valid frames [B, T] → tokens [B, N, D]."""
-        if self.encoder is None:
-            raise ValueError("a network without an encoder has no tokens")
+        """The encoder's features, as `scale` gives them, and valid frames [B, T] → [B, N, D]."""
         mask = None
-        if valid is not None and self.encoder.settings.mask_padding:
-            mask = self.token_mask(valid, self.encoder.tokens_in(mel.shape[2]))
-        return cast(Tensor, self.encoder(mel, mask))
+        if valid is not None and self.masks_padding:
+            mask = self.token_mask(valid, self.sure_encoder.tokens_of(mel))
+        return self.sure_encoder(mel, mask)
 
     def from_mel(
         self,
@@ -144,7 +175,8 @@ class SedNetwork(nn.Module):
             frames: Frames to report.
             tokens: [B, N, D] from `encode`; the encoder is then not run.
         """
-        if self.encoder is None:
+        options = self.settings.encoder
+        if options is None:
             posteriors, embeddings = self.crnn(mels.cnn, valid, frames)
             return SedOutput(posteriors.strong, posteriors.weak, embeddings)
         # Everything before the cut runs on all whole frames of the mel, whatever is reported.
@@ -155,10 +187,8 @@ class SedNetwork(nn.Module):
             if mels.encoder is None:
                 raise ValueError("the encoder needs its own mel, or its tokens")
             tokens = self.encode(mels.encoder, valid)
-        options = self.encoder.settings
-        encoded = align_tokens(
-            tokens, whole, options.align, options.token_hop, self.spec.frame_hop
-        )  # [B, T, D]
+        hop, start = self.token_grid
+        encoded = align_tokens(tokens, whole, options.align, hop, self.spec.frame_hop, start)
         posteriors, embeddings = self.crnn(mels.cnn, valid, whole, encoded)
         cut = {tap: embedding[:, :frames] for tap, embedding in embeddings.items()}
         return SedOutput(posteriors.strong[:, :frames], posteriors.weak, cut | {"encoder": tokens})

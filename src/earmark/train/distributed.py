@@ -176,12 +176,9 @@ def refuse_different_processes(fabric: Fabric, recipe: str, data: str, modules: 
 
 
 def leave_out_unused(network: SedNetwork) -> None:
-    """Let nothing learn that no loss reaches: processes would wait for its gradient in vain.
-
-    ``mask_embed`` stands for hidden tokens, and only self-supervised pretraining hides any.
-    """
-    if network.encoder is not None:
-        network.encoder.mask_embed.requires_grad_(False)
+    """Let nothing learn that no loss reaches: processes would wait for its gradient in vain."""
+    for parameter in getattr(network.encoder, "unused", ()):
+        parameter.requires_grad_(False)
 
 
 def lone_clips(groups: Sequence[ClipGroup], count: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.config import NetworkSettings, differing, parse_settings
+from earmark.core.config import EncoderSettings, NetworkSettings, differing, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.training import Recipe, TrainSettings
 from earmark.method.networks import Student, Teacher
@@ -29,10 +29,6 @@ _FREE = {  # learned or used otherwise, the weights stay what they are
     *("conv_dropout", "dropout", "norm_momentum"),
     *("encoder.drop_path", "encoder.checkpointing", "encoder.merge"),
 }
-_OF_AN_ENCODER = tuple(
-    f"encoder.{name}"
-    for name in ("frontend.", "width", "depth", "heads", "patch_frames", "max_tokens", "positions")
-)
 _TOLD = {  # the weights were learned with it, and can be used without; ATST-SED v1 itself did so
     *("window_seconds", "encoder.align", "encoder.mask_padding", "encoder.positions"),
     *("frontend.db_clamp", "encoder.frontend.db_clamp"),
@@ -241,8 +237,11 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
             hint="Take a recipe with network.encoder, such as atst-sed-v2-stage1",
         )
     notes = []
+    free = frozenset() if ours.encoder is None else ours.encoder.weights_ignore
     for name, wanted, has in differing(ours, start.settings):
-        if name in _FREE or (start.is_encoder and not name.startswith(_OF_AN_ENCODER)):
+        if name in _FREE or (start.is_encoder and not name.startswith("encoder.")):
+            continue
+        if start.is_encoder and name.removeprefix("encoder.") in free:
             continue
         if name not in _TOLD:
             raise BundleError(
@@ -255,6 +254,8 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
 
 
 def _short(value: object) -> str:
+    if isinstance(value, EncoderSettings):
+        return value.kind
     return "…" if isinstance(value, Mapping) else str(value)
 
 

@@ -7,9 +7,8 @@ heads of the embedding loss, which stand beside the network, are ``heads.…``.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,8 +16,7 @@ from torch import nn
 from earmark.core.errors import ConfigError
 from earmark.core.training import TrainSettings
 from earmark.method.teacher import ramp
-
-_BLOCK = re.compile(r"encoder\.blocks\.(\d+)\.")
+from earmark.model.encoders.contract import FrameEncoder
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:
@@ -66,25 +64,21 @@ def train_mode(module: nn.Module, frozen: Iterable[str]) -> None:
             part.eval()
 
 
-def encoder_layer(name: str, depth: int) -> int | None:
-    """How many layers below its output a parameter of the encoder lies; None for any other.
-
-    ATST-SED's counting: 0 is the last norm, 1 the last block, ``depth`` the first one and
-    ``depth`` + 1 what embeds patches and positions.
-    """
-    if not name.startswith("encoder."):
-        return None
-    if name.startswith("encoder.norm_frame."):
-        return 0
-    block = _BLOCK.match(name)
-    return depth + 1 if block is None else depth - int(block[1])
+def encoder_layers(module: nn.Module) -> dict[str, int]:
+    """How many layers below its top each parameter of the encoder lies, by its own name."""
+    for name, part in module.named_modules():
+        if own_name(name) == "encoder":
+            layers = cast(FrameEncoder, part).layers()
+            return {f"encoder.{n}": depth for depth, group in enumerate(layers) for n in group}
+    return {}
 
 
 def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """Adam or AdamW over what learns, in groups of one peak rate each.
 
     The longest prefix of ``lr_groups`` that a name begins with decides; where there is none, the
-    encoder's layers have ``encoder_lr · encoder_lr_decay^k`` (`encoder_layer`) and all else ``lr``.
+    layers of the encoder have ``encoder_lr · encoder_lr_decay^k`` (`encoder_layers`) and all else
+    ``lr``.
 
     Raises:
         ConfigError: A prefix matches nothing that learns, there is an ``encoder_lr`` but no
@@ -92,9 +86,8 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
     """
     named = [(own_name(name), parameter) for name, parameter in module.named_parameters()]
     prefixes = sorted(settings.lr_groups, key=len, reverse=True)
-    blocks = [int(found[1]) for name, _ in named if (found := _BLOCK.match(name))]
-    depth = max(blocks, default=-1) + 1
-    if settings.encoder_lr is not None and not depth:
+    layers = encoder_layers(module)
+    if settings.encoder_lr is not None and not layers:
         raise ConfigError("train.encoder_lr: the network has no encoder")
     top = settings.lr if settings.encoder_lr is None else settings.encoder_lr
     groups: dict[str, dict[str, Any]] = {
@@ -103,7 +96,7 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
     for name, parameter in named:
         if not parameter.requires_grad:
             continue
-        layer = encoder_layer(name, depth)
+        layer = layers.get(name)
         group, peak = next(((p, 0.0) for p in prefixes if name.startswith(p)), ("", settings.lr))
         if not group and layer is not None:
             group, peak = f"encoder layer {layer}", top * settings.encoder_lr_decay**layer

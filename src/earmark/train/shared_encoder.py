@@ -77,12 +77,10 @@ def clean_tokens(network: SedNetwork, waveforms: Tensor, valid: Tensor) -> Tenso
     Groups are always of the same size, the last one filled with silence. So a clip's tokens are the
     same to the last bit whichever clips are encoded with it, today or from the disk.
     """
-    frontend = network.encoder_frontend
-    if frontend is None:
-        raise ValueError("a network without an encoder has no tokens")
     count, missing = len(waveforms), -len(waveforms) % GROUP
     shorter = max(0, network.spec.window - waveforms.shape[1])
     waveforms = functional.pad(waveforms, (0, shorter, 0, missing))
     valid = functional.pad(valid, (0, 0, 0, missing))
     groups = zip(torch.split(waveforms, GROUP), torch.split(valid, GROUP), strict=True)
-    return torch.cat([network.encode(frontend(some), sound) for some, sound in groups])[:count]
+    features = network.sure_encoder.features
+    return torch.cat([network.encode(features(some), sound) for some, sound in groups])[:count]

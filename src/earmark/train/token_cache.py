@@ -28,6 +28,7 @@ from torch import Tensor
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch
+from earmark.model.encoders.registry import make_encoder
 from earmark.model.sed import SedNetwork
 from earmark.train.shared_encoder import clean_tokens
 
@@ -49,21 +50,21 @@ def token_bytes(settings: NetworkSettings) -> int:
     """What the tokens of one clip take; 0 without an encoder."""
     if settings.encoder is None:
         return 0
-    return settings.window // settings.encoder.token_hop * settings.encoder.width * 4
+    encoder = make_encoder(settings.encoder)
+    return int(settings.window_seconds / encoder.token_hop) * encoder.width * 4
 
 
 def encoder_key(network: SedNetwork, arithmetic: str) -> str:
     """32 hexadecimal digits of all that decides about tokens but the clip."""
-    if network.encoder is None:
+    settings = network.settings.encoder
+    if settings is None:
         raise ValueError("a network without an encoder has no tokens")
     digest = hashlib.blake2b(_FORMAT.encode(), digest_size=16)
-    options = network.encoder.settings.model_dump(mode="json")
-    for idle in ("align", "merge", "drop_path", "checkpointing"):  # used elsewhere, or in training
-        del options[idle]
+    options = settings.model_dump(mode="json", exclude=set(settings.tokens_ignore))
     spec = network.spec
     digest.update(repr((sorted(options.items()), spec.window, spec.frame_hop)).encode())
     digest.update(arithmetic.encode())
-    for name, value in network.encoder.state_dict().items():
+    for name, value in network.sure_encoder.state_dict().items():
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

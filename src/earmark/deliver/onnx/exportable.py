@@ -5,8 +5,7 @@ What differs from `earmark.model.sed.SedNetwork` is how, never what is computed:
 - front-ends are products of constant matrices;
 - each layer of the recurrent net is one operator, which becomes ONNX's own (PyTorch's exporter
   would trace all its steps first, minutes for a few seconds' work);
-- attention is spelt out, without the guard against queries that may attend to nothing, which
-  costs several passes over the largest array there is (every clip has a token to attend to);
+- modules of the encoder that have another form for it give it (a method ``exportable``);
 - gates are convolutions of one point, so that nothing changes its layout between convolutions.
 """
 
@@ -19,10 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earmark.core.config import NetworkSettings
 from earmark.deliver.onnx.matrix_mel import MatrixLogMel
-from earmark.model.crnn import ConvBlock, Gate
-from earmark.model.encoders.atst import Attention, Block
+from earmark.features.frontend import LogMel
+from earmark.model.crnn import Gate
 from earmark.model.sed import SedNetwork
 
 
@@ -110,34 +108,6 @@ class ExportableGru(nn.Module):
         return x, None
 
 
-class ExportableAttention(nn.Module):
-    """`atst.Attention` in matrix products; q, k and v have maps of their own."""
-
-    def __init__(self, source: Attention) -> None:
-        super().__init__()
-        self.heads = source.heads
-        width = source.proj.out_features
-        scale = (width // source.heads) ** -0.5
-        query, key, value = source.qkv.weight.detach().split(width)  # type: ignore[no-untyped-call]
-        for name, weight in (("query", query * scale), ("key", key), ("value", value)):
-            self.register_buffer(name, weight)
-        self.proj = source.proj
-
-    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
-        """[B, N, D] and keys [B, 1, 1, N] that may be attended to → [B, N, D]."""
-        query, key, value = (
-            functional.linear(x, self.get_buffer(name))
-            .reshape(-1, x.shape[1], self.heads, x.shape[2] // self.heads)
-            .transpose(1, 2)
-            for name in ("query", "key", "value")
-        )  # each [B, heads, N, d]
-        scores = torch.matmul(query, key.transpose(2, 3))  # [B, heads, N, N]
-        if keys is not None:
-            scores = scores + torch.where(keys, 0.0, -1e4)
-        mixed = torch.matmul(torch.softmax(scores, dim=-1), value)
-        return cast(Tensor, self.proj(mixed.transpose(1, 2).flatten(2)))
-
-
 class ExportableGate(nn.Module):
     """`earmark.model.crnn.Gate` without permutations."""
 
@@ -168,16 +138,14 @@ class ExportableNetwork(nn.Module):
     def __init__(self, network: SedNetwork) -> None:
         super().__init__()
         network = copy.deepcopy(network).cpu().float().eval()
-        settings: NetworkSettings = network.settings
-        network.frontend = MatrixLogMel(settings.frontend, network.spec.window)
-        if settings.encoder is not None:
-            encoder_frontend = MatrixLogMel(settings.encoder.frontend, network.spec.window)
-            network.encoder_frontend = encoder_frontend
         for module in [*network.modules()]:
-            if isinstance(module, Block):
-                module.attn = cast(Attention, ExportableAttention(module.attn))
-            elif isinstance(module, ConvBlock) and isinstance(module.gate, Gate):
-                module.gate = ExportableGate(module.gate)
+            for name, child in [*module.named_children()]:
+                if isinstance(child, LogMel):
+                    setattr(module, name, MatrixLogMel(child.settings, network.spec.window))
+                elif isinstance(child, Gate):
+                    setattr(module, name, ExportableGate(child))
+                elif callable(spelt := getattr(child, "exportable", None)):
+                    setattr(module, name, spelt())
         network.crnn.rnn = cast(nn.GRU, ExportableGru(network.crnn.rnn))
         self.network = network
         starts = torch.arange(network.spec.frames) * network.spec.frame_hop

@@ -51,10 +51,9 @@ def to_onnx(network: SedNetwork, opset: int) -> onnx.ModelProto:
         raise RuntimeError("PyTorch's exporter gave no program")
     model: onnx.ModelProto = program.model_proto
     _strip(model)
-    for name in ("frontend", "encoder_frontend"):
-        frontend = getattr(exportable.network, name)
-        if isinstance(frontend, MatrixLogMel):
-            compact_frontend(model, f"network.{name}.", frontend)
+    for name, module in exportable.named_modules():
+        if isinstance(module, MatrixLogMel):
+            compact_frontend(model, f"{name}.", module)
     _default_samples(model, window)
     onnx.checker.check_model(model)
     return model

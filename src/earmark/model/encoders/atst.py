@@ -15,20 +15,23 @@ their weights load as they are.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from fractions import Fraction
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from earmark.core.config import EncoderSettings
+from earmark.core.config import AtstSettings
 from earmark.core.errors import AudioError
+from earmark.core.timeline import SAMPLE_RATE
+from earmark.features.frontend import LogMel
 
 ENCODER_SIZES = {
-    "tiny": EncoderSettings(width=96, depth=4, heads=3),
-    "small": EncoderSettings(width=384, depth=12, heads=6),
-    "base": EncoderSettings(width=768, depth=12, heads=12),
+    "tiny": AtstSettings(width=96, depth=4, heads=3),
+    "small": AtstSettings(width=384, depth=12, heads=6),
+    "base": AtstSettings(width=768, depth=12, heads=12),
 }
 """The sizes by name: small and base are published, tiny is for tests and CPUs."""
 
@@ -69,6 +72,42 @@ class Attention(nn.Module):
         qkv = self.qkv(x).view(*x.shape[:2], 3, self.heads, -1)  # [B, N, 3, heads, d]
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, N, d]
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=keys)
+        return cast(Tensor, self.proj(mixed.transpose(1, 2).flatten(2)))
+
+    def exportable(self) -> nn.Module:
+        """The same in plain products of matrices."""
+        return SpeltAttention(self)
+
+
+class SpeltAttention(nn.Module):
+    """`Attention` in matrix products; queries, keys and values have maps of their own.
+
+    There is no guard against queries that may attend to nothing, which costs several passes over
+    the largest array there is: every clip has a token to attend to.
+    """
+
+    def __init__(self, source: Attention) -> None:
+        super().__init__()
+        self.heads = source.heads
+        width = source.proj.out_features
+        scale = (width // source.heads) ** -0.5
+        query, key, value = source.qkv.weight.detach().split(width)  # type: ignore[no-untyped-call]
+        for name, weight in (("query", query * scale), ("key", key), ("value", value)):
+            self.register_buffer(name, weight)
+        self.proj = source.proj
+
+    def forward(self, x: Tensor, keys: Tensor | None = None) -> Tensor:
+        """[B, N, D] and keys [B, 1, 1, N] that may be attended to → [B, N, D]."""
+        query, key, value = (
+            functional.linear(x, self.get_buffer(name))
+            .reshape(-1, x.shape[1], self.heads, x.shape[2] // self.heads)
+            .transpose(1, 2)
+            for name in ("query", "key", "value")
+        )  # each [B, heads, N, d]
+        scores = torch.matmul(query, key.transpose(2, 3))  # [B, heads, N, N]
+        if keys is not None:
+            scores = scores + torch.where(keys, 0.0, -1e4)
+        mixed = torch.matmul(torch.softmax(scores, dim=-1), value)
         return cast(Tensor, self.proj(mixed.transpose(1, 2).flatten(2)))
 
 
@@ -122,15 +161,28 @@ class Block(nn.Module):
 class AtstFrame(nn.Module):
     """Scaled log-mel [B, F, L] → tokens [B, L // patch_frames, width].
 
+    It is a `FrameEncoder` and a `MelEncoder`.
+
     Raises:
         AudioError: From `forward`, where the input has no whole token or more than the position
             table has rows.
     """
 
-    def __init__(self, settings: EncoderSettings) -> None:
+    licence = "NOASSERTION"  # of whoever trained the weights
+    bfloat16_maps = True
+
+    def __init__(self, settings: AtstSettings) -> None:
         super().__init__()
         self.settings = settings
         width, depth = settings.width, settings.depth
+        self.width, self.mel_frames = width, settings.patch_frames
+        self.token_hop = Fraction(settings.token_hop, SAMPLE_RATE)
+        self.first_centre = self.token_hop / 2
+        self.max_seconds: float | None = None
+        if settings.positions == "cut":  # one sample less than what makes a token too many
+            mel_frames = (settings.max_tokens + 1) * settings.patch_frames - 1
+            self.max_seconds = (mel_frames * settings.frontend.hop - 1) / SAMPLE_RATE
+        self.mel = LogMel(settings.frontend)
         self.mask_embed = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, settings.max_tokens + 1, width))
         self.patch_embed = PatchEmbed(settings.frontend.n_mels, settings.patch_frames, width)
@@ -149,9 +201,41 @@ class AtstFrame(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    @property
+    def unused(self) -> tuple[nn.Parameter, ...]:
+        """What a detector leaves idle: it stands for hidden tokens, and only pretraining hides."""
+        return (self.mask_embed,)
+
+    def linear(self, waveform: Tensor) -> Tensor:
+        """Waveforms [B, S] → linear mel [B, F, L]."""
+        return self.mel.linear(waveform)
+
+    def scale(self, mel: Tensor) -> Tensor:
+        """Linear mel → scaled log-mel, of the same shape."""
+        return self.mel.scale(mel)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """Waveforms [B, S] at 16 kHz in [-1, 1] → scaled log-mel [B, F, L]."""
+        return cast(Tensor, self.mel(waveform))
+
     def tokens_in(self, mel_frames: int) -> int:
         """Whole tokens of so many mel frames."""
         return mel_frames // self.settings.patch_frames
+
+    def tokens_of(self, features: Tensor) -> int:
+        """Tokens of a scaled log-mel [B, F, L]."""
+        return self.tokens_in(features.shape[2])
+
+    def layers(self) -> list[list[str]]:
+        """The last norm, the blocks from the last one down, what embeds patches and positions.
+
+        ATST-SED's counting of layers.
+        """
+        names = [name for name, _ in self.named_parameters()]
+        tops = ["norm_frame.", *(f"blocks.{i}." for i in reversed(range(len(self.blocks))))]
+        groups = [[name for name in names if name.startswith(top)] for top in tops]
+        above = {name for group in groups for name in group}
+        return [*groups, [name for name in names if name not in above]]
 
     def forward(
         self, mel: Tensor, valid: Tensor | None = None, masked: Tensor | None = None
@@ -203,45 +287,3 @@ class AtstFrame(nn.Module):
                 hint="Cut it into windows, or set encoder.positions to interpolate",
             )
         return self.pos_embed[:, 1 : tokens + 1]
-
-
-def align_tokens(
-    tokens: Tensor,
-    frames: int,
-    how: Literal["adaptive", "exact"],
-    token_hop: int,
-    frame_hop: int,
-) -> Tensor:
-    """Bring tokens onto the grid of output frames.
-
-    Args:
-        tokens: [B, N, D]; token t covers the samples [t, t + 1)·token_hop.
-        frames: T.
-        how: ``adaptive`` is ATST-SED v1's adaptive average pooling, which spreads all tokens
-            over all frames whatever times they have; ``exact`` gives frame f the mean of the
-            tokens weighted by their overlap with [f, f + 1)·frame_hop.
-        token_hop: Samples of a token.
-        frame_hop: Samples of a frame.
-
-    Returns:
-        [B, T, D].
-    """
-    if how == "adaptive":
-        return functional.adaptive_avg_pool1d(tokens.transpose(1, 2), frames).transpose(1, 2)
-    weights = overlap_weights(frames, tokens.shape[1], token_hop, frame_hop)
-    return torch.matmul(weights.to(tokens), tokens)
-
-
-def overlap_weights(frames: int, tokens: int, token_hop: int, frame_hop: int) -> Tensor:
-    """Share of each token in each frame: [T, N], rows sum to 1.
-
-    A frame that begins after the end of the last token takes that token.
-    """
-    frame_start = torch.arange(frames).unsqueeze(1) * frame_hop  # [T, 1]
-    token_start = torch.arange(tokens).unsqueeze(0) * token_hop  # [1, N]
-    first = torch.maximum(frame_start, token_start)
-    last = torch.minimum(frame_start + frame_hop, token_start + token_hop)
-    overlap = (last - first).clamp(min=0).float()  # samples, [T, N]
-    orphan = frame_start.squeeze(1) >= tokens * token_hop  # [T]
-    overlap[:, -1] = torch.where(orphan, 1.0, overlap[:, -1])
-    return overlap / overlap.sum(dim=1, keepdim=True)

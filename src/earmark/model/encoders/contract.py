@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -37,6 +37,9 @@ class FrameEncoder(Protocol):
     def features(self, waveform: Tensor) -> Tensor:
         """Waveforms [B, S] at 16 kHz in [-1, 1] → the encoder's own input [B, …]."""
 
+    def tokens_of(self, features: Tensor) -> int:
+        """N, how many tokens `forward` makes of each clip's features."""
+
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Features → tokens [B, N, D].
 
@@ -56,6 +59,9 @@ class FrameEncoder(Protocol):
     def __call__(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """`forward`."""
 
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """All parameters."""
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """All parameters with their names."""
 
@@ -70,6 +76,26 @@ class FrameEncoder(Protocol):
 
     def eval(self) -> Any:
         """To evaluation mode."""
+
+
+@runtime_checkable
+class MelEncoder(Protocol):
+    """A frame encoder whose features are a log-mel, made in two steps.
+
+    What is between them can be mixed (``mixup.domain: mel``), and what follows them warped in
+    frequency. Other encoders are mixed as waveforms and never warped.
+
+    Attributes:
+        mel_frames: Mel frames of one token.
+    """
+
+    mel_frames: int
+
+    def linear(self, waveform: Tensor) -> Tensor:
+        """Waveforms [B, S] → linear mel [B, F, L]."""
+
+    def scale(self, mel: Tensor) -> Tensor:
+        """Linear mel [B, F, L] → features of the same shape."""
 
 
 def token_centre(encoder: FrameEncoder, token: int) -> Fraction:

@@ -11,24 +11,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from earmark._version import __version__
-from earmark.core.config import EncoderSettings, dump_yaml, parse_settings
+from earmark.core.config import (
+    AnyEncoderSettings,
+    EncoderSettings,
+    Settings,
+    dump_yaml,
+    parse_settings,
+)
 from earmark.core.errors import BundleError
-from earmark.model.encoders.atst import AtstFrame
+from earmark.model.encoders.contract import FrameEncoder
+from earmark.model.encoders.registry import make_encoder
 from earmark.model.folder import folder_fingerprint, missing_files, read_config, write_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG = "encoder.safetensors", "encoder.yaml"
 ENCODER_FILES = (WEIGHTS, CONFIG, "README.md")
 MODULES = ("encoder", "projector", "predictor")
-_IN_A_NETWORK = {"merge", "align", "mask_padding", "drop_path", "checkpointing"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,9 @@ class Encoder:
     """A pretrained encoder's weights and how its input was made.
 
     Attributes:
-        settings: Sizes and log-mel; how a network uses it (``align``, ``merge``, ``mask_padding``,
-            ``drop_path``, ``checkpointing``) is that network's affair and has its default.
-        weights: State dict of `AtstFrame`.
+        settings: Sizes and log-mel; how a network uses it (``align``, ``merge``, ``mask_padding``
+            and the like) is that network's affair and has its default.
+        weights: State dict of the module.
         projector: ``0.weight``, ``1.weight``, … of Linear, batch norm, ReLU, Linear: the state
             dict of `FrameHead.layers`; None where there is none.
         predictor: Likewise.
@@ -56,20 +62,24 @@ class Encoder:
         """Numbers in the encoder itself."""
         return sum(value.numel() for value in self.weights.values())
 
-    def build(self) -> AtstFrame:
+    def build(self) -> FrameEncoder:
         """The encoder as a module in evaluation mode.
 
         Raises:
             BundleError: The weights are not those of these settings.
         """
         with torch.device("meta"):
-            module = AtstFrame(self.settings)
+            module = cast(nn.Module, make_encoder(self.settings))
         try:
             module.load_state_dict(dict(self.weights), strict=True, assign=True)
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:300]
             raise BundleError(f"the encoder's weights do not fit its settings ({reason})") from None
-        return module.eval()
+        return cast(FrameEncoder, module.eval())
+
+
+class _Content(Settings):
+    encoder: AnyEncoderSettings
 
 
 def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
@@ -84,6 +94,7 @@ def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
         BundleError: The weights are not those of the settings.
     """
     encoder.build()
+    settings = encoder.settings
     modules = (encoder.weights, encoder.projector, encoder.predictor)
     tensors = {
         f"{module}.{name}": value
@@ -93,7 +104,7 @@ def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
     config = {
         "format": FORMAT,
         "earmark": __version__,
-        "encoder": encoder.settings.model_dump(mode="json", exclude=_IN_A_NETWORK),
+        "encoder": settings.model_dump(mode="json", exclude=set(settings.weights_ignore)),
         "source": dict(encoder.source),
     }
     return write_folder(folder, WEIGHTS, tensors, {CONFIG: dump_yaml(config), "README.md": card})
@@ -118,7 +129,8 @@ def load_encoder(folder: str | Path) -> Encoder:
             hint="An encoder is what `earmark pretrain` and `earmark import` leave",
         )
     config = read_config(folder / CONFIG, "encoder", FORMAT)
-    settings = parse_settings(EncoderSettings, config.get("encoder") or {}, folder / CONFIG)
+    content = {"encoder": config.get("encoder") or {}}
+    settings = parse_settings(_Content, content, folder / CONFIG).encoder
     try:
         tensors = load_file(folder / WEIGHTS)
     except SafetensorError as error:

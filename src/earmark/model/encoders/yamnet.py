@@ -381,11 +381,17 @@ class Yamnet(nn.Module):
         """Waveforms [B, S] at 16 kHz in [-1, 1] → log-mel [B, L, 64]: 8·N + 7 frames."""
         return self.scale(self.linear(waveform))
 
+    def tokens_of(self, features: Tensor) -> int:
+        """Tokens of a log-mel [B, L, 64]."""
+        if self.patches:
+            return 1 + (features.shape[1] - PATCH) // PATCH_HOP
+        return (features.shape[1] - MARGIN_FRAMES) // (TOKEN // HOP)
+
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         """Log-mel [B, L, 64] and valid tokens [B, N] (True, then False) → tokens [B, N, width]."""
         if self.patches:
             return self._patch_tokens(features)
-        tokens = (features.shape[1] - MARGIN_FRAMES) // (TOKEN // HOP)
+        tokens = self.tokens_of(features)
         length = _length(valid)
         x = _image(features)
         taken = {}

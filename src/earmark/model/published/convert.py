@@ -17,14 +17,14 @@ from torch import Tensor
 from yaml import YAMLError
 
 from earmark._version import __version__
-from earmark.core.config import EncoderSettings, NetworkSettings, dump_yaml
+from earmark.core.config import AtstSettings, EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
 from earmark.core.tables.rows import check_label
 from earmark.core.timeline import samples_to_seconds
 from earmark.data.desed import CLASSES as DESED
 from earmark.features.frontend import LogMel
 from earmark.model.bundle import is_bundle, load_bundle, save_bundle
-from earmark.model.encoders.atst import ENCODER_SIZES
+from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.encoders.encoder_file import Encoder, is_encoder, load_encoder, save_encoder
 from earmark.model.published.encoders import FoundEncoder, find_encoder
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, read_checkpoint
@@ -160,7 +160,7 @@ def _import_networks(
     command: str,
 ) -> Conversion:
     settings, (main, *others) = found.settings, found.weights
-    if db_clamp != "layout" and settings.encoder is not None:
+    if db_clamp != "layout" and isinstance(settings.encoder, AtstSettings):
         settings = settings.model_copy(update={"encoder": _clamped(settings.encoder, db_clamp)})
     names = _labels(file, found, labels)
     postprocess = _stored_postprocess(file)
@@ -196,8 +196,8 @@ def network_of(
     network.load_state_dict(dict(tensors), strict=True, assign=True)
     # The front-ends' windows and filters are no part of a state dict: make them for real.
     network.frontend = LogMel(settings.frontend)
-    if settings.encoder is not None:
-        network.encoder_frontend = LogMel(settings.encoder.frontend)
+    if isinstance(network.encoder, AtstFrame):
+        network.encoder.mel = LogMel(network.encoder.settings.frontend)
     return network.eval()
 
 
@@ -358,7 +358,7 @@ def _export_bundle(source: str | Path, out: Path) -> Conversion:
     )
 
 
-def _clamped(settings: EncoderSettings, db_clamp: Clamp | str) -> EncoderSettings:
+def _clamped(settings: AtstSettings, db_clamp: Clamp | str) -> AtstSettings:
     frontend = settings.frontend.model_copy(update={"db_clamp": db_clamp})
     return settings.model_copy(update={"frontend": frontend})
 
@@ -372,8 +372,8 @@ def _about(file: CheckpointFile) -> dict[str, str]:
 
 
 def _size_of(settings: EncoderSettings | None) -> str:
-    if settings is None:
-        return "none"
+    if not isinstance(settings, AtstSettings):
+        return "none" if settings is None else settings.kind
     for name, size in ENCODER_SIZES.items():
         if (size.width, size.depth, size.heads) == (settings.width, settings.depth, settings.heads):
             return name

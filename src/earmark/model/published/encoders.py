@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from earmark.core.config import ATST_FRONTEND, EncoderSettings
+from earmark.core.config import ATST_FRONTEND, AtstSettings
 from earmark.core.errors import BundleError
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, stored_settings
@@ -103,7 +103,7 @@ class FoundEncoder:
 
     title: str
     where: str
-    settings: EncoderSettings
+    settings: AtstSettings
     weights: Tensors
     projector: Tensors | None = None
     predictor: Tensors | None = None
@@ -133,7 +133,7 @@ def find_encoder(file: CheckpointFile, which: str | None = None) -> FoundEncoder
             unused.append(f"{layout.prefix}cls_token")
         notes.append("its tokens were trained through a class token, which is dropped")
     label = f"{title} ({layout.prefix}*)" if layout.prefix else title
-    settings = stored_settings(file, "encoder", EncoderSettings)
+    settings = stored_settings(file, "encoder", AtstSettings)
     if settings is None:
         settings = encoder_sizes(own, label, file.path, layout.db_clamp)
     demand(own, encoder_shapes(settings), label, file.path)
@@ -182,7 +182,7 @@ def _layout(file: CheckpointFile, which: str | None) -> EncoderLayout:
 
 def encoder_sizes(
     tensors: Mapping[str, Tensor], label: str, path: Path, db_clamp: tuple[float, float] | None
-) -> EncoderSettings:
+) -> AtstSettings:
     """Settings of the published size that the tensors have.
 
     Raises:
@@ -205,7 +205,7 @@ def encoder_sizes(
     )
 
 
-def encoder_shapes(settings: EncoderSettings) -> dict[str, tuple[int, ...]]:
+def encoder_shapes(settings: AtstSettings) -> dict[str, tuple[int, ...]]:
     """Names and shapes of an encoder's state dict."""
     with torch.device("meta"):
         return {n: tuple(v.shape) for n, v in AtstFrame(settings).state_dict().items()}

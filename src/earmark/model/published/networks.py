@@ -16,14 +16,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from earmark.core.config import EncoderSettings, NetworkSettings
+from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import BundleError
 from earmark.model.published.encoders import CLAMP, encoder_sizes
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, stored_settings
 from earmark.model.published.match import Tensors, as_float32, count, demand, incomplete, under
 from earmark.model.sed import SedNetwork
 
-V1 = NetworkSettings(encoder=EncoderSettings(align="adaptive", mask_padding=False))
+V1 = NetworkSettings(encoder=AtstSettings(align="adaptive", mask_padding=False))
 """ATST-SED as published: tokens spread over all frames, the silence of padding attended to."""
 
 ATST_SED, CPJKU = "ATST-SED", "CPJKU's DCASE 2024 network"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from earmark._version import __version__
-from earmark.core.config import NetworkSettings, differing
+from earmark.core.config import AtstSettings, NetworkSettings, differing
 from earmark.core.errors import BundleError
 from earmark.core.files import write_whole
 from earmark.model.encoders.encoder_file import Encoder
@@ -106,6 +106,8 @@ def _refuse_without_form(settings: NetworkSettings, source: Path) -> None:
     reasons = []
     if settings.encoder is None:
         reasons.append("it is a light network, without ATST-Frame")
+    elif not isinstance(settings.encoder, AtstSettings):
+        reasons.append(f"its encoder is {settings.encoder.kind}")
     elif settings.encoder.merge != settings.channels[-1]:
         reasons.append("its merge layer is not as wide as its last convolution")
     if settings.activation != "gate":
@@ -140,7 +142,7 @@ def _hyper_parameters(network: SedNetwork, postprocess: Mapping[str, Any]) -> di
             "pooling": [list(pool) for pool in settings.pools],
             "dropout_recurrent": 0,
             "use_embeddings": True,
-            "embedding_size": settings.encoder.width if settings.encoder else 0,
+            "embedding_size": getattr(settings.encoder, "width", 0),
             "embedding_type": "frame",
             "aggregation_type": "pool1d",
         },
