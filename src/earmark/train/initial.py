@@ -12,6 +12,7 @@ from torch import Tensor
 
 from earmark.core.config import EncoderSettings, NetworkSettings, differing, parse_settings
 from earmark.core.errors import BundleError
+from earmark.core.folders import shipped_folder
 from earmark.core.training import Recipe, TrainSettings
 from earmark.method.networks import Student, Teacher
 from earmark.model.bundle import is_bundle, load_bundle
@@ -65,14 +66,16 @@ def read_start(folder: str | Path, epoch: str = "last") -> Start:
 
     Args:
         folder: An encoder's folder (`earmark pretrain`, `earmark import`), a bundle, alone or with
-            that of its student in it (`earmark import`), or a run's.
+            that of its student in it (`earmark import`), or a run's; or the name of an encoder or
+            a bundle that comes with Earmark.
         epoch: Of a run, ``last`` takes student, teacher and heads as the run ended, ``best`` its
             bundle for both.
 
     Raises:
         BundleError: It is nothing of these, or damaged.
     """
-    folder = Path(folder)
+    shipped = shipped_folder("bundles") / folder
+    folder = shipped if not Path(folder).exists() and shipped.is_dir() else Path(folder)
     if is_encoder(folder):
         return _from_encoder(load_encoder(folder), folder)
     if epoch == "last" and (folder / STATE).is_file():

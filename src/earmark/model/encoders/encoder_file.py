@@ -44,7 +44,7 @@ class Encoder:
     Attributes:
         settings: Sizes and log-mel; how a network uses it (``align``, ``merge``, ``mask_padding``
             and the like) is that network's affair and has its default.
-        weights: State dict of the module.
+        weights: State dict of the module, in single precision once it is read.
         projector: ``0.weight``, ``1.weight``, … of Linear, batch norm, ReLU, Linear: the state
             dict of `FrameHead.layers`; None where there is none.
         predictor: Likewise.
@@ -140,7 +140,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         module, _, rest = name.partition(".")
         if module not in found:
             raise BundleError(f"has an unknown tensor {name}", where=folder / WEIGHTS)
-        found[module][rest] = value
+        found[module][rest] = value.float() if value.is_floating_point() else value
     weights, projector, predictor = found.values()
     source = config.get("source") or {}
     encoder = Encoder(settings, weights, projector or None, predictor or None, source)

@@ -28,9 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from importlib import resources
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -38,6 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from earmark.core.errors import ConfigError
+from earmark.core.folders import shipped_folder
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.features.mel import hertz_to_mel
 
@@ -316,7 +315,8 @@ def _reach(tap: int) -> int:
 class Yamnet(nn.Module):
     """Waveforms [B, S] at 16 kHz → tokens [B, ⌈S / 1280⌉, width], one every 80 ms.
 
-    It is a `FrameEncoder`. Its batch norms keep the stored statistics in training, too.
+    It is a `FrameEncoder`. Its batch norms keep the stored statistics in training, too. Of weights
+    that are loaded it leaves out those of blocks, or of the classifier, that it does not have.
 
     Args:
         taps: Blocks (1 to 14) whose outputs, averaged over frequency, stand side by side in a
@@ -352,6 +352,7 @@ class Yamnet(nn.Module):
         self.mel = YamnetMel()
         self.blocks = nn.ModuleList(YamnetBlock(n) for n in range(1, max(self.taps) + 1))
         self.classifier = nn.Linear(WIDTHS[-1], CLASSES) if classifier else None
+        self.register_load_state_dict_pre_hook(_leave_out_idle)  # type: ignore[no-untyped-call]
 
     @property
     def reach(self) -> Fraction:
@@ -455,14 +456,27 @@ class Yamnet(nn.Module):
         return groups
 
 
+def _leave_out_idle(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take blocks above the highest tap, and a classifier without use, out of what is loaded."""
+    yamnet = cast(Yamnet, module)
+    for name in list(state):
+        own = name.removeprefix(prefix).split(".")
+        if not name.startswith(prefix) or own[0] not in ("blocks", "classifier"):
+            continue
+        if own[0] == "classifier" and yamnet.classifier is not None:
+            continue
+        if own[0] == "classifier" or int(own[1]) in range(len(yamnet.blocks), len(WIDTHS)):
+            del state[name]
+
+
 def pretrained_weights() -> dict[str, Tensor]:
     """State dict of ``Yamnet(classifier=True)`` as published, in the precision of our file of it.
 
     That is single, but for the pointwise convolutions and the classifier, which are in half
     precision; the notice beside the file says what that costs.
     """
-    folder = Path(str(resources.files("earmark"))) / "bundles" / "yamnet"
-    return load_file(folder / "yamnet.safetensors")
+    tensors = load_file(shipped_folder("bundles") / "yamnet" / "encoder.safetensors")
+    return {name.removeprefix("encoder."): value for name, value in tensors.items()}
 
 
 def pretrained_yamnet(
@@ -471,5 +485,5 @@ def pretrained_yamnet(
     """`Yamnet` with the published weights, in single precision and evaluation mode."""
     encoder = Yamnet(taps, patches=patches, classifier=classifier)
     weights = pretrained_weights()
-    encoder.load_state_dict({name: weights[name] for name in encoder.state_dict()})
+    encoder.load_state_dict(weights)
     return encoder.eval()

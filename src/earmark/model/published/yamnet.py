@@ -21,15 +21,23 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from earmark.core.config import YamnetSettings
 from earmark.core.errors import BundleError, ConfigError
-from earmark.model.encoders.yamnet import WIDTHS, Yamnet
+from earmark.model.encoders.encoder_file import Encoder, save_encoder
+from earmark.model.encoders.yamnet import LICENCE, WIDTHS, Yamnet
 from earmark.model.published.match import Tensors, as_float32, demand
 from earmark.model.published.tf_checkpoint import read_tf_checkpoint
 
 TITLE = "YAMNet"
+CARD = """# YAMNet
+
+A MobileNet that names the 521 sounds of AudioSet, by M. Plakal and D. Ellis of Google, under the
+Apache License 2.0. As an encoder it gives a detector what sounds; by itself it detects nothing.
+Pointwise convolutions and the classifier are in half precision.
+"""
 KNOWN_FILES = (
     "Known are the SavedModel's folder, its variables.index, yamnet.h5, and safetensors of the "
     "SavedModel's variables"
@@ -257,8 +265,8 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(f"{name.split('/')[0]}/*" if "/" in name else name for name in names))
 
 
-def save_yamnet(weights: Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a state dict of ``Yamnet(classifier=True)`` in half the size.
+def save_yamnet(weights: Mapping[str, Tensor], folder: str | Path) -> Path:
+    """Write a state dict of ``Yamnet(classifier=True)`` as an encoder's folder, in half the size.
 
     Pointwise convolutions and the classifier, 98 numbers of 100, become half precision. Depthwise
     kernels and norms stay as they are: they are few, and rounding them would cost most.
@@ -267,13 +275,13 @@ def save_yamnet(weights: Mapping[str, Tensor], path: str | Path) -> None:
         name: value.half() if _is_rounded(name) else value.float()
         for name, value in weights.items()
     }
-    about = {
-        "network": "YAMNet",
+    source = {
+        "layout": TITLE,
         "authors": "M. Plakal, D. Ellis (Google)",
-        "licence": "Apache-2.0",
+        "licence": LICENCE,
         "source": "https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
     }
-    save_file({name: value.contiguous() for name, value in kept.items()}, path, about)
+    return save_encoder(folder, Encoder(YamnetSettings(), kept, source=source), CARD)
 
 
 def _is_rounded(name: str) -> bool:
