@@ -40,6 +40,9 @@ class Toy(nn.Module):
         levels = padded.reshape(len(waveform), -1, 10, HOP // 10).square().mean(dim=3)
         return torch.log(levels + 1e-6)
 
+    def tokens_of(self, features: Tensor) -> int:
+        return features.shape[1]
+
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         x = self.inside(features + self.level)
         if valid is not None:
@@ -75,6 +78,11 @@ class Delayed(Toy):
     def forward(self, features: Tensor, valid: Tensor | None = None) -> Tensor:
         tokens = super().forward(features, valid)
         return F.pad(tokens, (0, 0, 2, 0))[:, : tokens.shape[1]]
+
+
+class Miscounts(Toy):
+    def tokens_of(self, features: Tensor) -> int:
+        return features.shape[1] + 1
 
 
 class TooFew(Toy):

@@ -159,7 +159,7 @@ class _Trial:
         """What the detector reads before it runs anything."""
         encoder = self.encoder
         values = ("width", "token_hop", "first_centre", "max_seconds", "licence")
-        methods = ("features", "forward", "layers")
+        methods = ("features", "tokens_of", "forward", "layers")
         if missing := [name for name in (*values, *methods) if not hasattr(encoder, name)]:
             raise _broken("attributes", f"it has no {', '.join(missing)}")
         for name in ("token_hop", "first_centre"):
@@ -191,6 +191,9 @@ class _Trial:
         if not bool(tokens.isfinite().all()):
             raise _broken("tokens", "some are not finite")
         count = tokens.shape[1]
+        if encoder.tokens_of(features) != count:
+            said = encoder.tokens_of(features)
+            raise _broken("tokens", f"tokens_of says {said}, forward makes {count}")
         last = token_centre(encoder, count - 1)
         if not seconds - 2 * encoder.token_hop <= last <= seconds + encoder.token_hop:
             raise _broken(

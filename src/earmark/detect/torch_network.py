@@ -74,12 +74,16 @@ def prepare(network: nn.Module, device: torch.device, precision: str, where: Pat
     if precision != "bf16-mixed":
         pack(network)
         return
-    if not pack(network, torch.bfloat16):
+    encoder = getattr(network, "encoder", None)
+    if not getattr(encoder, "bfloat16_maps", False):
+        found = "has none" if encoder is None else f"has a {type(encoder).__name__}"
         raise ConfigError(
-            "bf16-mixed is for networks with an encoder, and this one has none",
+            "bf16-mixed is for networks with an encoder of large products, as ATST-Frame, and "
+            f"this one {found}",
             where=where,
             hint="Leave the precision out",
         )
+    pack(network, torch.bfloat16)
     if not multiplies_bfloat16(device):
         _log.warning("%s has no instructions for bfloat16: 32-true is faster here", device)
 

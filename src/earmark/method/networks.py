@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earmark.core.training import EmbeddingSettings
+from earmark.core.errors import ConfigError
+from earmark.core.training import EmbeddingSettings, MethodSettings
 from earmark.method.teacher import make_teacher, update_teacher
+from earmark.model.encoders.contract import MelEncoder
 from earmark.model.sed import Mels, SedNetwork, SedOutput
 
 
@@ -120,6 +122,27 @@ def _at_tap(network: SedNetwork, tap: str, view: View, output: SedOutput) -> tup
     """The embedding [B, N, D] at a tap, and which of its frames, or tokens, [B, N] are valid."""
     valid = network.token_mask(view.valid_for_encoder) if tap == "encoder" else view.valid
     return output.embeddings[tap], valid
+
+
+def check_views(network: SedNetwork, settings: MethodSettings) -> None:
+    """Whether the encoder can be given what the method makes of its input.
+
+    Raises:
+        ConfigError: Mels are to be mixed, or warped, and the encoder has none to offer.
+    """
+    if network.encoder is None or isinstance(network.encoder, MelEncoder):
+        return
+    kind = network.settings.encoder.kind if network.settings.encoder else ""
+    if settings.mixup.domain == "mel" and settings.mixup.probability:
+        raise ConfigError(
+            f"mixup.domain=mel mixes mels, and the encoder {kind} does not let them be mixed",
+            hint="Set method.mixup.domain=waveform",
+        )
+    if settings.warp_probability:
+        raise ConfigError(
+            f"the encoder {kind} has no mel that could be warped",
+            hint="Set method.warp_probability=0",
+        )
 
 
 class Student(nn.Module):

@@ -25,7 +25,7 @@ from earmark.core.training import Recipe, TrainSettings
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
-from earmark.method.networks import Student, Teacher
+from earmark.method.networks import Student, Teacher, check_views
 from earmark.method.step import StepInputs
 from earmark.method.teacher import ema_decay
 from earmark.method.versions import step_of
@@ -171,6 +171,7 @@ def train(
     recipe = recipe if state is None else as_begun(recipe, state["recipe"])
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
+    check_views(network, recipe.method)
     leave_out_unused(network)
     student = Student(network, recipe.method.embedding)
     origin, taught = "", None

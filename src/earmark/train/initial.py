@@ -242,7 +242,7 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
     notes = []
     free = frozenset() if ours.encoder is None else ours.encoder.weights_ignore
     for name, wanted, has in differing(ours, start.settings):
-        if name in _FREE or (start.is_encoder and not name.startswith("encoder.")):
+        if name in _FREE or (start.is_encoder and name.split(".")[0] != "encoder"):
             continue
         if start.is_encoder and name.removeprefix("encoder.") in free:
             continue
