@@ -6,7 +6,7 @@ import codecs
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,30 +86,43 @@ def remove_drafts(folder: str | Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def write_whole(path: str | Path, write: Callable[[Path], Any]) -> None:
+def write_whole(path: str | Path, write: Callable[[Path], Any], *, flush: bool = True) -> None:
     """Let a file appear whole or not at all, even if the machine stops.
 
     Args:
         path: The file; its folder is made. A file that is there is replaced.
         write: Writes a draft, whose name ends like the file's. Each process has its own.
+        flush: Wait until the disk has it. Without, only a run that is killed loses nothing; that
+            is enough for thousands of files that can be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{DRAFT}{os.getpid()}.{path.name}")
     try:
         write(draft)
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with draft.open("rb+") as file:
+                os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8, as it is; the file appears whole or not at all."""
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline=""))
+def write_text(path: str | Path, text: str, *, flush: bool = True) -> None:
+    """Write text as UTF-8, as it is; the file appears whole or not at all, as of `write_whole`."""
+    content = text.encode()
+    write_whole(path, lambda draft: draft.write_bytes(content), flush=flush)
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     """Write lines as UTF-8; the file appears whole or not at all."""
     write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def write_faults(faults: Mapping[Any, str], path: Path) -> None:
+    """A table of what could not be read, ``filename`` and ``reason``; no file where all could."""
+    if not faults:
+        path.unlink(missing_ok=True)
+        return
+    rows = (f"{name}\t{' '.join(reason.split())}" for name, reason in sorted(faults.items()))
+    write_lines(path, ["filename\treason", *rows])

@@ -11,7 +11,7 @@ import yaml
 
 from earmark.core.config import dump_yaml
 from earmark.core.errors import DataError
-from earmark.core.files import write_text
+from earmark.core.files import DRAFT, write_text
 
 Record = Mapping[str, Any]
 
@@ -49,15 +49,11 @@ def claim_folder(
     if file.is_file():
         _refuse_other(file, record, other, current)
         return
-    # A workspace alone is a run that was stopped in this very function.
+    # A workspace or a draft alone is a run that was stopped in this very function.
     refuse_foreign(out, "dataset", () if workspace is None else (workspace,))
-    if workspace is None:
-        write_text(file, dump_yaml(record))
-        return
-    (out / workspace).mkdir(parents=True, exist_ok=True)
-    partial = out / workspace / name
-    partial.write_text(dump_yaml(record), encoding="utf-8")
-    partial.replace(file)
+    if workspace is not None:
+        (out / workspace).mkdir(parents=True, exist_ok=True)
+    write_text(file, dump_yaml(record))
 
 
 def refuse_foreign(out: Path, what: str, ours: Collection[str] = ()) -> None:
@@ -71,7 +67,9 @@ def refuse_foreign(out: Path, what: str, ours: Collection[str] = ()) -> None:
     Raises:
         DataError: There is something else in it, or it is a file.
     """
-    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} <= set(ours)):
+    inside = [path.name for path in out.iterdir()] if out.is_dir() else []
+    foreign = [name for name in inside if name not in ours and not name.startswith(DRAFT)]
+    if foreign or (out.exists() and not out.is_dir()):
         raise DataError(
             f"not an empty folder, and not a {what} this command made",
             where=out,

@@ -64,6 +64,7 @@ SYNTHETIC = Place(
     "strong",
     "audio/train/synthetic21_train/soundscapes",
     "metadata/train/synthetic21_train/soundscapes.tsv",
+    durations=("metadata/train/synthetic21_train/durations.tsv",),
     domain="synthetic",
     published=(10_000, 10_000),
 )

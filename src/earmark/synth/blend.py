@@ -6,15 +6,20 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError, DataError
 from earmark.synth.soundbank import BACKGROUND, Soundbank
 from earmark.synth.sources import SynthesisedSources
-from earmark.synth.supplier import SoundOrigin
+from earmark.synth.supplier import (
+    Samples,
+    SoundOrigin,
+    TracingSupplier,
+    traced_background,
+    traced_event,
+)
 
 
-class BlendedSources:
+class BlendedSources(TracingSupplier):
     """Recordings of several soundbanks, and synthesised sounds of the same classes.
 
     Every recording of a class is drawn equally often, whichever bank it is in. A class that has no
@@ -56,51 +61,35 @@ class BlendedSources:
         parts = [*(bank.fingerprint for bank in self.banks), sources, self.synthesised, self.labels]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
-    def event(self, label: str, split: str, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw one isolated event; see `Supplier.event`."""
-        return self.traced_event(label, split, rng)[0]
-
-    def background(self, split: str, samples: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Draw a stretch of background; see `Supplier.background`."""
-        return self.traced_background(split, samples, rng)[0]
-
     def traced_event(
         self, label: str, split: str, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], SoundOrigin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``event``, with where it was taken from.
 
         Raises:
             DataError: The class has no recording in the split and cannot be synthesised.
         """
-        supplier = self._drawn(label, split, rng)
-        if isinstance(supplier, Soundbank):
-            return supplier.traced_event(label, split, rng)
-        return supplier.event(label, split, rng), SoundOrigin()
+        return traced_event(self._drawn(label, split, rng), label, split, rng)
 
     def traced_background(
         self, split: str, samples: int, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], SoundOrigin]:
+    ) -> tuple[Samples, SoundOrigin]:
         """As ``background``, with where it was taken from."""
-        supplier = self._drawn(BACKGROUND, split, rng)
-        if isinstance(supplier, Soundbank):
-            return supplier.traced_background(split, samples, rng)
-        return supplier.background(split, samples, rng), SoundOrigin()
+        return traced_background(self._drawn(BACKGROUND, split, rng), split, samples, rng)
 
     def _drawn(
         self, label: str, split: str, rng: np.random.Generator
     ) -> Soundbank | SynthesisedSources:
         """The bank, or the synthesised sounds, that the next sound is of."""
         counts = [len(bank.recordings_of(label, split)) for bank in self.banks]
-        can = self._sources is not None and (label == BACKGROUND or label in self._sources.labels)
-        if self._sources is not None and can and (not sum(counts) or self._fires(rng)):
-            return self._sources
-        if not sum(counts):
+        total, sources = sum(counts), self._sources
+        known = sources is not None and (label == BACKGROUND or label in sources.labels)
+        if sources is not None and known and (not total or rng.random() < self.synthesised):
+            return sources
+        if not total:
             raise DataError(
                 f"no soundbank has a recording of {label!r} for the split {split!r}",
                 hint="Add recordings, or set the class's probability to 0",
             )
-        chosen = int(rng.choice(len(counts), p=np.array(counts) / sum(counts)))
+        chosen = int(rng.choice(len(counts), p=np.array(counts) / total))
         return self.banks[chosen]
-
-    def _fires(self, rng: np.random.Generator) -> bool:
-        return bool(rng.random() < self.synthesised)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -11,6 +10,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from earmark.core.config import Positive, Proportion, Settings, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
+from earmark.core.folders import shipped_folder
+from earmark.data.desed import PUBLIC, SYNTHETIC, UNLABELLED, VALIDATION, WEAK
 from earmark.synth.distributions import Count, Distribution, const, uniform, within
 from earmark.synth.domain import DomainSettings
 from earmark.synth.supplier import SHORTEST_EVENT
@@ -31,26 +32,11 @@ SPLIT_OF: Mapping[Subset, str] = {
 
 #: Where DESED keeps the audio, the labels and the durations of each subset.
 LAYOUT: Mapping[Subset, tuple[str, str | None, str | None]] = {
-    "strong": (
-        "audio/train/synthetic21_train/soundscapes",
-        "metadata/train/synthetic21_train/soundscapes.tsv",
-        "metadata/train/synthetic21_train/durations.tsv",
-    ),
-    "weak": ("audio/train/weak", "metadata/train/weak.tsv", None),
-    "unlabelled": ("audio/train/unlabel_in_domain", None, None),
-    "validation": (
-        "audio/validation/validation",
-        "metadata/validation/validation.tsv",
-        "metadata/validation/validation_durations.tsv",
-    ),
-    "test": (
-        "audio/eval/public",
-        "metadata/eval/public.tsv",
-        "metadata/eval/public_durations.tsv",
-    ),
+    subset: (place.audio, place.labels or None, next(iter(place.durations), None))
+    for subset, place in zip(
+        SUBSETS, (SYNTHETIC, WEAK, UNLABELLED, VALIDATION, PUBLIC), strict=True
+    )
 }
-
-
 #: Where ``truth`` puts the events of subsets whose labels say less.
 TRUTH: Mapping[Subset, str] = {
     "weak": "metadata/train/weak_truth.tsv",
@@ -237,7 +223,7 @@ class SynthSettings(EventSettings):
         levels |= {f"classes.{name}.snr_db": self.event(name).snr_db for name in self.classes}
         for where, snr in levels.items():
             if snr.kind != "normal" and snr.lowest <= self.audible_db:
-                raise ValueError(f"{where} must stay above audible_db, or events cannot be heard")
+                raise ValueError(f"{where} must stay above audible_db, or events are inaudible")
         for name in SUBSETS:
             domain = self.subset(name).domain
             if domain is not None and domain not in self.domains:
@@ -264,8 +250,7 @@ class SynthSettings(EventSettings):
 
 
 def _presets() -> dict[str, Path]:
-    folder = Path(str(resources.files("earmark"))) / "recipes" / "synth"
-    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+    return {file.stem: file for file in sorted(shipped_folder("recipes").glob("synth/*.yaml"))}
 
 
 def preset_names() -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,14 @@ from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.loudness import DEFAULT_GATE, EnergyGate, active_parts
-from earmark.synth.supplier import LONGEST_EVENT, SHORTEST_EVENT, SPLITS, Samples, SoundOrigin
+from earmark.synth.supplier import (
+    LONGEST_EVENT,
+    SHORTEST_EVENT,
+    SPLITS,
+    Samples,
+    SoundOrigin,
+    TracingSupplier,
+)
 
 _CROSSFADE = seconds_to_samples(0.25)
 _EDGE_FADE = seconds_to_samples(0.005)
@@ -45,11 +52,11 @@ SPLIT_FRACTIONS: Mapping[str, float] = {
     "synthetic": 0.4, "real": 0.3, "validation": 0.1, "test": 0.2,
 }  # fmt: skip
 
-#: Class → split → recording → its files.
-Files = dict[str, dict[str, dict[str, tuple[Path, ...]]]]
+#: Class (or ``background``), split, recording, and one of its files.
+Row = tuple[str, str, str, Path]
 
 
-class Soundbank:
+class Soundbank(TracingSupplier):
     """A supplier of sounds from a folder of recordings.
 
     Args:
@@ -86,15 +93,19 @@ class Soundbank:
         self.folder = Path(folder)
         if not self.folder.is_dir():
             raise DataError("no such soundbank folder", where=self.folder)
-        self._files = soundbank_files(self.folder, needed)
-        self.labels = tuple(sorted(name for name in self._files if name != BACKGROUND))
+        self._files: dict[tuple[str, str], dict[str, tuple[Path, ...]]] = {}
+        for label, split, name, path in sorted(_soundbank_files(self.folder, needed)):
+            own = self._files.setdefault((label, split), {})
+            own[name] = (*own.get(name, ()), path)
+        classes = {label for label, _ in self._files}
+        self.labels = tuple(sorted(classes - {BACKGROUND}))
         if not self.labels:
             raise DataError(
                 "the soundbank has no class",
                 where=self.folder,
                 hint="It needs a folder of .wav or .flac files for each class.",
             )
-        if BACKGROUND not in self._files:
+        if BACKGROUND not in classes:
             raise DataError(
                 "the soundbank has no backgrounds",
                 where=self.folder,
@@ -111,12 +122,11 @@ class Soundbank:
     def fingerprint(self) -> str:
         """A short hash of which files serve which split, and of their sizes."""
         digest = hashlib.sha256()
-        for label, splits in sorted(self._files.items()):
-            for split, recordings in sorted(splits.items()):
-                for name, files in sorted(recordings.items()):
-                    for path in files:
-                        entry = (label, split, name, path.name, path.stat().st_size)
-                        digest.update(repr(entry).encode())
+        for (label, split), recordings in self._files.items():
+            for name, files in recordings.items():
+                for path in files:
+                    entry = (label, split, name, path.name, path.stat().st_size)
+                    digest.update(repr(entry).encode())
         return digest.hexdigest()[:16]
 
     def recordings(self, label: str, split: str) -> dict[str, tuple[Path, ...]]:
@@ -137,9 +147,11 @@ class Soundbank:
 
     def recordings_of(self, label: str, split: str) -> dict[str, tuple[Path, ...]]:
         """The same, empty where there is none."""
-        return self._files.get(label, {}).get(split, {})
+        return self._files.get((label, split), {})
 
-    def event(self, label: str, split: str, rng: np.random.Generator) -> Samples:
+    def traced_event(
+        self, label: str, split: str, rng: np.random.Generator
+    ) -> tuple[Samples, SoundOrigin]:
         """Draw one event: a sounding stretch of a recording, drawn recording by recording.
 
         Args:
@@ -148,18 +160,13 @@ class Soundbank:
             rng: Source of all randomness.
 
         Returns:
-            Samples [S] at 16 kHz, peak at most 1, ``SHORTEST_EVENT`` to ``LONGEST_EVENT`` long.
+            Samples [S] at 16 kHz, peak at most 1, ``SHORTEST_EVENT`` to ``LONGEST_EVENT`` long,
+            and where they were taken from.
 
         Raises:
             DataError: The class has no recording in the split, or the recording is silent.
             AudioError: The recording cannot be read.
         """
-        return self.traced_event(label, split, rng)[0]
-
-    def traced_event(
-        self, label: str, split: str, rng: np.random.Generator
-    ) -> tuple[Samples, SoundOrigin]:
-        """As ``event``, with where the event was taken from."""
         path, samples = self._draw(label, split, rng)
         shortest = seconds_to_samples(SHORTEST_EVENT)
         if self._events == "whole":
@@ -192,7 +199,9 @@ class Soundbank:
             stop = start + longest
         return start, stop
 
-    def background(self, split: str, samples: int, rng: np.random.Generator) -> Samples:
+    def traced_background(
+        self, split: str, samples: int, rng: np.random.Generator
+    ) -> tuple[Samples, SoundOrigin]:
         """Draw a stretch of background, lengthened by cross-faded pieces where it is short.
 
         Args:
@@ -201,18 +210,12 @@ class Soundbank:
             rng: Source of all randomness.
 
         Returns:
-            Samples [samples] of one recording, peak at most 1.
+            Samples [samples] of one recording, peak at most 1, and where they begin in it.
 
         Raises:
             DataError: The split has no background, or the drawn one is silent.
             AudioError: The recording cannot be read.
         """
-        return self.traced_background(split, samples, rng)[0]
-
-    def traced_background(
-        self, split: str, samples: int, rng: np.random.Generator
-    ) -> tuple[Samples, SoundOrigin]:
-        """As ``background``, with where its beginning was taken from."""
         path, recording = self._draw(BACKGROUND, split, rng)
         if not np.any(recording):
             raise DataError("the background is silent", where=path, hint="Leave it out.")
@@ -221,7 +224,7 @@ class Soundbank:
             stretch = recording[start : start + samples]
         elif self._lengthen == "loop":
             start = int(rng.integers(recording.size))
-            stretch = _looped(recording, samples, start)
+            stretch = _joined(recording, samples, start, lambda: 0)
         else:
             start, stretch = _lengthened(recording, samples, rng)
         if not np.any(stretch):  # a pause longer than the stretch: take the loudest one
@@ -296,11 +299,6 @@ def _lengthened(recording: Samples, samples: int, rng: np.random.Generator) -> t
     return first, _joined(recording, samples, first, draw)
 
 
-def _looped(recording: Samples, samples: int, start: int) -> Samples:
-    """Repeat a short recording from a start."""
-    return _joined(recording, samples, start, lambda: 0)
-
-
 def _joined(recording: Samples, samples: int, first: int, following: Callable[[], int]) -> Samples:
     """Stretches from ``first``, then from each ``following``, to the recording's end.
 
@@ -324,19 +322,10 @@ def _joined(recording: Samples, samples: int, first: int, following: Callable[[]
         piece[:fade] *= np.sin(phase)
 
 
-def soundbank_files(folder: Path, needed: Collection[str] = SPLITS) -> Files:
-    """The files of a soundbank, as its ``manifest.csv`` says or else divided by their names.
-
-    Args:
-        folder: Of the soundbank.
-        needed: Splits in which every class needs a recording where there is no manifest.
-
-    Raises:
-        DataError: The manifest does not fit the folder, a class has no file, or too few
-            recordings to divide.
-    """
+def _soundbank_files(folder: Path, needed: Collection[str]) -> Iterator[Row]:
+    """The files of a soundbank, as its ``manifest.csv`` says or else divided by their names."""
     manifest = folder / "manifest.csv"
-    return _read_manifest(manifest) if manifest.is_file() else _divide_folder(folder, needed)
+    return _listed(manifest) if manifest.is_file() else _divided(folder, needed)
 
 
 def divide_recordings(
@@ -382,9 +371,8 @@ def divide_recordings(
     return assigned
 
 
-def _read_manifest(path: Path) -> Files:
-    """Class → split → recording → files, as the manifest says; every file must exist."""
-    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
+def _listed(path: Path) -> Iterator[Row]:
+    """The files that a manifest lists; each must exist."""
     split_of: dict[str, str] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
@@ -407,25 +395,21 @@ def _read_manifest(path: Path) -> Files:
             if split_of.setdefault(name, split) != split:
                 raise DataError(f"recording {name!r} is in two splits", where=where)
             label = row["event_label"]
-            label = BACKGROUND if label.lower() == BACKGROUND else label
-            gathered[label, split, name].append(audio)
-    return _nested(gathered)
+            yield BACKGROUND if label.lower() == BACKGROUND else label, split, name, audio
 
 
-def _divide_folder(folder: Path, needed: Collection[str]) -> Files:
-    """Class → split → recording → files, divided by the names of the recordings."""
+def _divided(folder: Path, needed: Collection[str]) -> Iterator[Row]:
+    """The files of the folders, divided by the names of the recordings."""
     audio = _files_by_class(folder)
     names = {label: [recording_name(path) for path in paths] for label, paths in audio.items()}
     try:
         split_of = divide_recordings(names, needed)
     except DataError as error:
         raise DataError(error.what, where=folder, hint=error.hint) from None
-    gathered: defaultdict[tuple[str, str, str], list[Path]] = defaultdict(list)
     for label, paths in audio.items():
         for path in paths:
             name = recording_name(path)
-            gathered[label, split_of[name], name].append(path)
-    return _nested(gathered)
+            yield label, split_of[name], name, path
 
 
 def _files_by_class(folder: Path) -> dict[str, list[Path]]:
@@ -458,13 +442,6 @@ def _folders(folder: Path) -> list[Path]:
 def recording_name(path: Path) -> str:
     """The recording a file is a piece of: its stem without a trailing ``-NUMBER``."""
     return re.sub(r"(?<=.)-\d+$", "", path.stem)
-
-
-def _nested(gathered: Mapping[tuple[str, str, str], list[Path]]) -> Files:
-    files: Files = {}
-    for (label, split, name), paths in sorted(gathered.items()):
-        files.setdefault(label, {}).setdefault(split, {})[name] = tuple(sorted(paths))
-    return files
 
 
 def _stable_hash(name: str) -> bytes:

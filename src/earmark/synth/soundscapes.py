@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from earmark._version import __version__
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
 from earmark.core.event import Event
+from earmark.core.files import remove_drafts, write_text, write_whole
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import Progress, counted, run_jobs
+from earmark.core.tables.label_tables import write_durations, write_strong, write_weak
 from earmark.synth.placing import Ingredient
 from earmark.synth.scene import Soundscape, make_soundscape
 from earmark.synth.settings import LAYOUT, SPLIT_OF, SUBSETS, TRUTH, Subset, SynthSettings
@@ -130,6 +133,8 @@ def write_dataset(
         pass
     if (out / _JOURNAL).is_dir():
         _write_metadata(jobs, dataset)
+        for folder in {path.parent for job in jobs for path in dataset.clips(job)}:
+            remove_drafts(folder)
         shutil.rmtree(out / _JOURNAL)
     return out
 
@@ -147,24 +152,16 @@ def _write_block(job: _Job, dataset: _Dataset) -> None:
         rng = np.random.default_rng([dataset.seed, SUBSETS.index(job.subset), index])
         split = SPLIT_OF[job.subset]
         soundscape = make_soundscape(dataset.supplier, split, settings, rng, subset=job.subset)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if dataset.has_jams(job):
             document = _jams_document(soundscape, path.name, settings.seconds)
             text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-            _replace(path.with_suffix(".jams"), text)
-        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-        write_audio(partial, soundscape.audio)
-        partial.replace(path)  # last: where the clip is, its JAMS file is
+            write_text(path.with_suffix(".jams"), text, flush=False)
+        # Last: where the clip is, its JAMS file is.
+        write_whole(path, partial(write_audio, samples=soundscape.audio), flush=False)
         labels[path.name] = [event[:3] for event in soundscape.events]
     journal = job.journal(dataset.out)
     if journal.parent.is_dir():  # else the labels are written already: clips were restored
-        _replace(journal, json.dumps(labels))
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+        write_text(journal, json.dumps(labels), flush=False)
 
 
 def _finished(job: _Job, dataset: _Dataset) -> bool:
@@ -234,8 +231,6 @@ def _current_form(record: dict[str, Any]) -> dict[str, Any]:
 
 def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
     """Write the label and duration tables from the journal."""
-    from earmark.core.tables import label_tables as tables
-
     seconds = dataset.settings.seconds
     for subset in SUBSETS:
         labels: dict[str, ClipEvents] = {}
@@ -247,19 +242,14 @@ def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
             continue
         if subset == "weak" and label_file is not None:
             classes = ((name, {label for *_, label in own}) for name, own in labels.items())
-            path = _made(dataset.out / label_file)
-            tables.write_weak(path, {name: tuple(sorted(present)) for name, present in classes})
+            tags = {name: tuple(sorted(present)) for name, present in classes}
+            write_weak(dataset.out / label_file, tags)
         strong_file = label_file if subset in _STRONG else TRUTH[subset]
         if strong_file is not None and (subset in _STRONG or dataset.settings.truth):
             events = {name: [Event(*one) for one in own] for name, own in labels.items()}
-            tables.write_strong(_made(dataset.out / strong_file), events)
+            write_strong(dataset.out / strong_file, events)
         if duration_file is not None:
-            tables.write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+            write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
 
 
 def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[str, Any]:

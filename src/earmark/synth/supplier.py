@@ -83,6 +83,14 @@ class TracingSupplier(Supplier, Protocol):
         """As ``background``."""
         ...
 
+    def event(self, label: str, split: str, rng: np.random.Generator) -> Samples:
+        """Draw one isolated event; see `Supplier.event`."""
+        return self.traced_event(label, split, rng)[0]
+
+    def background(self, split: str, samples: int, rng: np.random.Generator) -> Samples:
+        """Draw a stretch of background; see `Supplier.background`."""
+        return self.traced_background(split, samples, rng)[0]
+
 
 def traced_event(
     supplier: Supplier, label: str, split: str, rng: np.random.Generator

@@ -158,12 +158,6 @@ def peak(frequencies: Array, centre: float, width: float, gain_db: float) -> Arr
     return decibels(gain_db * np.exp(-0.5 * (octaves / width) ** 2))
 
 
-def spectrum_bins(samples: int) -> tuple[int, Array]:
-    """Give a fast transform length that holds ``samples``, and the Hz of its bins."""
-    size = int(fft.next_fast_len(samples, real=True))
-    return size, np.asarray(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), dtype=np.float64)
-
-
 def shaped_noise(
     rng: np.random.Generator, samples: int, frequencies: Array, magnitudes: Array
 ) -> Array:
