@@ -58,7 +58,7 @@ def read(
 
 def make(out: Path, job: Import, **how: Any) -> Path:
     """Do it."""
-    write_import(out, job.prepared, job.plan, job.record, **how)
+    write_import(out, job, **how)
     return out
 
 

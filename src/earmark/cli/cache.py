@@ -47,9 +47,9 @@ def cache(
     - `earmark train mini --data data/desed16k --out runs/mine`
     - `earmark cache ~/DESED/dataset --out data/desed16k --verify`
     """
-    from earmark.core.files import write_lines
+    from earmark.core.files import write_faults
     from earmark.core.parallel import available_cores
-    from earmark.prepare.cache import failures_table, verify_cache, write_cache
+    from earmark.prepare.cache import verify_cache, write_cache
 
     processes = workers or available_cores()
     if verify:
@@ -62,9 +62,7 @@ def cache(
     with counting("recordings") as progress:
         report = write_cache(data, out, format=audio_format, workers=processes, progress=progress)
     table = out.with_name(f"{out.name}-failures.tsv")
-    table.unlink(missing_ok=True)
-    if report.failed:
-        write_lines(table, failures_table(report.failed))
+    write_faults(report.failed, table)
     typer.echo(_summary(out, report))
     hint = f"All are listed in {table}; repair or remove them and run this again"
     exit_if_failed(dict(sorted(report.failed.items())), hint)

@@ -187,9 +187,7 @@ def import_labels(options: ImportLabelsOptions) -> None:
         with counting("clips") as progress:
             failed |= write_import(
                 out,
-                job.prepared,
-                job.plan,
-                job.record,
+                job,
                 workers=options.workers or available_cores(),
                 progress=progress,
             )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from earmark.core.audio.audio import list_audio
@@ -11,13 +12,12 @@ from earmark.core.tables.labels import clip_id
 from earmark.data.subsets import size_of
 
 _YOUTUBE = re.compile(r"Y?(.{11}_\d+\.\d+_\d+\.\d+)")
-_BLOCK = 4096
 
 
 def clip_key(filename: str) -> str:
     """What names of the same recording have in common: no suffix, no Y before a YouTube id."""
     stem = clip_id(filename)
-    youtube = re.fullmatch(r"Y(.{11}_\d+\.\d+_\d+\.\d+)", stem)
+    youtube = _YOUTUBE.fullmatch(stem)
     return youtube.group(1) if youtube else stem
 
 
@@ -107,29 +107,8 @@ class KnownRecordings:
 
 
 def same_bytes(one: Path, other: Path) -> bool:
-    """Whether two files hold the same, read no further than to the first difference."""
-    if size_of(one) != size_of(other):
-        return False
+    """Whether two files are there and hold the same."""
     try:
-        if one.samefile(other):
-            return True
-        with one.open("rb") as first, other.open("rb") as second:
-            middle = size_of(one) // 2
-            for file in (first, second):
-                file.seek(middle)  # soundscapes may begin alike
-            if first.read(_BLOCK) != second.read(_BLOCK):
-                return False
-            for file in (first, second):
-                file.seek(0)
-            while block := first.read(1 << 16):
-                if block != second.read(1 << 16):
-                    return False
+        return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
-    return True
-
-
-def unlisted(clips: Iterable[Path], found: Mapping[str, Path]) -> list[Path]:
-    """Files that no listed name means."""
-    meant = set(found.values())
-    return [path for path in clips if path not in meant]

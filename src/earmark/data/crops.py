@@ -7,7 +7,7 @@ that a resumed run and several processes read what one uninterrupted process wou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import audio_info, list_audio, load_excerpt
 from earmark.core.errors import AudioError, DataError, EarmarkError
+from earmark.core.files import write_faults as write_faults
 from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
 
 MOST_IN_A_ROW = 50
@@ -199,16 +200,3 @@ class CropStream:
         waveform = np.zeros(self.window, dtype=np.float32)
         waveform[: len(sound)] = sound
         return Crop(number, waveform, len(sound), faults)
-
-
-def write_faults(faults: dict[Path, str], path: Path) -> None:
-    """A table of what could not be read, ``filename`` and ``reason``; no file where all could."""
-    if not faults:
-        path.unlink(missing_ok=True)
-        return
-    lines = ["filename\treason", *_fault_lines(faults.items())]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _fault_lines(faults: Iterable[tuple[Path, str]]) -> list[str]:
-    return [f"{name}\t{' '.join(reason.split())}" for name, reason in sorted(faults)]

@@ -179,7 +179,7 @@ class ClipDataset(Dataset[Item]):
             passed.append(row)
         raise DataError(
             f"none of {size} clips can be read, the first because: {self.unreadable[index]}",
-            hint="`earmark doctor` says what is wrong with each of them",
+            hint="`earmark doctor` lists what is wrong with each of them",
         )
 
     def __getitem__(self, index: int) -> Item:
@@ -371,16 +371,9 @@ def collate(items: Sequence[Item]) -> Batch:
 
     A copy of its own for every batch would leave holes in that process's memory, which then grows.
     """
-    waveforms, strong, weak, valid, kinds, known, unreadable = zip(*items, strict=True)
-    return Batch(
-        default_collate(list(waveforms)),
-        default_collate(list(strong)),
-        default_collate(list(weak)),
-        default_collate(list(valid)),
-        torch.tensor(kinds),
-        default_collate(list(known)),
-        dict(ChainMap(*unreadable)),
-    )
+    *columns, unreadable = zip(*items, strict=True)
+    waveforms, strong, weak, valid, kinds, known = (default_collate(list(one)) for one in columns)
+    return Batch(waveforms, strong, weak, valid, kinds, known, dict(ChainMap(*unreadable)))
 
 
 def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:

@@ -29,7 +29,7 @@ from earmark.core.tables.rows import check_label
 from earmark.data.classes import OTHERS, Classes
 from earmark.data.clips import ClipFinder
 from earmark.data.reading import SubsetReader, Subsets, unlabelled_source
-from earmark.data.subsets import Domain, Evaluation, Source
+from earmark.data.subsets import Domain, Evaluation, Kind, Source
 from earmark.data.yaml_lines import Keys, YamlFile
 
 #: What a folder's description is called where a folder is given in its place.
@@ -78,6 +78,18 @@ class SourceDescription(Settings):
             raise ValueError("an unlabelled source is labelled for no class")
         return self
 
+    @property
+    def kind(self) -> Kind:
+        """Of its labels."""
+        if self.unlabelled:
+            return "unlabelled"
+        return "weak" if self.strong is None else "strong"
+
+    @property
+    def tables(self) -> Names:
+        """Its label tables, of one kind."""
+        return self.strong or ((self.weak,) if self.weak is not None else ())
+
 
 class SplitDescription(Settings):
     """Clips to be scored on; see `SourceDescription`."""
@@ -96,6 +108,11 @@ class SplitDescription(Settings):
                 "choose epochs under `held_out`"
             )
         return content
+
+    @property
+    def tables(self) -> Names:
+        """Its label tables, all strong."""
+        return self.strong
 
 
 Sources = Annotated[tuple[SourceDescription, ...], BeforeValidator(_several)]
@@ -188,6 +205,11 @@ class Described:
                     [*keys, "audio"], f"no such folder: {folder}", "Paths are relative to this file"
                 )
         return folders
+
+    def tables(self, keys: Keys, subset: SourceDescription | SplitDescription) -> list[Path]:
+        """The label tables of a source or a split, as of `table`."""
+        key = subset.kind if isinstance(subset, SourceDescription) else "strong"
+        return [self.table(keys, key, name) for name in subset.tables]
 
     def table(self, keys: Keys, key: str, name: str) -> Path:
         """A table of a subset.
@@ -302,12 +324,11 @@ def _source(
     finder = ClipFinder(described.folders(keys, source.audio))
     labelled = described.labelled(keys, source.labelled)
     domain: Domain = source.domain
-    if source.strong is not None:
-        tables = [described.table(keys, "strong", table) for table in source.strong]
+    tables = described.tables(keys, source)
+    if source.kind == "strong":
         return reader.strong(name, tables, finder, domain, labelled)
-    if source.weak is not None:
-        table = described.table(keys, "weak", source.weak)
-        return reader.weak(name, table, finder, domain, labelled)
+    if source.kind == "weak":
+        return reader.weak(name, tables[0], finder, domain, labelled)
     if not finder.clips:
         reader.note(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
     return unlabelled_source(name, finder, domain)
@@ -317,37 +338,31 @@ def _split(
     described: Described, reader: SubsetReader, keys: Keys, name: str, split: SplitDescription
 ) -> Evaluation | None:
     finder = ClipFinder(described.folders(keys, split.audio))
-    tables = [described.table(keys, "strong", table) for table in split.strong]
     durations = split.durations
     return reader.evaluation(
         name,
-        tables,
+        described.tables(keys, split),
         finder,
         None if durations is None else described.table(keys, "durations", durations),
         described.labelled(keys, split.labelled),
     )
 
 
-def is_description(path: Path) -> bool:
-    """Whether a path is a description's, or a folder's that has one and no tree of DESED's."""
-    if path.is_file() or path.suffix.lower() in (".yaml", ".yml"):
-        return True
-    tree = any((path / name).is_dir() for name in ("audio", "metadata"))
-    return not tree and (path / DESCRIPTION).is_file()
-
-
-def description_of(path: Path) -> Path:
-    """The description that is meant by a path.
+def description_of(path: Path) -> Path | None:
+    """The description that is meant by a path; None for a folder without, or with DESED's tree.
 
     Raises:
-        ConfigError: It is a file of another kind.
+        ConfigError: A file that is no description.
     """
     if path.is_dir():
-        return path / DESCRIPTION
-    if path.suffix.lower() not in (".yaml", ".yml"):
+        tree = any((path / name).is_dir() for name in ("audio", "metadata"))
+        return path / DESCRIPTION if not tree and (path / DESCRIPTION).is_file() else None
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return path
+    if path.is_file():
         raise ConfigError(
             "not a dataset",
             where=path,
             hint="Give a folder in DESED's layout, or a .yaml file that describes one",
         )
-    return path
+    return None

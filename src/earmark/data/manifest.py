@@ -13,7 +13,7 @@ from pathlib import Path
 from earmark.core.config import DataSettings
 from earmark.core.errors import DataError
 from earmark.core.tables.labels import LabelSet
-from earmark.data.described import description_of, is_description, read_description
+from earmark.data.described import description_of, read_description
 from earmark.data.desed import find_root, read_desed
 from earmark.data.leakage import (
     divide,
@@ -52,8 +52,8 @@ def load_manifest(root: str | Path, settings: DataSettings = _DEFAULT) -> Manife
         LabelError: If a label is none of the classes that a description lists.
     """
     path = Path(root)
-    if is_description(path):
-        return _assemble(read_description(description_of(path)), settings)
+    if (description := description_of(path)) is not None:
+        return _assemble(read_description(description), settings)
     return _assemble(read_desed(find_root(path), settings), settings)
 
 

@@ -26,7 +26,7 @@ from earmark.core.tables.label_tables import (
 )
 from earmark.data.classes import Classes
 from earmark.data.clips import ClipFinder, clip_key
-from earmark.data.subsets import Domain, Evaluation, Source
+from earmark.data.subsets import Domain, Evaluation, Source, of_clips
 
 R = TypeVar("R")
 
@@ -68,16 +68,15 @@ class SubsetReader:
         labelled: tuple[str, ...] | None = None,
     ) -> Source | None:
         """A source with strong labels; None, with a note, where a table is none."""
-        read = self._strong_rows(name, tables, labelled)
+        read = self._strong(name, tables, finder, labelled)
         if read is None:
             return None
-        rows, listed, faulty = read
-        found, missing = self.match(name, listed, finder, faulty)
+        found, events, missing, faulty = read
         return Source(
             "strong",
             name,
             _paths(found),
-            events=_events_on_disk(rows, found),
+            events=events,
             missing=missing,
             faulty=faulty,
             domain=domain,
@@ -129,11 +128,10 @@ class SubsetReader:
         labelled: tuple[str, ...] | None = None,
     ) -> Evaluation | None:
         """A split with strong labels; None, with a note, where nothing of it can be used."""
-        read = self._strong_rows(name, tables, labelled)
+        read = self._strong(name, tables, finder, labelled)
         if read is None:
             return None
-        rows, listed, faulty = read
-        found, missing = self.match(name, listed, finder, faulty)
+        found, events, missing, faulty = read
         seconds, unknown = self.durations(name, durations, found)
         found = {listed: path for listed, path in found.items() if path.name in seconds}
         if not found:
@@ -141,7 +139,7 @@ class SubsetReader:
         return Evaluation(
             name,
             _paths(found),
-            _events_on_disk(rows, found),
+            of_clips(events, seconds),
             seconds,
             missing,
             (*faulty, *unknown),
@@ -162,10 +160,14 @@ class SubsetReader:
             )
         return found, missing
 
-    def _strong_rows(
-        self, name: str, tables: Sequence[Path], labelled: tuple[str, ...] | None
-    ) -> tuple[list[StrongRow], list[str], tuple[str, ...]] | None:
-        """Events, names of clips and names of faulty clips of some tables together."""
+    def _strong(
+        self,
+        name: str,
+        tables: Sequence[Path],
+        finder: ClipFinder,
+        labelled: tuple[str, ...] | None,
+    ) -> tuple[dict[str, Path], dict[str, list[Event]], tuple[str, ...], tuple[str, ...]] | None:
+        """Files of the clips that some tables list, their events, and missing and faulty clips."""
         rows: list[StrongRow] = []
         listed: dict[str, None] = {}
         faulty: list[str] = []
@@ -182,7 +184,12 @@ class SubsetReader:
             listed |= dict.fromkeys(table.listed)
             faulty += self._faulty(name, table)
         self._note_stray(name, stray)
-        return rows, list(listed), tuple(dict.fromkeys(faulty))
+        found, missing = self.match(name, list(listed), finder, faulty)
+        events: dict[str, list[Event]] = {}
+        for row in rows:
+            if row.filename in found:
+                events.setdefault(found[row.filename].name, []).append(row.event)
+        return found, events, missing, tuple(dict.fromkeys(faulty))
 
     def _table(self, name: str, path: Path, read: Callable[[Path], Table[R]]) -> Table[R] | None:
         try:
@@ -280,15 +287,6 @@ class Subsets:
 def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") -> Source | None:
     """A source without labels: every recording in its folders; None where there is none."""
     return Source("unlabelled", name, tuple(finder.clips), domain=domain) if finder.clips else None
-
-
-def _events_on_disk(rows: Iterable[StrongRow], found: Mapping[str, Path]) -> dict[str, list[Event]]:
-    """The events of the clips found, under the clips' names on disk."""
-    events: dict[str, list[Event]] = {}
-    for row in rows:
-        if row.filename in found:
-            events.setdefault(found[row.filename].name, []).append(row.event)
-    return events
 
 
 def relative(path: Path, root: Path) -> str:

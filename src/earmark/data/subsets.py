@@ -54,8 +54,8 @@ class Source:
         """The same with some of its clips, and the labels of these."""
         kept = tuple(clips)
         names = {path.name for path in kept}
-        events = None if self.events is None else _of_clips(self.events, names)
-        weak = None if self.weak is None else _of_clips(self.weak, names)
+        events = None if self.events is None else of_clips(self.events, names)
+        weak = None if self.weak is None else of_clips(self.weak, names)
         return replace(self, clips=kept, events=events, weak=weak, name=name or self.name)
 
 
@@ -100,8 +100,8 @@ class Evaluation:
         return replace(
             self,
             clips=kept,
-            events=_of_clips(self.events, names),
-            durations=_of_clips(self.durations, names),
+            events=of_clips(self.events, names),
+            durations=of_clips(self.durations, names),
             unreadable=(*self.unreadable, *lost),
         )
 
@@ -150,7 +150,8 @@ class Manifest:
         return _digest(entries)
 
 
-def _of_clips(by_name: Mapping[str, V], names: Collection[str]) -> dict[str, V]:
+def of_clips(by_name: Mapping[str, V], names: Collection[str]) -> dict[str, V]:
+    """What some clips have, by their names on disk."""
     return {name: value for name, value in by_name.items() if name in names}
 
 

@@ -18,6 +18,7 @@ import soundfile
 
 from earmark.core.audio.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
+from earmark.core.files import remove_drafts, write_whole
 from earmark.core.folders import refuse_foreign
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
@@ -112,6 +113,8 @@ def write_cache(
                 report.failed[str(task.source)] = result
                 _forget(task, out, index)
         entries = [entry for entry in index.entries.values() if entry.samples]
+    for folder in {(out / task.target).parent for task in tasks}:
+        remove_drafts(folder)
     report.limited = sum(entry.limited > 0 for entry in entries)
     report.seconds = samples_to_seconds(sum(entry.samples for entry in entries))
     report.bytes_before = sum(entry.size for entry in entries)
@@ -200,40 +203,37 @@ def _copied(task: Task, out: Path) -> Entry:
     content = task.source.read_bytes() if task.text is None else task.text.encode()
     target = out / task.target
     if not (target.is_file() and target.read_bytes() == content):
-        partial = _partial(target)
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_whole(target, lambda draft: draft.write_bytes(content), flush=False)
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     return Entry(task.target, status.st_size, status.st_mtime_ns, len(content), digest=digest)
 
 
 def _converted(task: Task, out: Path) -> Entry | str:
     """Make one recording of the cache: its entry, or what is wrong with the source."""
-    target = out / task.target
-    partial = _partial(target)
+    target, made = out / task.target, ("", 0, 0)
+
+    def write(draft: Path) -> None:
+        nonlocal made
+        if _is_packed_already(task.source, target.suffix):
+            shutil.copyfile(task.source, draft)
+            made = *_decoded_digest(draft), 0
+        else:
+            made = _encode(task.source, draft)
+        if _decoded_digest(draft) != made[:2]:
+            raise DataError(
+                "what was written is not what is read", hint="Is the disk full or damaged?"
+            )
+
     try:
         status = task.source.stat()
-        if _is_packed_already(task.source, target.suffix):
-            shutil.copyfile(task.source, partial)
-            digest, samples, limited = *_decoded_digest(partial), 0
-        else:
-            digest, samples, limited = _encode(task.source, partial)
-        if _decoded_digest(partial) != (digest, samples):
-            return "what was written is not what is read. Is the disk full or damaged?"
-        size = partial.stat().st_size
-        partial.replace(target)
+        write_whole(target, write, flush=False)
     except EarmarkError as error:
         return f"{error.what}. {error.hint}" if error.hint else error.what
     except (OSError, RuntimeError) as error:
         return f"cannot be converted ({error})"
-    finally:
-        partial.unlink(missing_ok=True)
+    digest, samples, limited = made
+    size = target.stat().st_size
     return Entry(task.target, status.st_size, status.st_mtime_ns, size, samples, digest, limited)
-
-
-def _partial(target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    return target.with_name(f".{target.stem}.partial{target.suffix}")
 
 
 def _is_packed_already(source: Path, suffix: str) -> bool:
@@ -287,9 +287,3 @@ def _fault(entry: Entry, out: Path) -> str | None:
     except (OSError, RuntimeError) as error:
         return f"cannot be decoded ({error})"
     return None
-
-
-def failures_table(failed: dict[str, str]) -> Sequence[str]:
-    """Lines of a table, ``filename`` and ``reason``."""
-    rows = (f"{name}\t{' '.join(reason.split())}" for name, reason in sorted(failed.items()))
-    return ["filename\treason", *rows]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any
 
 from earmark.core.errors import DataError
+from earmark.core.files import write_lines
 
 #: The file in a cache that holds its index.
 INDEX = "cache.jsonl"
@@ -90,12 +90,7 @@ class CacheIndex:
         self._file.write("\n")  # whatever a killed run left unfinished ends here
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
         self.rewrite()
@@ -110,6 +105,4 @@ class CacheIndex:
     def rewrite(self) -> None:
         """Write the whole index, sorted."""
         lines = [self._head, *(asdict(self.entries[name]) for name in sorted(self.entries))]
-        partial = self.path.with_name(f".{INDEX}.partial")
-        partial.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
-        partial.replace(self.path)
+        write_lines(self.path, map(json.dumps, lines))

@@ -11,7 +11,7 @@ import yaml
 
 from earmark.core.audio.audio import SUFFIXES, list_files
 from earmark.core.errors import DataError
-from earmark.data.described import Described, description_of, is_description
+from earmark.data.described import Described, description_of
 from earmark.prepare.cache_index import INDEX
 
 #: Files that are copied as they are: labels, and what describes a dataset.
@@ -98,8 +98,8 @@ def plan_cache(data: Path, format: Format) -> CachePlan:
         ConfigError: A description has a mistake.
     """
     plan = CachePlan()
-    if is_description(data):
-        _plan_described(plan, description_of(data), format)
+    if (description := description_of(data)) is not None:
+        _plan_described(plan, description, format)
     elif data.is_dir():
         plan.add_folder(data, "", format, labels=True)
         beside = data.resolve().parent / _BESIDE
@@ -125,20 +125,16 @@ def _plan_described(plan: CachePlan, path: Path, format: Format) -> None:
     """A description's folders and tables, and the description with their new places."""
     described = Described(path)
     places: dict[str, str] = {}
-    for keys, part in _parts(described):
-        for name, folder in zip(part.audio, described.folders(keys, part.audio), strict=True):
+    for keys, subset in _subsets(described):
+        audio = getattr(subset, "audio", ())
+        for name, folder in zip(audio, described.folders(keys, audio), strict=True):
             places[name] = _place(name, places)
             plan.add_folder(folder, f"{places[name]}/", format, labels=False)
         for key in _TABLES:
-            for name in _names(getattr(part, key, None)):
+            for name in _names(getattr(subset, key, None)):
                 places[name] = _place(name, places)
                 source = described.table(keys, key, name)
                 plan.tasks[places[name]] = Task(source, places[name], audio=False)
-    exclude = described.settings.exclude
-    if exclude is not None:
-        places[exclude] = _place(exclude, places)
-        source = described.table((), "exclude", exclude)
-        plan.tasks[places[exclude]] = Task(source, places[exclude], audio=False)
     moved = any(place != PurePosixPath(name).as_posix() for name, place in places.items())
     text = yaml.safe_dump(
         _with_places(described.file.content, places), sort_keys=False, allow_unicode=True
@@ -147,10 +143,12 @@ def _plan_described(plan: CachePlan, path: Path, format: Format) -> None:
     plan.tasks[path.name] = Task(path, path.name, audio=False, text=text if moved else None)
 
 
-def _parts(described: Described) -> Iterator[tuple[Sequence[str | int], Any]]:
+def _subsets(described: Described) -> Iterator[tuple[Sequence[str | int], Any]]:
+    """All that names files, with the keys that lead to it; last the description itself."""
     for keys, _, source in (*described.sources("train"), *described.sources("held_out")):
         yield keys, source
     yield from described.splits().values()
+    yield (), described.settings
 
 
 def _names(given: str | Sequence[str] | None) -> Sequence[str]:

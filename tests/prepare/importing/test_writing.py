@@ -57,7 +57,7 @@ from earmark.prepare.importing.importer import read_import
 from earmark.prepare.importing.settings import ImportSettings
 from earmark.prepare.importing.writing import write_import
 job = read_import([Path(sys.argv[1])], [], Reading(), ClassMap(rest="keep"), ImportSettings())
-write_import(Path(sys.argv[2]), job.prepared, job.plan, job.record,
+write_import(Path(sys.argv[2]), job,
              progress=lambda done, _: os._exit(9) if done > 5 else None)
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from earmark.core.audio.audio import SUFFIXES, list_files
 from earmark.data import desed
 from earmark.data.classes import Classes
-from earmark.data.described import Described, description_of, is_description
+from earmark.data.described import Described, description_of
 from earmark.data.subsets import Kind
 
 
@@ -50,8 +50,8 @@ def subsets_of(path: Path) -> tuple[Path, Classes, list[SubsetFiles]]:
     Raises:
         EarmarkError: There is no such dataset, or its description has a mistake.
     """
-    if is_description(path):
-        described = Described(description_of(path))
+    if (description := description_of(path)) is not None:
+        described = Described(description)
         return described.root, described.classes, list(_described(described))
     root = desed.find_root(path)
     found = (_at(root, place) for place in (*desed.SPLITS, *desed.TRAIN))
@@ -73,16 +73,10 @@ def _at(root: Path, place: desed.Place) -> SubsetFiles:
 def _described(described: Described) -> Iterator[SubsetFiles]:
     """The subsets that a description names."""
     for name, (keys, split) in described.splits().items():
-        tables = tuple(described.table(keys, "strong", table) for table in split.strong)
+        tables, folders = described.tables(keys, split), described.folders(keys, split.audio)
         durations = split.durations and described.table(keys, "durations", split.durations)
-        folders = tuple(described.folders(keys, split.audio))
-        yield SubsetFiles(name, "strong", True, folders, tables, durations or None)
+        own = (tuple(folders), tuple(tables), durations or None)
+        yield SubsetFiles(name, "strong", True, *own)
     for keys, name, source in described.sources("train"):
-        kind: Kind = "unlabelled"
-        tables = ()
-        if source.strong is not None:
-            kind = "strong"
-            tables = tuple(described.table(keys, "strong", table) for table in source.strong)
-        elif source.weak is not None:
-            kind, tables = "weak", (described.table(keys, "weak", source.weak),)
-        yield SubsetFiles(name, kind, False, tuple(described.folders(keys, source.audio)), tables)
+        tables, folders = described.tables(keys, source), described.folders(keys, source.audio)
+        yield SubsetFiles(name, source.kind, False, tuple(folders), tuple(tables))

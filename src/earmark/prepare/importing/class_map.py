@@ -97,7 +97,7 @@ class ClassMap(Settings):
             raise LabelError(
                 f"names without a place in the class map, and how often they occur: {shown}",
                 where=next(iter(lost.values()))[0],
-                hint="Add them to a class or to drop, or say what shall happen to the rest "
+                hint="Add them to a class or to drop, or set what happens to all others "
                 "(rest: keep or drop; --rest)",
             )
         return result

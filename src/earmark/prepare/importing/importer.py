@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earmark._version import __version__
 from earmark.core.errors import LabelError
 from earmark.core.tables.rows import read_rows
 from earmark.prepare.importing.annotations import Annotated, Gathered, Reading, gather, read_regions
@@ -14,7 +16,6 @@ from earmark.prepare.importing.class_map import ClassMap
 from earmark.prepare.importing.planning import Plan, check_splits, plan_import
 from earmark.prepare.importing.preparing import Changes, Prepared, Stretch, prepare
 from earmark.prepare.importing.settings import ImportSettings
-from earmark.prepare.importing.writing import import_record
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,37 @@ def read_import(
     given = _splits(splits, prepared) if splits is not None else None
     plan = plan_import(prepared, settings, given)
     more = {"regions": marked, "splits": given}
-    record = import_record(gathered.recordings, class_map, settings, more)
+    record = _record(gathered.recordings, class_map, settings, more)
     return Import(gathered, prepared, changes, plan, record)
+
+
+def _record(
+    recordings: Sequence[Annotated],
+    class_map: ClassMap,
+    settings: ImportSettings,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What decides a dataset: settings, the classes, and a hash of recordings and label files.
+
+    Args:
+        recordings: Of which only names, lengths and label files count.
+        class_map: Of the import.
+        settings: Of the import.
+        more: Whatever else decides it.
+    """
+    digest = hashlib.sha256()
+    for one in recordings:
+        events = None if one.events is None else tuple(event[:3] for event in one.events)
+        entry = (one.key, one.info.samples, one.info.sample_rate, events)
+        digest.update(repr(entry).encode())
+    return {
+        "earmark": __version__,
+        "recordings": len(recordings),
+        "fingerprint": digest.hexdigest()[:16],
+        "settings": settings.model_dump(mode="json"),
+        "classes": class_map.model_dump(mode="json"),
+        **more,
+    }
 
 
 def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list[Stretch]]:
@@ -80,7 +110,7 @@ def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list
     for name, stretches in read_regions(path, reading).items():
         recording = gathered.finder.find(name, path)
         if recording is None:
-            raise LabelError(f"no recording {name!r}", where=path, hint="Mend or remove the row")
+            raise LabelError(f"no recording {name!r}", where=path, hint="Correct or remove the row")
         found.setdefault(gathered.finder.keys[recording], []).extend(stretches)
     return found
 

@@ -101,8 +101,8 @@ def plan_import(
     names = clip_names([one.recording.key for one in prepared])
     for index, (one, name) in enumerate(zip(prepared, names, strict=True)):
         plan.clips[index] = list(_clips(one, name, plan, settings))
-        covered = _union([clip.span for clip in plan.clips[index]])
-        plan.left_out += samples_to_seconds(one.length - covered, one.rate)
+        for first, stop in spans_between([clip.span for clip in plan.clips[index]], one.length):
+            plan.left_out += samples_to_seconds(stop - first, one.rate)
     return plan
 
 
@@ -114,7 +114,7 @@ def _divided(annotated: Sequence[Prepared], settings: ImportSettings) -> dict[st
         own[""] += samples_to_seconds(sum(stop - first for first, stop in one.spans), one.rate)
         for event in one.events:
             own[event.event_label] += event.offset - event.onset
-    split_of = split_recordings(amounts, settings.shares, settings.seed)
+    split_of = split_recordings(amounts, settings.fractions, settings.seed)
     return {key: split_of[group] for key, group in group_of.items()}
 
 
@@ -181,15 +181,6 @@ def _cutting(rate: int, settings: ImportSettings) -> Cutting:
     hop = length if settings.hop is None else max(1, seconds_to_samples(settings.hop, rate))
     shortest = max(1, seconds_to_samples(settings.shortest, rate))
     return Cutting(rate, length, hop, shortest, settings.least)
-
-
-def _union(spans: Iterable[Span]) -> int:
-    """Samples in any of some spans."""
-    total = position = 0
-    for first, stop in sorted(spans):
-        total += max(0, stop - max(first, position))
-        position = max(position, stop)
-    return total
 
 
 def clip_names(keys: Sequence[str]) -> list[str]:

@@ -66,8 +66,8 @@ class ImportSettings(Settings):
         return self
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Split → share."""
+    def fractions(self) -> dict[str, float]:
+        """Split → fraction of the recordings."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def group_of(self, key: str) -> str:

@@ -15,9 +15,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def split_recordings(
-    amounts: Mapping[str, Mapping[str, float]], shares: Mapping[Split, float], seed: int
+    amounts: Mapping[str, Mapping[str, float]], fractions: Mapping[Split, float], seed: int
 ) -> dict[str, Split]:
-    """Divide recordings so that every class is in each split by its share, as far as it goes.
+    """Divide recordings so that every class is in each split by its fraction, as far as it goes.
 
     The rarest class is dealt out first, its richest recordings first, each to the split that
     lacks most of it; so no class is left to chance (Sechidis, Tsoumakas and Vlahavas, "On the
@@ -25,7 +25,7 @@ def split_recordings(
 
     Args:
         amounts: Recording (or group of them) → class → seconds of it; under ``""`` its duration.
-        shares: Split → share; those of 0 get nothing.
+        fractions: Split → fraction; those of 0 get nothing.
         seed: Decides between recordings that are alike.
 
     Returns:
@@ -34,7 +34,7 @@ def split_recordings(
     Raises:
         DataError: There are fewer recordings than splits.
     """
-    wanted = {split: share for split, share in shares.items() if share > 0}
+    wanted = {split: fraction for split, fraction in fractions.items() if fraction > 0}
     if len(amounts) < len(wanted):
         raise DataError(
             f"{len(amounts)} recordings cannot be divided into {', '.join(wanted)}",
@@ -46,10 +46,10 @@ def split_recordings(
     classes = sorted({label for own in amounts.values() for label in own})
     lacking = {
         split: {
-            label: share / total * sum(own.get(label, 0.0) for own in amounts.values())
+            label: fraction / total * sum(own.get(label, 0.0) for own in amounts.values())
             for label in classes
         }
-        for split, share in wanted.items()
+        for split, fraction in wanted.items()
     }
     assigned: dict[str, Split] = {}
     having: dict[Split, set[str]] = {split: set() for split in wanted}

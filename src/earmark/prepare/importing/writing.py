@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark._version import __version__
 from earmark.core.audio.audio import read_blocks, write_blocks
 from earmark.core.errors import AudioError
 from earmark.core.event import Event
-from earmark.core.files import write_lines
+from earmark.core.files import write_lines, write_whole
 from earmark.core.folders import claim_folder
 from earmark.core.parallel import Progress, counted, run_jobs
-from earmark.core.tables.label_tables import (
-    write_durations,
-    write_strong,
-)
-from earmark.prepare.importing.annotations import Annotated
-from earmark.prepare.importing.class_map import ClassMap
+from earmark.core.tables.label_tables import write_durations, write_strong
 from earmark.prepare.importing.cutting import Span
+from earmark.prepare.importing.importer import Import
 from earmark.prepare.importing.planning import PLACES, Clip, Plan
 from earmark.prepare.importing.preparing import Prepared
-from earmark.prepare.importing.settings import ImportSettings
 
 #: The file in a dataset that says what it was made of.
 RECORD = "import.yaml"
@@ -39,20 +32,19 @@ _BLOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class _Job:
+class CuttingTask:
     """A recording, and its clips that are not there yet."""
 
-    recording: Path
-    key: str
-    rate: int
+    of: Prepared
     clips: tuple[tuple[str, Span], ...]
+
+    def __len__(self) -> int:
+        return len(self.clips)
 
 
 def write_import(
     out: Path,
-    prepared: Sequence[Prepared],
-    plan: Plan,
-    record: Mapping[str, Any],
+    job: Import,
     *,
     workers: int = 1,
     progress: Progress | None = None,
@@ -64,9 +56,7 @@ def write_import(
 
     Args:
         out: Folder of the dataset: new, empty, or begun by the same import.
-        prepared: Recordings, in the plan's order.
-        plan: What to make.
-        record: What decides the dataset, of `import_record`.
+        job: Of `read_import`.
         workers: Processes.
         progress: Called with (clips done, clips in all).
 
@@ -76,74 +66,41 @@ def write_import(
     Raises:
         DataError: The folder holds something else.
     """
-    claim_folder(out, RECORD, record, other="the dataset of another import, or of other labels")
-    total = len(plan.all_clips)
-    jobs = []
-    for index, clips in plan.clips.items():
+    claim_folder(out, RECORD, job.record, other="the dataset of another import, or of other labels")
+    total = len(job.plan.all_clips)
+    tasks = []
+    for index, clips in job.plan.clips.items():
         missing = [(clip.path, clip.span) for clip in clips if not (out / clip.path).is_file()]
         if missing:
-            one = prepared[index]
-            recording = one.recording
-            jobs.append(_Job(recording.path, recording.key, one.rate, tuple(missing)))
-    before = total - sum(len(job.clips) for job in jobs)
-    results = run_jobs(_write_clips, jobs, out, min(workers, len(jobs)))
+            tasks.append(CuttingTask(job.prepared[index], tuple(missing)))
+    before = total - sum(map(len, tasks))
+    results = run_jobs(_write_clips, tasks, out, min(workers, len(tasks)))
     failed: dict[str, str] = {}
-    for job, fault in counted(results, before, total, progress, lambda job: len(job.clips)):
+    for task, fault in counted(results, before, total, progress, len):
         if fault is not None:
-            failed[job.key] = fault
-    _write_tables(out, plan)
-    _write_notes(out / NOTES, plan)
+            failed[task.of.recording.key] = fault
+    _write_tables(out, job.plan)
+    _write_notes(out / NOTES, job.plan)
     return failed
 
 
-def import_record(
-    recordings: Sequence[Annotated],
-    class_map: ClassMap,
-    settings: ImportSettings,
-    more: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What decides a dataset: settings, the classes, and a hash of recordings and label files.
-
-    Args:
-        recordings: Of which only names, lengths and label files count.
-        class_map: Of the import.
-        settings: Of the import.
-        more: Whatever else decides it.
-    """
-    digest = hashlib.sha256()
-    for one in recordings:
-        events = None if one.events is None else tuple(event[:3] for event in one.events)
-        entry = (one.key, one.info.samples, one.info.sample_rate, events)
-        digest.update(repr(entry).encode())
-    return {
-        "earmark": __version__,
-        "recordings": len(recordings),
-        "fingerprint": digest.hexdigest()[:16],
-        "settings": settings.model_dump(mode="json"),
-        "classes": class_map.model_dump(mode="json"),
-        **more,
-    }
-
-
-def _write_clips(job: _Job, out: Path) -> str | None:
+def _write_clips(task: CuttingTask, out: Path) -> str | None:
     """Cut one recording, reading it once and in little memory; each file appears whole.
 
     Returns:
         What is wrong with the recording, if it cannot be read to its end.
     """
-    source = _Source(read_blocks(job.recording, job.rate, _BLOCK_SECONDS))
-    clips = sorted(job.clips, key=lambda clip: clip[1])
+    rate = task.of.rate
+    source = _Source(read_blocks(task.of.recording.path, rate, _BLOCK_SECONDS))
+    clips = sorted(task.clips, key=lambda clip: clip[1])
     following = [*(first for _, (first, _) in clips[1:]), None]
     for (name, (first, stop)), keep in zip(clips, following, strict=True):
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+        blocks = source.take(first, stop, keep)
         try:
-            write_blocks(partial, source.take(first, stop, keep), job.rate)
+            write = partial(write_blocks, blocks=blocks, sample_rate=rate)
+            write_whole(out / name, write, flush=False)
         except AudioError as error:
-            partial.unlink(missing_ok=True)
             return error.what
-        partial.replace(path)
     return None
 
 
