@@ -116,7 +116,7 @@ def test_groups_stay_together(world: World, tmp_path: Path, capsys: Any) -> None
     found = json.loads(out.read_text())["cross_validated"]["psds1"]
     assert found == pytest.approx(wanted.cross_validated["psds1"])
     told = wrong("tune", *files, *rest, "--folds", 5, capsys=capsys)
-    assert "4 clips or groups cannot be dealt into 5 folds" in told
+    assert "4 clips or groups cannot be divided into 5 folds" in told
 
 
 # --- bundles ------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_mistakes_are_told_in_one_line(
         ([bundle, "--data", data, "--method", "sebb"], "'--method': 'sebb' is not one of"),
         ([bundle, "--data", data, "--objective", "x"], "'--objective': 'x' is not one of"),
         ([bundle, "--data", data, "--split", "x"], "has no split 'x'"),
-        ([bundle, "--data", data, "--folds", 13], "cannot be dealt into 13 folds"),
+        ([bundle, "--data", data, "--folds", 13], "cannot be divided into 13 folds"),
         (["mini", "--data", data], "--out FOLDER"),
         ([truth, "--data", data], "Tune the bundle, and export it again"),
         ([bundle, "--data", data, "--out", tmp_path / "full"], "is there already"),

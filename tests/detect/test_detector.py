@@ -78,7 +78,7 @@ def test_a_network_may_describe_itself_by_plain_attributes(detector: Detector) -
     found = Detector(network, detector.postprocess).detect((audio, RATE))
     assert found.found == detector.detect((audio, RATE)).found
     assert found.table.labels == ("low", "mid", "high")
-    with pytest.raises(ConfigError, match="does not say what it listens for"):
+    with pytest.raises(ConfigError, match="has no specification"):
         Detector(torch.nn.Identity())
 
 

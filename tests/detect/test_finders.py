@@ -75,7 +75,7 @@ cuts = st.lists(st.integers(0, 120), max_size=12)
 
 @settings(max_examples=300, deadline=None)
 @given(values=scores, process=medians | boxes, cuts=cuts, short=st.floats(0, 0.999))
-def test_events_do_not_depend_on_how_scores_come(
+def test_running_and_offline_forms_give_the_same_events(
     values: Any, process: PostProcess, cuts: list[int], short: float
 ) -> None:
     duration = (len(values) - short) * GRID.seconds

@@ -19,7 +19,7 @@ from earmark.detect.postprocess import PostProcess, filter_table, scores_to_even
 from earmark.detect.tuning import grid_search
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.detect.tuning.tune import CSEBB_GRID as GRID
-from earmark.detect.tuning.tune import Tuning, deal, tune
+from earmark.detect.tuning.tune import Tuning, assign_folds, tune
 from earmark.score.f1 import CollarCriterion, collar_f1, f1_statistics
 from earmark.score.psds import PSDS1, psds
 
@@ -158,26 +158,26 @@ def test_best_f1_of_boxes_is_the_best_of_all_thresholds(
 
 def test_folds_are_stable_even_and_seeded() -> None:
     clips = [f"clip{number}" for number in range(53)]
-    dealt = dict(zip(clips, deal(clips, 5, 1).tolist(), strict=True))
+    dealt = dict(zip(clips, assign_folds(clips, 5, 1).tolist(), strict=True))
     assert sorted(np.bincount(list(dealt.values())).tolist()) == [10, 10, 11, 11, 11]
     backwards = clips[::-1]
-    assert dict(zip(backwards, deal(backwards, 5, 1).tolist(), strict=True)) == dealt
-    assert deal(clips, 5, 2).tolist() != list(dealt.values())
+    assert dict(zip(backwards, assign_folds(backwards, 5, 1).tolist(), strict=True)) == dealt
+    assert assign_folds(clips, 5, 2).tolist() != list(dealt.values())
     groups = {clip: clip[:-1] for clip in clips}
-    together = deal(clips, 3, 0, groups)
+    together = assign_folds(clips, 3, 0, groups)
     for group in set(groups.values()):
         assert len({f for f, c in zip(together, clips, strict=True) if groups[c] == group}) == 1
 
 
 @pytest.mark.parametrize("folds", [-1, 1, 11])
 def test_folds_that_cannot_be(folds: int) -> None:
-    with pytest.raises(ConfigError, match="cannot be dealt"):
-        deal([f"clip{n}" for n in range(10)], folds)
+    with pytest.raises(ConfigError, match="cannot be divided"):
+        assign_folds([f"clip{n}" for n in range(10)], folds)
 
 
 def test_every_clip_needs_a_group() -> None:
     with pytest.raises(ConfigError, match="clips have no group"):
-        deal(["x", "y", "z"], 2, 0, {"x": "1", "y": "2"})
+        assign_folds(["x", "y", "z"], 2, 0, {"x": "1", "y": "2"})
 
 
 @pytest.mark.parametrize("method", ["csebb", "median"])

@@ -5,13 +5,19 @@ Ebbers, Germain, Wichern, Le Roux, "Sound Event Bounding Boxes", Interspeech 202
 lower threshold finds more events and makes each of them longer. Here the extent is found first,
 from where the scores change, and each box has one confidence, so that a threshold decides
 presence alone. Written from the paper; nothing here is from its implementation.
+
+cSEBB stands twice on purpose: here with arrays over a whole recording, which is many times as fast,
+and in `earmark.detect.online.csebb` for one that still runs. The formulas are shared, and the
+property test ``test_running_and_offline_forms_give_the_same_events`` holds both equal to the last
+bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +27,8 @@ from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess_spec import ByLabel, of_label
 from earmark.detect.postprocess_spec import CsebbSettings as CsebbSettings
+from earmark.score.events import Columns
+from earmark.score.psds.runs import ragged
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,16 +43,15 @@ SOFTENING = 1e-3
 CONFIDENCE_DECIMALS = 12
 """Confidences differ by float noise in their last places; equal ones must stay equal."""
 TIE = 1e-12
-"""Slopes of this share of the scores they are made of are float noise: level ground."""
+"""Slopes of this fraction of the scores they are made of are float noise: level ground."""
 CELLS = 1_000_000
 """Rows × break points handled together: keeps the working arrays in tens of MB."""
-_COLUMNS = ("onset", "offset", "confidence")
 PLAN_FRAMES = 4096
 """Break points of tables up to this length are remembered for the next clip."""
 
 
 @dataclass(frozen=True)
-class Boxes:
+class Boxes(Columns):
     """N boxes of several rows of scores, row by row and in time.
 
     Args:
@@ -58,17 +65,6 @@ class Boxes:
     onset: Floats
     offset: Floats
     confidence: Floats
-
-    @classmethod
-    def joined(cls, parts: Sequence[Boxes]) -> Boxes:
-        """All boxes of the parts, one part after the other."""
-        return cls(
-            np.concatenate([np.zeros(0, dtype=np.int64), *(part.row for part in parts)]),
-            *(
-                np.concatenate([np.zeros(0), *(getattr(part, name) for part in parts)])
-                for name in _COLUMNS
-            ),
-        )
 
 
 @dataclass(frozen=True)
@@ -96,24 +92,45 @@ class _Plan:
     @classmethod
     def build(cls, edges: Floats, step: float) -> _Plan:
         half, frames = step / 2, len(edges) - 1
-        points = np.concatenate([edges, edges + half, edges - half])
-        points = np.unique(points.round(POINT_DECIMALS))
+        points = break_points(edges, half)
         start, end = edges[[0, -1]]
         points = points[(points > start + POINT_SECONDS) & (points < end - POINT_SECONDS)]
         points = np.concatenate([[start], points, [end]])
         # The ends stand for themselves, to the last bit; of near points inside, the first stays.
         points = points[np.append(True, np.diff(points) >= POINT_SECONDS)]
         middles = (points[1:] + points[:-1]) / 2
-
-        def frame(times: Floats) -> Ints:
-            found = np.searchsorted(edges, times, side="right") - 1
-            return np.where((found < 0) | (found >= frames), frames, found)
-
+        now, later, earlier = (frames_of(edges, middles + by) for by in (0.0, half, -half))
         first = np.searchsorted(edges, points + POINT_SECONDS, side="right") - 1
         first = np.minimum(first, frames - 1)
         last = np.searchsorted(edges, points - POINT_SECONDS, side="left")
-        shifted = frame(middles + half), frame(middles - half)
-        return cls(points, frame(middles), *shifted, first, last, points - edges[first])
+        return cls(points, now, later, earlier, first, last, points - edges[first])
+
+
+def break_points(edges: Floats, half: float) -> Floats:
+    """Times at which the slope of a step filter of twice ``half`` can change, in order."""
+    return np.unique(np.concatenate([edges, edges + half, edges - half]).round(POINT_DECIMALS))
+
+
+def frames_of(edges: Floats, times: Floats) -> Ints:
+    """The frames of T that times are in; T stands for the silence before and after them."""
+    frames = len(edges) - 1
+    found = np.searchsorted(edges, times, side="right") - 1
+    return np.where((found < 0) | (found >= frames), frames, found).astype(np.int64)
+
+
+def rises(now: Floats, later: Floats, earlier: Floats) -> Bools:
+    """Where the step filter rises, from the scores now, half a step later and half a step earlier.
+
+    The arrays are used for the result's sake.
+    """
+    now *= 2
+    later += earlier
+    return np.asarray(later - now > TIE * (later + now))
+
+
+def is_shallow(peak: Any, low: Any, absolute: Any, relative: Any) -> Any:
+    """Whether a gap between candidates is closed, by the higher peak and its lowest score."""
+    return (peak - low < absolute) & ((peak + SOFTENING) / (low + SOFTENING) < relative)
 
 
 @lru_cache(maxsize=32)
@@ -226,8 +243,7 @@ class Candidates:
             for limit in (absolute, relative)
         )
         low = np.where(inner, self.lowest, 0.0)
-        joined = inner & (peak - low < fall)
-        joined &= (peak + SOFTENING) / (low + SOFTENING) < times
+        joined = inner & is_shallow(peak, low, fall, times)
         first, last = np.append(True, ~joined), np.append(~joined, True)
         onset, offset = self.onset[first], self.offset[last]
         confidence = (self.upto[last] - self.before[first]) / (offset - onset)
@@ -236,10 +252,7 @@ class Candidates:
 
 def _turns(padded: Floats, plan: _Plan) -> Bools:
     """Where each row's candidates start and end by turns: an even number in ``[R, M]``."""
-    now, beside = padded[:, plan.now], padded[:, plan.later]
-    beside += padded[:, plan.earlier]
-    now *= 2
-    rising = beside - now > TIE * (beside + now)
+    rising = rises(*(padded[:, frames] for frames in (plan.now, plan.later, plan.earlier)))
     turns = np.empty((len(padded), len(plan.points)), dtype=np.bool_)
     # δ counts as rising before its first point: if it falls from there, that is a maximum.
     turns[:, 0] = ~rising[:, 0]
@@ -317,10 +330,11 @@ def table_boxes(table: ScoreTable, settings: ByLabel) -> Boxes:
         members = np.flatnonzero((steps == step) & there)
         candidates = find_candidates(table.boundaries, rows[members], step)
         boxes = candidates.merged(absolute[members], relative[members])
-        parts.append(Boxes(members[boxes.row], boxes.onset, boxes.offset, boxes.confidence))
+        parts.append(replace(boxes, row=members[boxes.row]))
+    if not parts:
+        return Boxes(np.zeros(0, dtype=np.int64), *np.zeros((3, 0)))
     found = Boxes.joined(parts)
-    order = np.argsort(found.row, kind="stable")
-    return Boxes(*(getattr(found, name)[order] for name in ("row", *_COLUMNS)))
+    return found.at(np.argsort(found.row, kind="stable"))
 
 
 def mean_between(table: ScoreTable, column: int, onset: float, offset: float) -> float:
@@ -353,8 +367,8 @@ def sound_event_boxes(table: ScoreTable, settings: ByLabel) -> list[Event]:
 
 
 def _events(boxes: Boxes, labels: Sequence[str]) -> Iterator[Event]:
-    columns = (getattr(boxes, name).tolist() for name in ("row", *_COLUMNS))
-    for row, onset, offset, confidence in zip(*columns, strict=True):
+    columns = (boxes.row, boxes.onset, boxes.offset, boxes.confidence)
+    for row, onset, offset, confidence in zip(*(one.tolist() for one in columns), strict=True):
         yield Event(onset, offset, labels[row], confidence)
 
 
@@ -372,7 +386,6 @@ def box_table(table: ScoreTable, boxes: Boxes) -> ScoreTable:
     edges = np.unique(np.concatenate([ends, boxes.onset, boxes.offset]))
     values = np.full((len(edges) - 1, len(table.labels)), -np.inf)
     first, last = np.searchsorted(edges, boxes.onset), np.searchsorted(edges, boxes.offset)
-    sizes = last - first
-    frame = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes - first, sizes)
-    values[frame, np.repeat(boxes.row, sizes)] = np.repeat(boxes.confidence, sizes)
+    frame, box = ragged(first, last)
+    values[frame, boxes.row[box]] = boxes.confidence[box]
     return ScoreTable(edges, values, table.labels)

@@ -143,7 +143,7 @@ def split_task(
     if not scored:
         raise DataError(
             f"no clip of {evaluation.name} has scores",
-            hint="`earmark doctor` tells what is wrong with the clips",
+            hint="`earmark doctor` lists what is wrong with the clips",
         )
     evaluation = evaluation.only(scored)
     seconds = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
@@ -198,7 +198,7 @@ def evaluate_scores(
     if not tables:
         raise DataError(
             f"none of the clips of {evaluation.name} can be read",
-            hint="`earmark doctor` tells what is wrong with each of them",
+            hint="`earmark doctor` lists what is wrong with each of them",
         )
     preparation = Preparation(classes_of(evaluation), postprocess)
     measured = preparation.named(next(iter(tables.values()))).labels

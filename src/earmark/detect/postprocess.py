@@ -1,6 +1,9 @@
 """From scores to events: class-wise median filter, threshold, runs; or boxes, threshold.
 
-Everything here is a pure function of a whole recording's scores; nothing depends on windows.
+Everything here is a pure function of a whole recording's scores; nothing depends on windows. The
+median filter and cSEBB stand a second time in `earmark.detect.online`, where scores come block by
+block and an event is given as soon as it is final; the property test
+``test_running_and_offline_forms_give_the_same_events`` holds the two equal to the last bit.
 """
 
 from __future__ import annotations
@@ -15,10 +18,8 @@ from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb as boxes
-from earmark.detect.postprocess_spec import LabelSettings
+from earmark.detect.joiner import NOISE, Joiner, Piece
 from earmark.detect.postprocess_spec import PostProcess as PostProcess
-
-NOISE = 1e-9  # s; differences of boundaries are exact only up to float rounding
 
 
 def odd_frames(seconds: float, frame_seconds: float) -> int:
@@ -103,24 +104,6 @@ def active_runs(active: NDArray[np.bool_]) -> NDArray[np.int64]:
     return runs.astype(np.int64)
 
 
-def _joined(
-    runs: NDArray[np.int64], boundaries: NDArray[np.float64], settings: LabelSettings
-) -> list[tuple[int, int]]:
-    """Closes short gaps between runs, then drops short runs; lengths in seconds."""
-    joined: list[tuple[int, int]] = []
-    for first, end in runs.tolist():
-        gap = boundaries[first] - boundaries[joined[-1][1]] if joined else math.inf
-        if gap < settings.min_gap_seconds - NOISE:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((first, end))
-    return [
-        (first, end)
-        for first, end in joined
-        if boundaries[end] - boundaries[first] >= settings.min_duration_seconds - NOISE
-    ]
-
-
 def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
     """Turns the scores of a whole recording into events.
 
@@ -161,14 +144,18 @@ def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, 
 def _events_of_runs(table: ScoreTable, filtered: ScoreTable, settings: PostProcess) -> list[Event]:
     """Runs of frames above the threshold, short gaps closed, short runs dropped."""
     events: list[Event] = []
+    edges = table.boundaries.tolist()
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)
-        runs = active_runs(filtered.values[:, column] > chosen.threshold)
-        for first, end in _joined(runs, table.boundaries, chosen):
+
+        def mean(first: Piece, last: Piece, column: int = column) -> float:
             # Summed exactly, so that it does not depend on how the scores came in.
-            score = math.fsum(table.values[first:end, column]) / (end - first)
-            onset, offset = float(table.boundaries[first]), float(table.boundaries[end])
-            events.append(Event(onset, offset, label, score))
+            scores = table.values[first.begin : last.end, column]
+            return math.fsum(scores) / len(scores)
+
+        runs = active_runs(filtered.values[:, column] > chosen.threshold).tolist()
+        pieces = (Piece(edges[begin], edges[end], begin, end) for begin, end in runs)
+        events += Joiner(label, chosen, mean).join(pieces)
     return sorted(events)
 
 
@@ -177,13 +164,14 @@ def _events_of_boxes(table: ScoreTable, found: boxes.Boxes, settings: PostProces
     events: list[Event] = []
     for column, label in enumerate(table.labels):
         chosen = settings.for_label(label)
-        kept = np.flatnonzero((found.row == column) & (found.confidence > chosen.threshold))
-        edges = np.stack([found.onset[kept], found.offset[kept]], axis=1).ravel()
-        runs = np.arange(len(edges), dtype=np.int64).reshape(-1, 2)
-        for first, end in _joined(runs, edges, chosen):
-            onset, offset = float(edges[first]), float(edges[end])
-            score = float(found.confidence[kept[first // 2]])
-            if end > first + 1:  # a closed gap: what it spans has another mean
-                score = boxes.mean_between(table, column, onset, offset)
-            events.append(Event(onset, offset, label, score))
+
+        def mean(first: Piece, last: Piece, column: int = column) -> float:
+            if first is last:
+                return float(first.begin)
+            return boxes.mean_between(table, column, first.onset, last.offset)
+
+        kept = found.at((found.row == column) & (found.confidence > chosen.threshold))
+        columns = (kept.onset, kept.offset, kept.confidence, kept.confidence)
+        pieces = map(Piece, *(values.tolist() for values in columns))
+        events += Joiner(label, chosen, mean).join(pieces)
     return sorted(events)

@@ -72,11 +72,6 @@ class SlidingScorer:
         """Samples received so far."""
         return self._cutter.samples
 
-    @property
-    def frames(self) -> int:
-        """Frames whose scores have been returned."""
-        return self._mean.frames
-
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes the next samples.
 
@@ -91,7 +86,7 @@ class SlidingScorer:
             ScoreError: If the network's output does not fit its specification.
         """
         if self._finished:
-            raise AudioError("audio after the end of the recording")
+            raise AudioError("the recording has ended: no more audio can be added")
         scores = self._score(self._cutter.push(block))
         if self._waiting:
             return scores

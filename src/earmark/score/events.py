@@ -38,6 +38,12 @@ class Columns:
         """Some of the rows, by index, mask or slice."""
         return type(self)(*(getattr(self, column.name)[chosen] for column in fields(self)))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of one part or several, one after the other."""
+        names = [column.name for column in fields(cls)]
+        return cls(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
+
 
 @dataclass(frozen=True)
 class EventArrays(Columns):

@@ -5,8 +5,9 @@ decided by the peak of both and by the lowest score between them, and with both 
 everything is one box until the end. But the gap only gets deeper and the peaks only higher. So a
 box is final as soon as the scores have fallen far enough below its own peak to be never joined
 with what follows (which they do after most events), or when the next candidate has ended. A
-candidate's end is known half a step filter and a frame after it. Boxes that are given are exactly
-those of the whole recording.
+candidate's end is known half a step filter and a frame after it.
+
+Why cSEBB stands a second time in `earmark.detect.csebb`, and what holds both equal, is said there.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid
 from earmark.detect.csebb import (
     CONFIDENCE_DECIMALS,
-    POINT_DECIMALS,
     POINT_SECONDS,
-    SOFTENING,
-    TIE,
     Floats,
+    break_points,
+    frames_of,
+    is_shallow,
+    rises,
 )
-from earmark.detect.online.joiner import Joiner, Piece
+from earmark.detect.joiner import Joiner, Piece
 from earmark.detect.postprocess_spec import LabelSettings, PostProcess
 
 
@@ -40,8 +42,7 @@ class BoxFinder:
     """
 
     def __init__(self, grid: FrameGrid, labels: tuple[str, ...], settings: PostProcess) -> None:
-        self.labels = labels
-        self.classes = [_BoxFinder(grid, settings.for_label(label)) for label in labels]
+        self.classes = [_BoxFinder(grid, label, settings.for_label(label)) for label in labels]
 
     @property
     def delay(self) -> float:
@@ -58,11 +59,8 @@ class BoxFinder:
 
     def _events(self, scores: NDArray[np.float32], duration: float | None) -> list[Event]:
         columns = scores.T.astype(np.float64)
-        return sorted(
-            Event(onset, offset, label, score)
-            for label, one, column in zip(self.labels, self.classes, columns, strict=True)
-            for onset, offset, score in one.push(column, duration)
-        )
+        pairs = zip(self.classes, columns, strict=True)
+        return sorted(event for one, column in pairs for event in one.push(column, duration))
 
     def state(self) -> dict[str, Any]:
         """What it holds, for `restore`."""
@@ -77,12 +75,12 @@ class BoxFinder:
 class _BoxFinder:
     """One class: its last scores, and the candidate and the box under way."""
 
-    def __init__(self, grid: FrameGrid, settings: LabelSettings) -> None:
+    def __init__(self, grid: FrameGrid, label: str, settings: LabelSettings) -> None:
         self.grid = grid
         self.half = settings.csebb.step_seconds / 2
         self.absolute, self.relative = settings.csebb.absolute, settings.csebb.relative
         self.threshold = settings.threshold
-        self.joiner = Joiner(settings, _mean)
+        self.joiner = Joiner(label, settings, _mean)
         self.scores: Floats = np.zeros(0)  # from frame `base` on
         self.base = 0
         self.area = 0.0  # integral of the scores before frame `base`
@@ -94,10 +92,10 @@ class _BoxFinder:
         self.box: list[float] | None = None  # onset, integral; offset, integral, highest of …
         self.gap = np.inf  # … its last candidate; lowest score between that and the open one
 
-    def push(self, scores: Floats, duration: float | None) -> list[tuple[float, float, float]]:
+    def push(self, scores: Floats, duration: float | None) -> list[Event]:
         """Takes the next scores; with a duration the last ones."""
         self.scores = np.concatenate([self.scores, scores])
-        found: list[tuple[float, float, float]] = []
+        found: list[Event] = []
         edges = self._edges(duration)
         for turn, plan in self._turns(edges, duration):
             found += self._turn(turn, plan, edges)
@@ -126,14 +124,10 @@ class _BoxFinder:
         kept = np.concatenate([[self.point], points])
         middles = (kept[1:] + kept[:-1]) / 2
         padded = np.append(self.scores, 0.0)
-        now, later, earlier = (
-            padded[self._frame_of(edges, middles + shift)] for shift in (0.0, self.half, -self.half)
-        )
-        beside = later + earlier
-        now = now * 2
-        rising = (beside - now > TIE * (beside + now)).tolist()
+        shifts = (0.0, self.half, -self.half)
+        rising = rises(*(padded[frames_of(edges, middles + shift)] for shift in shifts))
         turning = []
-        for place, is_rising in enumerate(rising):
+        for place, is_rising in enumerate(rising.tolist()):
             # δ counts as rising before its first point: if it falls from there, that is a maximum.
             before = True if self.rising is None else self.rising
             if is_rising != before:
@@ -150,11 +144,9 @@ class _BoxFinder:
         """The next points that are certain whatever comes; with a duration all that are left."""
         if len(edges) < 2:
             return np.zeros(0)
-        half = self.half
-        points = np.concatenate([edges, edges + half, edges - half])
-        points = np.unique(points.round(POINT_DECIMALS))
+        points = break_points(edges, self.half)
         # The last frame may yet end before its time, and what is after it is not known.
-        top = edges[-2] - half if duration is None else edges[-1] - POINT_SECONDS
+        top = edges[-2] - self.half if duration is None else edges[-1] - POINT_SECONDS
         points = points[points > self.unique]
         if self.unique == 0.0:
             points = points[points > POINT_SECONDS]
@@ -164,12 +156,6 @@ class _BoxFinder:
             self.unique = float(points[-1])
         points = points[steps >= POINT_SECONDS]
         return points if duration is None else np.append(points, edges[-1])
-
-    def _frame_of(self, edges: Floats, times: Floats) -> NDArray[np.int64]:
-        """Frames held that times are in; one past the last stands for silence."""
-        count = len(edges) - 1
-        found = np.searchsorted(edges, times, side="right") - 1
-        return np.where((found < 0) | (found >= count), count, found).astype(np.int64)
 
     def _frame_at(self, edges: Floats, time: float) -> int:
         """The frame that what starts at a time starts in, counted from the recording's start."""
@@ -190,9 +176,7 @@ class _BoxFinder:
         terms[1:] = self.scores[:count] * np.diff(edges[: count + 1])
         return float(np.cumsum(terms)[-1] + self.scores[count] * into)
 
-    def _turn(
-        self, time: float, place: tuple[int, int, float], edges: Floats
-    ) -> list[tuple[float, float, float]]:
+    def _turn(self, time: float, place: tuple[int, int, float], edges: Floats) -> list[Event]:
         """An onset, or the offset of the open candidate."""
         first, last, into = place
         integral = self._integral(edges, first, into)
@@ -226,8 +210,7 @@ class _BoxFinder:
 
     def _joined(self, peak: float, low: float) -> bool:
         """Whether a gap is shallow enough to be closed."""
-        shallow = peak - low < self.absolute
-        return shallow and (peak + SOFTENING) / (low + SOFTENING) < self.relative
+        return bool(is_shallow(peak, low, self.absolute, self.relative))
 
     def _is_final(self, box: list[float]) -> bool:
         """Whether what follows can never be joined: gaps only get deeper, peaks only higher."""
@@ -235,16 +218,14 @@ class _BoxFinder:
             return not self._joined(box[4], self.extreme) if np.isfinite(self.extreme) else False
         return not self._joined(max(box[4], self.extreme), self.gap)
 
-    def _close(self) -> list[tuple[float, float, float]]:
+    def _close(self) -> list[Event]:
         """Gives the box under way to what closes the gaps between boxes that are kept."""
         if self.box is None:
             return []
         onset, before, offset, upto, _ = self.box
         self.box = None
-        score = _rounded((upto - before) / (offset - onset))
-        if not score > self.threshold:
-            return []
-        return self.joiner.add(Piece(onset, offset, before, upto, score))
+        piece = Piece(onset, offset, before, upto)
+        return self.joiner.add(piece) if _mean(piece, piece) > self.threshold else []
 
     def _next_onset(self) -> float:
         """The earliest time at which the next box can start."""
@@ -282,9 +263,6 @@ _KEPT = (
 )
 
 
-def _rounded(confidence: float) -> float:
-    return float(np.array(confidence).round(CONFIDENCE_DECIMALS))
-
-
 def _mean(first: Piece, last: Piece) -> float:
-    return _rounded((last.end - first.begin) / (last.offset - first.onset))
+    mean = (last.end - first.begin) / (last.offset - first.onset)
+    return float(np.array(mean).round(CONFIDENCE_DECIMALS))

@@ -2,6 +2,9 @@
 
 The filter of a frame reaches half its length ahead. So a frame is decided that much after its
 scores are final; an event is given when it has ended and the shortest gap after it has passed.
+
+`earmark.detect.postprocess` does the same at once with a whole recording; what holds both equal is
+said there.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from scipy.ndimage import median_filter
 
 from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid
-from earmark.detect.online.joiner import Joiner, Piece
+from earmark.detect.joiner import Joiner, Piece
 from earmark.detect.postprocess import odd_frames
 from earmark.detect.postprocess_spec import LabelSettings, PostProcess
 
@@ -101,11 +104,11 @@ class _RunFinder:
     """One class: how far it is decided, and the event under way."""
 
     def __init__(self, grid: FrameGrid, label: str, settings: LabelSettings) -> None:
-        self.grid, self.label = grid, label
+        self.grid = grid
         self.threshold = settings.threshold
         self.half = odd_frames(settings.median_seconds, grid.seconds) // 2
         self.delay = self.half * grid.seconds + settings.min_gap_seconds
-        self.joiner = Joiner(settings, _mean)
+        self.joiner = Joiner(label, settings, _mean)
         self.done = 0  # frames decided
         self.sum = 0  # of the scores so far, exactly; only differences matter
         self.onset: tuple[int, int] | None = None  # frame and sum at the start of the open event
@@ -132,16 +135,14 @@ class _RunFinder:
                 found += self.joiner.add(self._piece(begin + place, sums[place], duration))
                 self.onset = None
         reached = self.done if self.onset is None else self.onset[0]
-        found += self.joiner.advance(self.grid.time(reached))
-        return [Event(onset, offset, self.label, score) for onset, offset, score in found]
+        return found + self.joiner.advance(self.grid.time(reached))
 
     def _piece(self, end: int, total: int, duration: float | None) -> Piece:
         assert self.onset is not None
         onset, offset = self.grid.time(self.onset[0]), self.grid.time(end)
         if duration is not None:
             offset = min(offset, duration)
-        begin, after = list(self.onset), [end, total]
-        return Piece(onset, offset, begin, after, _mean_of(begin, after))
+        return Piece(onset, offset, list(self.onset), [end, total])
 
     def finish(self, duration: float) -> list[Event]:
         """Ends the event under way with the recording."""
@@ -149,8 +150,7 @@ class _RunFinder:
         if self.onset is not None:
             found += self.joiner.add(self._piece(self.done, self.sum, duration))
             self.onset = None
-        found += self.joiner.finish()
-        return [Event(onset, offset, self.label, score) for onset, offset, score in found]
+        return found + self.joiner.finish()
 
     def state(self) -> list[Any]:
         """What it holds, for `restore`."""
@@ -164,10 +164,6 @@ class _RunFinder:
         self.joiner.restore(joiner)
 
 
-def _mean_of(begin: list[int], end: list[int]) -> float:
-    """Mean score between two frames, from the sums before them."""
-    return (end[1] - begin[1]) / _UNIT / (end[0] - begin[0])
-
-
 def _mean(first: Piece, last: Piece) -> float:
-    return _mean_of(first.begin, last.end)
+    """Mean score between two frames, from the sums before them."""
+    return float((last.end[1] - first.begin[1]) / _UNIT / (last.end[0] - first.begin[0]))

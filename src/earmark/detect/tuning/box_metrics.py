@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from earmark.detect.csebb import Boxes
 from earmark.score.events import EventArrays, Events, at_least, sum_by, tidy
 from earmark.score.f1 import CollarCriterion
+from earmark.score.f1.collars import matching
 from earmark.score.psds import HOUR, PsdsParameters
+from earmark.score.psds.runs import ragged
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -156,14 +158,8 @@ def _overlapping(found: Found, true: EventArrays, reference: Reference) -> tuple
     true_key = (true.clip * reference.labels + true.label) * reference.span
     first = np.searchsorted(true_key + true.offset, key + found.onset, side="right")
     end = np.searchsorted(true_key + true.onset, key + found.offset, side="left")
-    return _expand(first, end)
-
-
-def _expand(first: Ints, end: Ints) -> tuple[Ints, Ints]:
-    """Every number from ``first[i]`` to ``end[i]``, and the i it is of."""
-    sizes = np.maximum(end - first, 0)
-    by = np.repeat(np.arange(len(sizes)), sizes)
-    return by, np.arange(len(by)) - np.repeat(np.cumsum(sizes) - sizes - first, sizes)
+    on, by = ragged(first, np.maximum(first, end))
+    return by, on
 
 
 def _reached(
@@ -212,7 +208,7 @@ def box_best_f1(found: Found, reference: Reference, collars: CollarCriterion) ->
     true = reference.events
     by, on = _near(found, true, reference, collars.onset_collar)
     near = collars.near(found.onset[by], found.offset[by], true.onset[on], true.offset[on])
-    hits = np.sort(_hits(by[near], on[near]))  # in falling confidence, class by class
+    hits = np.sort(matching(by[near], on[near])[0])  # in falling confidence, class by class
     events = reference.counts(true)
     f1 = np.where(events > 0, 0.0, np.nan)
     threshold = np.full(f1.shape, np.nan)
@@ -246,33 +242,6 @@ def _near(
     key = (found.clip * reference.labels + found.label) * reference.span + found.onset
     onsets = (true.clip * reference.labels + true.label) * reference.span + true.onset
     reach = min(collar + _NEAR, reference.span)
-    return _expand(
-        np.searchsorted(onsets, key - reach, side="left"),
-        np.searchsorted(onsets, key + reach, side="right"),
-    )
-
-
-def _hits(by: Ints, on: Ints) -> Ints:
-    """The boxes with which one more event is matched, as they come in the order of their index.
-
-    A box more lets the largest matching grow by one or not at all, so adding them one by one tells
-    at which confidence each true positive comes.
-    """
-    alone = (np.bincount(by)[by] == 1) & (np.bincount(on)[on] == 1) if len(by) else by == 0
-    graph: dict[int, list[int]] = {}
-    for box, event in zip(by[~alone].tolist(), on[~alone].tolist(), strict=True):
-        graph.setdefault(box, []).append(event)
-    owner: dict[int, int] = {}
-    more = [box for box in sorted(graph) if _place(box, graph, owner, set())]
-    return np.concatenate([by[alone], np.array(more, dtype=np.int64)])
-
-
-def _place(box: int, graph: dict[int, list[int]], owner: dict[int, int], seen: set[int]) -> bool:
-    """Gives a box an event, others moving on if need be; few share one, so this is never deep."""
-    for event in graph[box]:
-        if event not in seen:
-            seen.add(event)
-            if event not in owner or _place(owner[event], graph, owner, seen):
-                owner[event] = box
-                return True
-    return False
+    first = np.searchsorted(onsets, key - reach, side="left")
+    on, by = ragged(first, np.searchsorted(onsets, key + reach, side="right"))
+    return by, on

@@ -146,10 +146,7 @@ def _blocks(data: Clips, classes: slice) -> Iterator[tuple[Floats, Floats, Ints]
 
 def _there(boxes: Boxes) -> Boxes:
     """Boxes without those of classes that are never active."""
-    kept = np.flatnonzero(boxes.row >= 0)
-    if len(kept) == len(boxes.row):
-        return boxes
-    return Boxes(boxes.row[kept], boxes.onset[kept], boxes.offset[kept], boxes.confidence[kept])
+    return boxes.at(boxes.row >= 0)
 
 
 def measure_medians(
@@ -219,8 +216,8 @@ def chosen_thresholds(
         weights = np.ones((1, len(clips)))
         if steady:
             rng = np.random.default_rng(seed)
-            shares = np.full(len(clips), 1 / len(clips))
-            weights = rng.multinomial(len(clips), shares, DRAWS).astype(np.float64)
+            chances = np.full(len(clips), 1 / len(clips))
+            weights = rng.multinomial(len(clips), chances, DRAWS).astype(np.float64)
         for number in np.unique(choices[row][choices[row] >= 0]).tolist():
             columns = np.flatnonzero(choices[row] == number)
             part, setting = data.part(clips, columns, weights), grid[number]

@@ -1,7 +1,7 @@
 """Tuning of post-processing: what is best for each class, and an honest figure for it.
 
 Settings chosen on some clips look better on these than on any others. So the figure that is
-reported is cross-validated: the clips are dealt into folds, every clip is post-processed with
+reported is cross-validated: the clips are divided into folds, every clip is post-processed with
 settings that were chosen on the other folds, and all of them are scored once, together. The
 settings to use are then chosen on all clips.
 """
@@ -218,8 +218,8 @@ def tune(
     check_clips(clips, durations, "scores", "durations")
     truth = {clip: truth.get(clip, ()) for clip in clips}
     durations = {clip: durations[clip] for clip in clips}
-    dealt = deal(clips, folds, seed, groups)
-    data = Clips(tables, truth, durations, clips, tuple(labels), _sets(dealt, folds))
+    fold_of = assign_folds(clips, folds, seed, groups)
+    data = Clips(tables, truth, durations, clips, tuple(labels), _sets(fold_of, folds))
     choices, levels = _choose(
         data, method, objective, tried, classwise, thresholds == "steady", seed, progress
     )
@@ -231,7 +231,7 @@ def tune(
     )  # fmt: skip
     final = measure(_measured([chosen[-1]] * len(clips), tables, task).statistics)
     crossed, untuned, difference = _worth(
-        [chosen[fold] for fold in dealt] if folds else None, base, tables, task,
+        [chosen[fold] for fold in fold_of] if folds else None, base, tables, task,
         resamples=resamples, seed=seed, progress=draws_progress,
     )  # fmt: skip
     return Tuning(
@@ -241,7 +241,7 @@ def tune(
         classes=tuple(choose.report(final.per_class)),
         clips=len(clips),
         folds=tuple(chosen[:-1]),
-        fold_of=dict(zip(clips, dealt.tolist(), strict=True)) if folds else {},
+        fold_of=dict(zip(clips, fold_of.tolist(), strict=True)) if folds else {},
         cross_validated=crossed,
         untuned=untuned,
         difference=difference,
@@ -307,10 +307,10 @@ def _measured(
     )
 
 
-def deal(
+def assign_folds(
     clips: Sequence[str], folds: int, seed: int = 0, groups: Mapping[str, str] | None = None
 ) -> Ints:
-    """Deals clips into folds of nearly equal size, in the order of a hash of their ids.
+    """Assigns clips to folds of nearly equal size, in the order of a hash of their ids.
 
     Args:
         clips: The N clips, in any order: it has no influence.
@@ -335,7 +335,7 @@ def deal(
     names = [clip if groups is None else groups[clip] for clip in clips]
     if not 2 <= folds <= len(set(names)):
         raise ConfigError(
-            f"{len(set(names))} clips or groups cannot be dealt into {folds} folds",
+            f"{len(set(names))} clips or groups cannot be divided into {folds} folds",
             hint="Give 2 folds or more, at most one for each, or 0 for no cross-validation",
         )
 
@@ -346,10 +346,10 @@ def deal(
     return np.array([place[name] for name in names], dtype=np.int64)
 
 
-def _sets(dealt: Ints, folds: int) -> Floats:
+def _sets(fold_of: Ints, folds: int) -> Floats:
     """All clips but those of each fold, then all clips, ``[folds + 1, N]``."""
-    without = dealt[None] != np.arange(folds)[:, None]
-    return np.concatenate([without, np.ones((1, len(dealt)), dtype=bool)]).astype(np.float64)
+    without = fold_of[None] != np.arange(folds)[:, None]
+    return np.concatenate([without, np.ones((1, len(fold_of)), dtype=bool)]).astype(np.float64)
 
 
 def _grid(
@@ -471,7 +471,7 @@ def preferred(results: Sequence[Tuning]) -> Tuning:
     def figure(found: Tuning) -> float:
         if found.cross_validated is None:
             raise ConfigError(
-                "only cross-validated figures can tell which method is better",
+                "methods can only be compared by cross-validated metrics",
                 hint="Give 2 folds or more",
             )
         names = ("psds1", "collar_f1") if found.objective == "both" else (found.objective,)

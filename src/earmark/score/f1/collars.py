@@ -173,16 +173,23 @@ def _matched(edges: _Edges, pair: Ints) -> tuple[Ints, Floats, Ints]:
 
 
 def largest_matching(left: Ints, right: Ints) -> Ints:
-    """The right ends of a maximum matching of a bipartite graph.
+    """The right ends of a maximum matching of a bipartite graph; see `matching`."""
+    return matching(left, right)[1]
 
-    Edges that share no end are matched at once; the few others by augmenting paths.
+
+def matching(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Left and right ends of a maximum matching of a bipartite graph, either in no order.
+
+    Edges that share no end are matched at once; the few others by augmenting paths. A left end more
+    lets the matching grow by one or not at all, and once matched it stays so: those that are given
+    are the ones with which it grows as they are added in the order in which they first come.
 
     Args:
         left: Left end of each edge ``[N]``.
         right: Right end of each edge ``[N]``.
     """
     if not len(left):
-        return right
+        return left, right
     alone = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1)
     graph: dict[int, list[int]] = {}
     for node, other in zip(left[~alone].tolist(), right[~alone].tolist(), strict=True):
@@ -191,7 +198,8 @@ def largest_matching(left: Ints, right: Ints) -> Ints:
     rights: dict[int, int] = {}  # left → its right partner
     for node in graph:
         _augment(node, graph, lefts, rights)
-    return np.concatenate([right[alone], np.array(list(lefts), dtype=np.int64)])
+    lefts_matched, rights_matched = np.array([*rights], np.int64), np.array([*lefts], np.int64)
+    return np.append(left[alone], lefts_matched), np.append(right[alone], rights_matched)
 
 
 def _augment(

@@ -67,8 +67,7 @@ class Steps(Columns):
         if not steps:
             nothing = np.zeros(0, dtype=np.int64)
             return cls.of(TP, nothing, np.zeros(0), nothing, nothing)
-        names = ("label", "score", "kind", "clip", "change")
-        return cls(*(np.concatenate([getattr(one, name) for one in steps]) for name in names))
+        return super().joined(steps)
 
 
 def intersection_steps(
