@@ -26,7 +26,7 @@ from earmark.deliver.fleets.fleet import (
     ShardDone,
     ShardWorker,
     bundle_content,
-    deal,
+    make_shards,
     run_fleet,
 )
 from earmark.deliver.fleets.shards import Shards
@@ -182,15 +182,15 @@ def test_a_folder_is_put_in_order(tmp_path: Path) -> None:
 
 def test_dealing() -> None:
     remotes = [Remote(str(number), "") for number in range(10)]
-    shards = dict(deal(remotes, 4))
+    shards = dict(make_shards(remotes, 4))
     assert [len(members) for members in shards.values()] == [4, 4, 2]
     assert [member for members in shards.values() for member in members] == remotes
-    assert shards == dict(deal(remotes, 4))
-    assert not set(shards) & set(dict(deal([Remote("0", "changed"), *remotes[1:]], 4)).keys()) - {
-        *list(shards)[1:]
-    }
+    assert shards == dict(make_shards(remotes, 4))
+    assert not set(shards) & set(
+        dict(make_shards([Remote("0", "changed"), *remotes[1:]], 4)).keys()
+    ) - {*list(shards)[1:]}
     with pytest.raises(ConfigError, match="empty"):
-        list(deal(remotes, 0))
+        list(make_shards(remotes, 0))
 
 
 def test_without_ray_it_names_the_extra(

@@ -7,6 +7,7 @@ YAML file of them. Defaults are ours where the paper is silent; the recipes say 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
@@ -322,7 +323,7 @@ def apply_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
     Raises:
         ConfigError: An override has no ``=`` or passes through something that is no mapping.
     """
-    result: dict[str, Any] = _deep_copy(settings)
+    result: dict[str, Any] = deepcopy(dict(settings))
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
@@ -349,13 +350,6 @@ def _yaml_value(text: str) -> Any:
         except ValueError:
             return value
     return value
-
-
-def _deep_copy(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _deep_copy(value) if isinstance(value, Mapping) else value
-        for key, value in settings.items()
-    }
 
 
 def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path | None = None) -> S:

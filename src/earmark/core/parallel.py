@@ -61,10 +61,12 @@ def run_jobs(
     )
     with pool:
         try:
-            yield from _fed(pool, function, iter(jobs), workers * _WAITING)
+            yield from side_by_side(
+                lambda job: pool.submit(_run, function, job), jobs, workers * _WAITING
+            )
         except BrokenProcessPool:
             raise DataError(
-                "a process was killed, perhaps for want of memory",
+                "a process was killed, perhaps out of memory",
                 hint="Run again with fewer workers; what is finished is kept.",
             ) from None
         finally:
@@ -96,17 +98,21 @@ def counted(
             progress(before, total)
 
 
-def _fed(
-    pool: ProcessPoolExecutor,
-    function: Callable[[Job, Shared], Result],
-    jobs: Iterator[Job],
-    most: int,
+def side_by_side(
+    submit: Callable[[Job], Future[Result]], jobs: Iterable[Job], most: int
 ) -> Iterator[tuple[Job, Result]]:
-    """Keep so many jobs with the pool, and no more, however many there are."""
+    """Keep so many jobs with a pool, and no more, however many there are.
+
+    Args:
+        submit: Gives a job to the pool.
+        jobs: Taken as they are needed.
+        most: Jobs that the pool has at a time.
+    """
+    waiting = iter(jobs)
     pending: dict[Future[Result], Job] = {}
     while True:
-        for job in islice(jobs, most - len(pending)):
-            pending[pool.submit(_run, function, job)] = job
+        for job in islice(waiting, most - len(pending)):
+            pending[submit(job)] = job
         if not pending:
             return
         finished = wait(pending, return_when=FIRST_COMPLETED).done

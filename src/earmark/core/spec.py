@@ -47,7 +47,7 @@ def spec_of(network: object) -> ModelSpec:
     spec = getattr(network, "spec", None)
     if spec is None:
         raise ConfigError(
-            "the network does not say what it listens for",
+            "the network has no specification",
             hint="Give it a `spec` with labels, sample_rate, window and frame_hop",
         )
     if isinstance(spec, ModelSpec):

@@ -12,16 +12,16 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
+from earmark.core.parallel import side_by_side
 from earmark.deliver.journal import BatchJournal, Known, Record, Track, digest_of
 from earmark.deliver.outputs import SCORES, Outputs, write_tables
 from earmark.deliver.processes import Died, in_processes
@@ -349,7 +349,9 @@ class Work:
         after = task.path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise EarmarkError(
-                "the file changed while it was read", where=task.path, hint="Wait for its end"
+                "the file changed while it was read",
+                where=task.path,
+                hint="Run it again when the file is complete",
             )
         outputs = self.job.outputs
         tracks = []
@@ -392,7 +394,7 @@ def _outcomes(
     if workers > 1:
         for task, outcome in in_processes(Work(job), tasks, workers):
             if isinstance(outcome, Died):
-                outcome = Outcome(None, f"{task.path}: {outcome}, perhaps for want of memory")
+                outcome = Outcome(None, f"{task.path}: {outcome}, perhaps out of memory")
             yield task, outcome
         return
     if not tasks:
@@ -410,22 +412,7 @@ def _outcomes(
     work = Work(job, detector, progress)
     with ThreadPoolExecutor(together) as pool:
         try:
-            yield from _side_by_side(pool, work, iter(tasks), together)
+            yield from side_by_side(lambda task: pool.submit(work, task), tasks, together)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-
-def _side_by_side(
-    pool: ThreadPoolExecutor, work: Work, tasks: Iterator[BatchTask], together: int
-) -> Iterator[tuple[BatchTask, Outcome]]:
-    """So many recordings at a time and no more, however many there are."""
-    pending: dict[Future[Outcome], BatchTask] = {}
-    while True:
-        for task in islice(tasks, together - len(pending)):
-            pending[pool.submit(work, task)] = task
-        if not pending:
-            return
-        finished = wait(pending, return_when=FIRST_COMPLETED).done
-        for future in [future for future in pending if future in finished]:
-            yield pending.pop(future), future.result()

@@ -153,7 +153,7 @@ def _lock(file: TextIOWrapper, path: Path) -> None:
         raise EarmarkError(
             "another run is writing into this folder",
             where=path.parent,
-            hint="Wait for its end, or choose another --out",
+            hint="Wait until it has finished, or choose another --out",
         ) from None
     except OSError:  # pragma: no cover - file systems that know no locks
         return

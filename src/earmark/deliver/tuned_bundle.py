@@ -141,7 +141,7 @@ def tuning_section(tuning: Tuning, origin: TuningOrigin) -> str:
         f"    {origin.command}",
     ]
     if after is None:
-        lines.append("Not cross-validated: nobody knows what it gives on other clips.")
+        lines.append("Not cross-validated: scores on other clips may be lower.")
     else:
         lines += [
             f"Every clip with settings chosen without it ({len(tuning.folds)} folds); brackets are "

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -72,15 +73,11 @@ def wav_header(file: BinaryIO, size: int) -> WavHeader | None:
     ``stated`` is resolved: a size of 0 before bytes that are no chunks is unknown, and one that
     lacks whole multiples of 2³² has them back.
     """
-    position, long_size = 12, None
+    long_size = None
     tag = channels = rate = bits = byte_rate = 0
     file.seek(4)
     end = 8 + int.from_bytes(file.read(4), "little")
-    for _ in range(_CHUNKS):
-        header = _at(file, position, size, 8)
-        if len(header) < 8:
-            return None
-        kind, length = header[:4], int.from_bytes(header[4:], "little")
+    for kind, length, start in _chunks(file, size, 12, "<4sI"):
         if kind == b"ds64":
             long_size = int.from_bytes(file.read(16)[8:], "little")
         elif kind == b"fmt ":
@@ -89,19 +86,37 @@ def wav_header(file: BinaryIO, size: int) -> WavHeader | None:
             if tag == _EXTENSIBLE:
                 tag = int.from_bytes(body[24:26], "little")
         elif kind == b"data":
-            start = position + 8
             stated = _resolved(file, start, length, long_size, size)
             return WavHeader(Claim(start, stated, byte_rate), tag, channels, rate, bits, end)
-        position += 8 + length + length % 2
     return None
 
 
-def _at(file: BinaryIO, position: int, size: int, count: int) -> bytes:
-    """Bytes at a position that a header names, which may lie anywhere; none behind the end."""
-    if position > size:
-        return b""
-    file.seek(position)
-    return file.read(count)
+def _chunks(
+    file: BinaryIO, size: int, position: int, header: str, align: int = 2, own: int = 0
+) -> Iterator[tuple[bytes, int, int]]:
+    """Chunks one behind the other: kind, length and where the content begins, the file there.
+
+    Args:
+        file: The file.
+        size: Its bytes.
+        position: Of the first chunk; it may lie anywhere.
+        header: Kind and length of a chunk, as `struct` names them.
+        align: Chunks begin at multiples of this from each other.
+        own: Bytes of the header that the length counts as well.
+    """
+    width = struct.calcsize(header)
+    for _ in range(_CHUNKS):
+        if position > size:
+            return
+        file.seek(position)
+        read = file.read(width)
+        if len(read) < width:
+            return
+        kind, length = struct.unpack(header, read)
+        yield kind, length - own, position + width
+        if length < 0:
+            return
+        position += max(width, length - own + width + -length % align)
 
 
 def _resolved(
@@ -133,12 +148,8 @@ def _chunks_follow(file: BinaryIO, position: int, size: int) -> bool:
 
 def aiff_claim(file: BinaryIO, size: int) -> Claim | None:
     """The sound of an AIFF or AIFF-C file."""
-    position, rate = 12, 0.0
-    for _ in range(_CHUNKS):
-        header = _at(file, position, size, 8)
-        if len(header) < 8:
-            return None
-        kind, length = struct.unpack(">4sI", header)
+    rate = 0.0
+    for kind, length, start in _chunks(file, size, 12, ">4sI"):
         if kind == b"COMM":
             body = file.read(18).ljust(18, b"\0")
             channels, _, bits = struct.unpack(">hIh", body[:8])
@@ -146,29 +157,21 @@ def aiff_claim(file: BinaryIO, size: int) -> Claim | None:
             samples = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
             rate = samples * channels * ((bits + 7) // 8)
         if kind == b"SSND":
-            stated = None if length >= _OPEN_ENDED and position + 8 + length > size else length
-            return Claim(position + 8, stated, rate)
-        position += 8 + length + length % 2
+            stated = None if length >= _OPEN_ENDED and start + length > size else length
+            return Claim(start, stated, rate)
     return None
 
 
 def caf_claim(file: BinaryIO, size: int) -> Claim | None:
     """The sound of a CAF file; -1 is the size of one that was still being written."""
-    position, rate = 8, 0.0
-    for _ in range(_CHUNKS):
-        header = _at(file, position, size, 12)
-        if len(header) < 12:
-            return None
-        kind, length = struct.unpack(">4sq", header)
+    rate = 0.0
+    for kind, length, start in _chunks(file, size, 8, ">4sq", align=1):
         if kind == b"desc":
             body = file.read(32).ljust(32, b"\0")
             samples, _, _, packet, frames = struct.unpack(">d4sIII", body[:24])
             rate = samples * packet / frames if frames else 0.0
         if kind == b"data":
-            return Claim(position + 12, None if length < 0 else length, rate)
-        if length < 0:
-            return None
-        position += 12 + length
+            return Claim(start, None if length < 0 else length, rate)
     return None
 
 
@@ -185,18 +188,13 @@ def au_claim(file: BinaryIO, size: int) -> Claim | None:
 
 def w64_claim(file: BinaryIO, size: int) -> Claim | None:
     """The sound of a Wave64 file: identifiers of 16 bytes, sizes of 8 with their headers."""
-    position, rate = 40, 0.0
-    for _ in range(_CHUNKS):
-        header = _at(file, position, size, 24)
-        if len(header) < 24:
-            return None
-        length = int.from_bytes(header[16:], "little")
-        if header[:4] == b"fmt ":
+    rate = 0.0
+    for kind, length, start in _chunks(file, size, 40, "<16sQ", align=8, own=24):
+        if kind[:4] == b"fmt ":
             rate = float(int.from_bytes(file.read(12)[8:], "little"))
-        if header[:4] == b"data":
-            unknown = length < 24 or length >= 2**62
-            return Claim(position + 24, None if unknown else length - 24, rate)
-        position += max(24, length + -length % 8)
+        if kind[:4] == b"data":
+            unknown = length < 0 or length >= 2**62
+            return Claim(start, None if unknown else length, rate)
     return None
 
 
@@ -228,10 +226,6 @@ class FileWindow(io.RawIOBase):
         self._at = min(max(0, base + offset), self._length)
         return self._at
 
-    def tell(self) -> int:
-        """Where in the window."""
-        return self._at
-
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
         """Fill a buffer."""
         self._file.seek(self._start + self._at)
@@ -239,14 +233,6 @@ class FileWindow(io.RawIOBase):
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
-
-    def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
-        left = self._length - self._at
-        self._file.seek(self._start + self._at)
-        data = self._file.read(left if size < 0 else min(size, left))
-        self._at += len(data)
-        return data
 
     def readable(self) -> bool:
         """It is."""

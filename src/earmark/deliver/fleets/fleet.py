@@ -95,10 +95,10 @@ def run_fleet(recordings: Sequence[Remote], job: FleetJob) -> Iterator[ShardDone
     with _cluster(ray, job.address):
         content = bundle_content(detector)
         del detector
-        yield from _work(ray, list(deal(waiting, job.shard_size)), job, content)
+        yield from _work(ray, list(make_shards(waiting, job.shard_size)), job, content)
 
 
-def deal(recordings: Sequence[Remote], size: int) -> Iterator[tuple[str, list[Remote]]]:
+def make_shards(recordings: Sequence[Remote], size: int) -> Iterator[tuple[str, list[Remote]]]:
     """Shards of so many recordings, each with a name made from what is in it.
 
     Raises:
@@ -248,7 +248,7 @@ class ShardWorker:
         found, failures = [], []
         for number, member in enumerate(members):
             if not tries.begin(number):
-                reason = f"its worker died {TRIES} times, perhaps for want of memory"
+                reason = f"its worker died {TRIES} times, perhaps out of memory"
                 failures.append((member.name, reason))
                 continue
             try:

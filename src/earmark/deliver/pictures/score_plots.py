@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from earmark.deliver.pictures.view import require_matplotlib
+from earmark.deliver.pictures.view import require_matplotlib, short_name
 from earmark.score.psds import PsdsResult, PsdsStatistics
 from earmark.score.report import Measurement
 from earmark.score.settings import title_of
@@ -122,7 +122,7 @@ def plot_classes(path: str | Path, systems: Sequence[Pictured]) -> None:
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
         _bars(axes, metric, labels, systems)
-    panels[0].set_yticks(range(len(labels)), [_short(label) for label in labels])
+    panels[0].set_yticks(range(len(labels)), [short_name(label) for label in labels])
     panels[0].set_ylim(len(labels) - 0.5, -0.5)
     if chosen:
         figure.suptitle(chosen, fontsize=10)
@@ -146,7 +146,7 @@ def _class_curves(axes: Axes, result: PsdsResult) -> None:
         axes.plot([], [], color="0.8", linewidth=1.0, label=f"{len(ranked) - len(named)} between")
     for label in ranked:
         curve = result.curves[label]
-        text = f"{_short(label)}: {result.per_class[label]:.3f}" if label in named else None
+        text = f"{short_name(label)}: {result.per_class[label]:.3f}" if label in named else None
         axes.step(
             np.append(curve.efpr, limit), np.append(curve.tpr, curve.tpr[-1]), where="post",
             color=next(shade) if text else "0.8", linewidth=1.3 if text else 0.7, label=text,
@@ -214,8 +214,3 @@ def _rules(result: PsdsResult) -> str:
         parts.append(f"CTTC {given.cttc:g}")
     parts += [f"α_CT {given.alpha_ct:g}", f"α_ST {given.alpha_st:g}", f"{result.clips} clips"]
     return ", ".join(parts)
-
-
-def _short(label: str) -> str:
-    text = label.replace("_", " ")
-    return text if len(text) <= 26 else f"{text[:25]}…"

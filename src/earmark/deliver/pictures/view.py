@@ -292,12 +292,12 @@ def _draw_events(
 
 def _class_rows(axes: Axes, labels: Sequence[str]) -> None:
     """One row a class, from the top, named at the left."""
-    axes.set_yticks(range(len(labels)), [_short(label) for label in labels], fontsize=10)
+    axes.set_yticks(range(len(labels)), [short_name(label) for label in labels], fontsize=10)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
 
 
-def _short(label: str) -> str:
+def short_name(label: str) -> str:
     """A class name that fits beside the axes."""
     text = label.replace("_", " ")
     return text if len(text) <= 26 else f"{text[:25]}…"
