@@ -25,11 +25,7 @@ from earmark.cli.console import can_plot, exit_if_failed, say
 from earmark.cli.options import (
     NETWORK,
     OUTPUT,
-    Bundle,
-    DetectionPrecision,
-    Device,
-    Hop,
-    Threshold,
+    DetectionOptions,
     argument,
     completing,
     option,
@@ -50,10 +46,9 @@ _LONG = 10_000  # frames of a recording that gets a bar of its own, some ten min
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectOptions:
+class DetectOptions(DetectionOptions):
     """Options of ``earmark detect``."""
 
-    bundle: Bundle
     audio: list[str] = argument(
         ..., "Recordings, folders of them, or patterns such as 'rec/**/*.wav'."
     )
@@ -81,22 +76,18 @@ class DetectOptions:
         "--plot/--no-plot",
         panel=OUTPUT,
     )
-    threshold: Threshold = None
     channels: str = option(
         "mean",
         "Use the mean of all channels, the first, each by itself, or channel N.",
         metavar="mean|first|each|N",
         autocompletion=completing("mean", "first", "each"),
     )
-    device: Device = "auto"
-    precision: DetectionPrecision = "32-true"
     batch_size: int | None = option(
         None,
         "Windows per call of the network; by default what suits the device.",
         panel=NETWORK,
         min=1,
     )
-    hop: Hop = None
     workers: int | None = option(
         None,
         "Number of processes; by default one that uses every core. With --engine ray one per core "
@@ -114,12 +105,7 @@ class DetectOptions:
         """What to detect with."""
         from earmark.deliver.batch import DetectorSettings
 
-        options = {
-            "device": self.device,
-            "precision": self.precision,
-            "batch_size": self.batch_size,
-            "hop_seconds": self.hop,
-        }
+        options = {**self.network, "batch_size": self.batch_size}
         return DetectorSettings(self.bundle, self.threshold, self.channels, options)
 
 

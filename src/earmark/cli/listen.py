@@ -13,17 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from earmark.cli.options import (
-    Bundle,
-    DetectionPrecision,
-    Device,
-    Hop,
-    Threshold,
-    argument,
-    completing,
-    option,
-    with_options,
-)
+from earmark.cli.options import DetectionOptions, argument, completing, option, with_options
 from earmark.core.errors import AudioError, ConfigError
 
 if TYPE_CHECKING:
@@ -35,10 +25,9 @@ _BLOCK = 0.1  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenOptions:
+class ListenOptions(DetectionOptions):
     """Options of ``earmark listen``."""
 
-    bundle: Bundle
     audio: Path | None = argument(None, "Recording to read instead of the microphone.")
     stdin: bool = option(False, "Read raw samples from standard input.", "--stdin")
     rate: int = option(16_000, "Sample rate of standard input or the microphone in Hz.", min=1)
@@ -54,16 +43,12 @@ class ListenOptions:
         "Report each event at most this many seconds after its end; lower values reduce accuracy. "
         "By default one window plus the post-processing.",
     )
-    hop: Hop = None
-    threshold: Threshold = None
     channels: str = option(
         "mean",
         "Use the mean of all channels, the first, or channel N.",
         metavar="mean|first|N",
         autocompletion=completing("mean", "first"),
     )
-    device: Device = "auto"
-    precision: DetectionPrecision = "32-true"
     lines: Literal["tsv", "jsonl"] = option("tsv", "Format of the lines that are printed.")
     out: Path | None = option(
         None, "Append the lines to this file instead of printing them.", "--out", "-o"
@@ -122,12 +107,7 @@ def _open(options: ListenOptions, rate: int) -> EventStream:
     from earmark.detect.detector import Detector
 
     detector = Detector.from_pretrained(
-        options.bundle,
-        threads=1,
-        hop_seconds=options.hop,
-        channels=options.channels,
-        device=options.device,
-        precision=options.precision,
+        options.bundle, threads=1, channels=options.channels, **options.network
     )
     if options.threshold is not None:
         detector.postprocess = detector.postprocess.with_threshold(options.threshold)
@@ -199,7 +179,4 @@ def _tsv(event: Event) -> str:
 
 
 def _jsonl(event: Event) -> str:
-    return json.dumps(
-        event._asdict(),
-        ensure_ascii=False,
-    )
+    return json.dumps(event._asdict(), ensure_ascii=False)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
 
 import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Options = TypeVar("Options")
 
@@ -61,7 +65,7 @@ def with_options(function: Callable[[Options], None]) -> Callable[..., None]:
         function(kind(**values))
 
     parameters = []
-    for one in fields(kind):
+    for one in sorted(fields(kind), key=lambda one: one.default is not MISSING):
         info, hint = one.metadata.get("typer"), hints[one.name]
         default = inspect.Parameter.empty if one.default is MISSING else one.default
         annotation = hint if info is None else Annotated[hint, info]
@@ -183,3 +187,46 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Write all results to this JSON file.", rich_help_panel=OUTPUT),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of the commands that train: recipe and where they run."""
+
+    recipe: str
+    set_: Overrides = None
+    resume: Resume = False
+    device: Device = "auto"
+    devices: Devices = None
+    nodes: Nodes = None
+    precision: Precision = None
+
+    @property
+    def overrides(self) -> list[str]:
+        """Of the recipe, --precision among them."""
+        own = [f"train.precision={self.precision}"] if self.precision else []
+        return [*(self.set_ or []), *own]
+
+    def start(self, precision: str) -> tuple[Fabric, Console]:
+        """Starts the processes; the console is quiet in all but the first."""
+        from earmark.train.distributed import make_fabric, start
+
+        fabric = make_fabric(self.device, self.devices, self.nodes, precision)
+        start(fabric)
+        return fabric, Console(quiet=not fabric.is_global_zero)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionOptions:
+    """Options of the commands that detect events in recordings."""
+
+    bundle: Bundle
+    threshold: Threshold = None
+    device: Device = "auto"
+    precision: DetectionPrecision = "32-true"
+    hop: Hop = None
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """How the network runs, as `Detector.from_pretrained` takes it."""
+        return {"device": self.device, "precision": self.precision, "hop_seconds": self.hop}

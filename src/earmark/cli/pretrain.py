@@ -8,26 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
 
 from earmark.cli.console import command_line, note
-from earmark.cli.options import (
-    Device,
-    Devices,
-    Nodes,
-    Overrides,
-    Precision,
-    Resume,
-    argument,
-    option,
-    with_options,
-)
+from earmark.cli.options import RunOptions, argument, option, with_options
 from earmark.cli.progress import TrainingProgress
-from earmark.cli.train import with_precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainOptions:
+class PretrainOptions(RunOptions):
     """Options of ``earmark pretrain``."""
 
     recipe: str = argument(..., "atst-frame-pretrain, or a YAML file.")
@@ -38,12 +26,6 @@ class PretrainOptions:
     size: Literal["tiny", "small", "base"] | None = option(
         None, "Size of the encoder; overrides the recipe."
     )
-    set_: Overrides = None
-    resume: Resume = False
-    device: Device = "auto"
-    devices: Devices = None
-    nodes: Nodes = None
-    precision: Precision = None
 
 
 @with_options
@@ -61,16 +43,14 @@ def pretrain(options: PretrainOptions) -> None:
     - the published size: `--size base --device cuda --devices 4 --precision bf16-mixed`
     """
     from earmark.data.crops import survey
-    from earmark.train.distributed import ElsewhereError, agree, make_fabric, start
+    from earmark.train.distributed import ElsewhereError, agree
     from earmark.train.pretrain import UNREADABLE
     from earmark.train.pretrain import pretrain as run_pretraining
     from earmark.train.recipe import load_pretrain_recipe
 
-    overrides, out = with_precision(options.set_, options.precision), options.out
-    settings = load_pretrain_recipe(options.recipe, overrides, options.size)
-    fabric = make_fabric(options.device, options.devices, options.nodes, settings.train.precision)
-    start(fabric)
-    console = Console(quiet=not fabric.is_global_zero)
+    out = options.out
+    settings = load_pretrain_recipe(options.recipe, options.overrides, options.size)
+    fabric, console = options.start(settings.train.precision)
     try:
         with console.status("reading the recordings' headers") as status:
 

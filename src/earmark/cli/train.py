@@ -12,18 +12,7 @@ import typer
 from rich.console import Console
 
 from earmark.cli.console import command_line, note
-from earmark.cli.options import (
-    Data,
-    Device,
-    Devices,
-    Nodes,
-    Overrides,
-    Precision,
-    Resume,
-    argument,
-    option,
-    with_options,
-)
+from earmark.cli.options import Data, RunOptions, argument, option, with_options
 from earmark.cli.progress import TrainingProgress
 
 if TYPE_CHECKING:
@@ -31,24 +20,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(RunOptions):
     """Options of ``earmark train``."""
 
     recipe: str = argument(..., "Name of a shipped recipe, or a YAML file.")
     data: Data
     out: Path = option(..., "Write the run, which becomes a bundle, to this folder.", "--out", "-o")
-    set_: Overrides = None
     init: Path | None = option(
         None,
         "Start from this folder: an encoder (of earmark pretrain or import), an earlier run or a "
         "bundle; the same as --set train.init=FOLDER.",
     )
-    resume: Resume = False
     strict: bool = option(False, "Refuse data with anything missing or damaged.", "--strict")
-    device: Device = "auto"
-    devices: Devices = None
-    nodes: Nodes = None
-    precision: Precision = None
 
 
 @with_options
@@ -70,20 +53,18 @@ def train(options: TrainOptions) -> None:
     `earmark train atst-sed-v2-stage2 --init ONE --out TWO …`.
     """
     from earmark.data.manifest import load_manifest, refuse_damage
-    from earmark.train.distributed import ElsewhereError, make_fabric, start
+    from earmark.train.distributed import ElsewhereError
     from earmark.train.engine import train as run_training
     from earmark.train.recipe import load_recipe
 
-    overrides = with_precision(options.set_, options.precision)
+    overrides = options.overrides
     if options.init is not None:
         overrides.append(f"train.init={json.dumps(str(options.init))}")
     settings = load_recipe(options.recipe, overrides)
     manifest = load_manifest(options.data, settings.data)
     if options.strict:
         refuse_damage(manifest)
-    fabric = make_fabric(options.device, options.devices, options.nodes, settings.train.precision)
-    start(fabric)
-    console = Console(quiet=not fabric.is_global_zero)
+    fabric, console = options.start(settings.train.precision)
     _print_data(console, manifest)
     if fabric.world_size > 1:
         console.print(f"each step's batch is divided among {fabric.world_size} processes")
@@ -113,11 +94,6 @@ def train(options: TrainOptions) -> None:
             raise typer.Exit(2) from None  # the process that failed has reported why
     out = options.out
     console.print(f"bundle: {out} (epoch {run.best_epoch}); last: {out}/teacher, {out}/student")
-
-
-def with_precision(overrides: list[str] | None, precision: str | None) -> list[str]:
-    """Overrides of a recipe, --precision among them."""
-    return [*(overrides or []), *([f"train.precision={precision}"] if precision else [])]
 
 
 def _print_data(console: Console, manifest: Manifest) -> None:
