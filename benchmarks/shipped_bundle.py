@@ -80,13 +80,13 @@ TITLES = {
     "synthesised": "the test split (synthesised sounds, other domain)",
     "soundbank": "soundscapes of real recordings no part of the training heard",
 }
-NOTES = """## Know its limits
+NOTES = """## Limits
 
 It learned from synthesised sounds only: no recording entered its training, its selection or its
 thresholds. The ranges of the synthesis were set by hand while looking at spectrograms of real
-recordings of the soundbank's training splits. On real recordings it hears much less
-than on sounds of its own kind, as the two tables say; of vacuum cleaners and shavers no recordings
-were at hand. Train on sounds of your own for real work."""
+recordings of the soundbank's training splits. On real recordings its scores are much
+lower than on sounds of its own kind, as the two tables show; there were no recordings of vacuum
+cleaners and shavers. For real work, train on sounds of your own."""
 
 
 def main() -> None:

@@ -395,7 +395,7 @@ def _card(
         "\n".join(f"- {name}: {value}" for name, value in about.items()),
     ]
     if notes:
-        lines += ["## Know", "\n".join(f"- {note}" for note in notes)]
+        lines += ["## Notes", "\n".join(f"- {note}" for note in notes)]
     if command:
         lines += ["## How", f"    {command}"]
     lines += ["## Licence", "The weights keep the licence of where they were published."]
