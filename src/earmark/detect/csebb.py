@@ -20,19 +20,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess_spec import ByLabel, of_label
 from earmark.detect.postprocess_spec import CsebbSettings as CsebbSettings
-from earmark.score.events import Columns
+from earmark.score.events import Bools, Columns, Floats, Ints
 from earmark.score.psds.runs import ragged
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 
 POINT_DECIMALS = 8
 """Break points are rounded to so many decimals of a second, …"""

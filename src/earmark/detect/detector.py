@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from earmark.core.audio.audio import AudioSource, audio_info, expected_seconds, read_blocks
 from earmark.core.errors import ConfigError, LabelError
 from earmark.core.event import Event
+from earmark.core.parallel import Progress
 from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
@@ -21,7 +22,7 @@ from earmark.detect.network import as_scorer, load_trained, suitable_batch, suit
 from earmark.detect.online.stream import EventStream
 from earmark.detect.postprocess import scores_to_events
 from earmark.detect.postprocess_spec import PostProcess
-from earmark.detect.sliding import Progress, sliding_scores
+from earmark.detect.sliding import sliding_scores
 from earmark.detect.windows import plan_windows
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
+from earmark.core.parallel import Progress
 from earmark.core.spec import ModelSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.manifest import Evaluation, load_manifest
@@ -27,7 +28,6 @@ from earmark.score.settings import MetricSettings
 if TYPE_CHECKING:
     from earmark.detect.network import Network
 
-Progress = Callable[[int, int], None]
 OnUnreadable = Callable[[Path, AudioError], None]
 _log = logging.getLogger(__name__)
 

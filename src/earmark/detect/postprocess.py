@@ -19,6 +19,7 @@ from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect import csebb as boxes
 from earmark.detect.joiner import NOISE, Joiner, Piece
+from earmark.detect.postprocess_spec import LabelSettings as LabelSettings
 from earmark.detect.postprocess_spec import PostProcess as PostProcess
 
 

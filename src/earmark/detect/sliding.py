@@ -10,7 +10,7 @@ not scored yet is held.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain
@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import AudioError, ConfigError, ScoreError
+from earmark.core.parallel import Progress
 from earmark.core.spec import spec_of
 from earmark.detect.network import WindowScorer, as_scorer, one_thread_each
 from earmark.detect.windows import OverlapMean, Window, WindowCutter, plan_windows
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network
-
-Progress = Callable[[int, int], None]
 
 
 class SlidingScorer:

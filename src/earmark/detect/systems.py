@@ -16,6 +16,7 @@ import numpy as np
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import Event
+from earmark.core.parallel import Progress
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import filter_table, post_process
 from earmark.detect.postprocess_spec import PostProcess
@@ -43,7 +44,6 @@ from earmark.score.report import (
 )
 from earmark.score.settings import MetricSettings
 
-Progress = Callable[[int, int], None]
 Bar = Callable[[str], AbstractContextManager[Progress | None]]
 
 DEFAULT_THRESHOLD = 0.5

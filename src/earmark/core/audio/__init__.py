@@ -1,1 +1,25 @@
 """Sound: decoding any container, resampling, reading whole or in blocks."""
+
+from earmark.core.audio.audio import (
+    AudioInfo,
+    AudioSource,
+    audio_info,
+    list_audio,
+    load_audio,
+    load_excerpt,
+    load_int16,
+    read_blocks,
+    write_audio,
+)
+
+__all__ = [
+    "AudioInfo",
+    "AudioSource",
+    "audio_info",
+    "list_audio",
+    "load_audio",
+    "load_excerpt",
+    "load_int16",
+    "read_blocks",
+    "write_audio",
+]

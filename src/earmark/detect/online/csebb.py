@@ -22,7 +22,6 @@ from earmark.core.timeline import FrameGrid
 from earmark.detect.csebb import (
     CONFIDENCE_DECIMALS,
     POINT_SECONDS,
-    Floats,
     break_points,
     frames_of,
     is_shallow,
@@ -30,6 +29,7 @@ from earmark.detect.csebb import (
 )
 from earmark.detect.joiner import Joiner, Piece
 from earmark.detect.postprocess_spec import LabelSettings, PostProcess
+from earmark.score.events import Floats
 
 
 class BoxFinder:

@@ -16,14 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.detect.csebb import Boxes
-from earmark.score.events import EventArrays, Events, at_least, sum_by, tidy
+from earmark.score.events import EventArrays, Events, Floats, Ints, at_least, sum_by, tidy
 from earmark.score.f1 import CollarCriterion
 from earmark.score.f1.collars import matching
 from earmark.score.psds import HOUR, PsdsParameters
 from earmark.score.psds.runs import ragged
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 _NEAR = 1e-4
 """Seconds by which pairs are looked for beyond the collars, before these are applied exactly."""

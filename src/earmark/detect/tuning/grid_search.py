@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from earmark.core.parallel import Progress
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.csebb import Boxes, Candidates, find_candidates, score_rows
 from earmark.detect.postprocess import filter_table
 from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
-from earmark.score.events import Events
+from earmark.score.events import Events, Floats, Ints
 from earmark.score.f1 import CollarCriterion, best_statistics
 from earmark.score.psds import PSDS1, psds_statistics
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Progress = Callable[[int, int], None]
 
 DRAWS = 40
 """Resamples that a steady threshold is the mean of."""

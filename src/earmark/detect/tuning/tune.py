@@ -16,21 +16,20 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError, ScoreError
+from earmark.core.parallel import Progress
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import post_process
 from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.grid_search import (
     Clips,
     Figures,
-    Progress,
     chosen_thresholds,
     measure_boxes,
     measure_medians,
 )
-from earmark.score.events import Events, check_clips
+from earmark.score.events import Events, Floats, Ints, check_clips
 from earmark.score.report import (
     Measurement,
     ScoringTask,
@@ -41,8 +40,6 @@ from earmark.score.report import (
 )
 from earmark.score.settings import MetricSettings
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Choice = CsebbSettings | float
 
 METHODS = ("csebb", "median")

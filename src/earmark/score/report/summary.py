@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import EventTuple
+from earmark.core.parallel import Progress
 from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
 from earmark.score.events import Events
 from earmark.score.f1.best import BestF1Result, SweepStatistics
@@ -30,7 +31,6 @@ DECIMALS = 6
 """Times are taken rounded to so many decimals, the most that files of them have."""
 SAME = ("evaluation", "clips", "of")
 """What reports must have in common to be averaged."""
-Progress = Callable[[int, int], None]
 
 
 def report(
