@@ -37,7 +37,7 @@ class Toy(nn.Module):
 
     def features(self, waveform: Tensor) -> Tensor:
         padded = F.pad(waveform, (0, -waveform.shape[1] % HOP))
-        levels = padded.reshape(len(waveform), -1, 10, HOP // 10).square().mean(dim=3)
+        levels = padded.reshape(waveform.shape[0], -1, 10, HOP // 10).square().mean(dim=3)
         return torch.log(levels + 1e-6)
 
     def tokens_of(self, features: Tensor) -> int:
