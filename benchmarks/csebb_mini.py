@@ -60,7 +60,7 @@ def score(data: Path) -> tuple[Any, dict[str, Any]]:
     from earmark.model.bundle import load_bundle
 
     evaluation = load_manifest(data).splits["test"]
-    return evaluation, score_clips(load_bundle("mini").network, evaluation.clips)
+    return evaluation, score_clips(load_bundle("mini").network, evaluation.by_id)
 
 
 def measure(evaluation: Any, tables: dict[str, Any], deals: int, resamples: int) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def score(bundle: Path, data: Path) -> dict[str, Any]:
 
     loaded = load_bundle(bundle)
     evaluation = load_manifest(data).splits["test"]
-    tables = score_clips(loaded.network, evaluation.clips)
+    tables = score_clips(loaded.network, evaluation.by_id)
     postprocess = PostProcess.from_dict(loaded.postprocess)
     return evaluate_scores(tables, evaluation, postprocess, resamples=200)
 

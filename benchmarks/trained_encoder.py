@@ -77,7 +77,7 @@ def heard(name: str, data: Path, **options: Any) -> tuple[dict[str, Any], list[A
 
     trained = load_trained(name, "cpu", **options)
     evaluation = load_manifest(data).splits["test"]
-    tables = score_clips(trained.network, evaluation.clips)
+    tables = score_clips(trained.network, evaluation.by_id)
     found = evaluate_scores(tables, evaluation, trained.postprocess)
     events = [
         (onset, offset, f"{clip} {label}")

@@ -64,11 +64,11 @@ def test_strong_labels(tmp_path: Path) -> None:
     )
     for variant in (text, text.replace("\n", "\r\n"), "\ufeff" + text):
         events, names = read_strong(written(tmp_path, variant))
-        assert names == ["b.wav", "silent.wav", "nan.wav", "short.wav", "c.wav"]
+        assert names == ["b.wav", "silent.wav", "nan.wav", "short.wav", "folder/c.wav"]
         assert list(events.columns) == list(EVENT_COLUMNS)
         assert events_by_clip(events) == {
             "b": [Event(0.5, 1.25, "Dog"), Event(2.0, 10.0, "Running_water")],
-            "c": [Event(0.0, 0.0, "Cat")],
+            "folder/c": [Event(0.0, 0.0, "Cat")],
         }
 
 
@@ -96,7 +96,7 @@ def test_no_events_at_all_is_a_table_of_numbers(tmp_path: Path) -> None:
         ("a.wav\t\t1\tDog\n", 2, "needs onset"),
         ("a.wav\t0\t1\tDog\textra\n", 2, "5 fields"),
         ("\t0\t1\tDog\n", 2, "without a file name"),
-        ("x/a.wav\t0\t1\tDog\n\ny/a.wav\t0\t1\tDog\n", 4, "same base name"),
+        ("x/a.wav\t0\t1\tDog\n\nfolder/\t0\t1\tDog\n", 4, "without a file name"),
     ],
 )
 def test_errors_name_file_and_line(rows: str, line: int, message: str, tmp_path: Path) -> None:

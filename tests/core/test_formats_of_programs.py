@@ -81,7 +81,10 @@ def test_selections_over_several_files(tmp_path: Path) -> None:
         "C:\\sounds\\two.wav\t4.5\t604.5\t606.0\tB\n"
     )
     events = read_events(written(tmp_path, text, "all.selections.txt"))
-    assert events_by_clip(events) == {"one": [Event(1.5, 2.25, "A")], "two": [Event(4.5, 6.0, "B")]}
+    assert events_by_clip(events) == {
+        "C:\\sounds\\one": [Event(1.5, 2.25, "A")],
+        "C:\\sounds\\two": [Event(4.5, 6.0, "B")],
+    }
 
 
 def test_a_table_of_birdnet(tmp_path: Path) -> None:
@@ -91,7 +94,9 @@ def test_a_table_of_birdnet(tmp_path: Path) -> None:
         "1\tSpectrogram 1\t1\t3.0\t6.0\t0\t15000\tBlackbird\teurbla\t0.87\t/data/rec.wav\t3.0\n"
     )
     events = read_events(written(tmp_path, text, "rec.BirdNET.selections.txt"))
-    assert events.to_dict("list") == table(("rec.wav", 3.0, 6.0, "Blackbird", 0.87)).to_dict("list")
+    assert events.to_dict("list") == table(("/data/rec.wav", 3.0, 6.0, "Blackbird", 0.87)).to_dict(
+        "list"
+    )
 
 
 def test_selection_tables_have_what_raven_asks_for(tmp_path: Path) -> None:

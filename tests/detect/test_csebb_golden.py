@@ -22,7 +22,7 @@ from earmark.core.tables.scores import ScoreTable
 from earmark.detect.csebb import ByLabel, CsebbSettings, sound_event_boxes
 from earmark.detect.postprocess import PostProcess, filter_table
 from earmark.detect.tuning.tune import Tuning, tune
-from earmark.score.files import clip_name
+from earmark.score.clips import clip_name
 from earmark.score.psds import PSDS1, PSDS2, psds
 
 SHARED = Path(os.environ.get("EARMARK_SHARED", ""))

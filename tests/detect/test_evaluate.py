@@ -49,7 +49,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_equals_detection(network: SedNetwork, clips: list[Path]) -> None:
     seen = []
-    tables = score_clips(network, clips, batch_size=2, progress=lambda *done: seen.append(done))
+    tables = score_clips(
+        network,
+        {path.stem: path for path in clips},
+        batch_size=2,
+        progress=lambda *done: seen.append(done),
+    )
     assert list(tables) == [path.stem for path in clips]
     assert seen[-1] == (len(clips), len(clips))
     detector = Detector(network)
@@ -63,7 +68,7 @@ def test_equals_detection(network: SedNetwork, clips: list[Path]) -> None:
 
 def test_a_short_clip_has_the_scores_of_an_encoder_network_alone(clips: list[Path]) -> None:
     network = make_network(ENCODER)
-    tables = score_clips(network, clips, batch_size=len(clips))
+    tables = score_clips(network, {path.stem: path for path in clips}, batch_size=len(clips))
     for path in clips[:3]:
         with torch.inference_mode():
             alone = network(torch.from_numpy(load_audio(path))[None]).strong[0].double().numpy()
@@ -91,10 +96,14 @@ def test_unreadable_clips_are_told_and_counted(clips: list[Path], tmp_path: Path
     broken.write_bytes(b"no audio")
     told: list[str] = []
     paths = [clips[2], broken]
-    tables = score_clips(network, paths, on_unreadable=lambda path, _: told.append(path.name))
+    tables = score_clips(
+        network,
+        {path.stem: path for path in paths},
+        on_unreadable=lambda path, _: told.append(path.name),
+    )
     assert (list(tables), told) == ([clips[2].stem], ["broken.wav"])
     with pytest.raises(AudioError, match=r"broken\.wav"):
-        score_clips(network, paths)
+        score_clips(network, {path.stem: path for path in paths})
     events = {path.name: [Event(0.1, 0.3, "a")] for path in paths}
     durations = {clips[2].name: SECONDS[2], "broken.wav": 10.0}
     evaluation = Evaluation("test", tuple(paths), events, durations)

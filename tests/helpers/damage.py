@@ -221,7 +221,10 @@ DAMAGE: dict[str, Callable[[Path], str]] = {
     ),
     "no-file-name": _appended(VALIDATION_TSV, lambda _: "\t0.1\t0.5\tDog"),
     "same-base-name": _appended(
-        VALIDATION_TSV, lambda root: f"other/{_first(root, VALIDATION, 4)}\t0.1\t0.2\tDog"
+        VALIDATION_TSV,
+        lambda root: "\n".join(
+            f"{folder}/{_first(root, VALIDATION, 4)}\t0.1\t0.2\tDog" for folder in ("one", "two")
+        ),
     ),
     "bad-row": _appended(VALIDATION_TSV, lambda _: "x.wav\t0.1\t0.5\tDog\tbark"),
     "alike-classes": _appended(WEAK_TSV, lambda root: f"{_first(root, WEAK, 4)}\tspeech "),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from earmark.core.tables.scores import ScoreTable
-from earmark.score.files import clip_name
+from earmark.score.clips import clip_name
 
 
 class Golden:

@@ -20,6 +20,7 @@ import pytest
 from scipy.ndimage import median_filter
 
 from earmark.core.tables.scores import ScoreTable
+from earmark.score.clips import clip_name
 from earmark.score.f1 import (
     BestF1Result,
     F1Result,
@@ -30,7 +31,6 @@ from earmark.score.f1 import (
     segment_f1,
     tagging_metrics,
 )
-from earmark.score.files import clip_name
 from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
 from helpers.cross_triggers import cross_triggers
 from helpers.golden import Golden

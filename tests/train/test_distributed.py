@@ -421,7 +421,7 @@ def test_every_clip_is_scored_once_by_some_process(
     manifest = load_manifest(tiny_data)
     torch.manual_seed(5)
     network = SedNetwork(small_recipe().network, tuple(manifest.labels)).eval()
-    tables = score_clips(network, manifest.splits["validation"].clips)
+    tables = score_clips(network, manifest.splits["validation"].by_id)
     assert len(tables) == 3  # two of one process, one of the other
     for scores in (one["scores"] for one in seen):
         assert list(scores) == list(tables)

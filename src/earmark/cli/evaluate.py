@@ -131,7 +131,7 @@ def score_split(
     with counting("scoring clips") as bar:
         return score_clips(
             trained.network,
-            evaluation.clips,
+            evaluation.by_id,
             batch_size=batch_size,
             progress=bar,
             on_unreadable=lambda _, error: note(console, str(error), "not scored"),
@@ -188,6 +188,8 @@ def _write_tables(folder: Path, tables: Mapping[str, ScoreTable]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for clip, table in tables.items():
-            table.write(folder / f"{clip}.tsv")
+            path = folder / f"{clip}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            table.write(path)
     except OSError as error:
         raise EarmarkError(f"cannot be written ({error.strerror})", where=folder) from None

@@ -324,7 +324,9 @@ def _files(job: Import) -> Iterator[str]:
             f"{_some(job.gathered.missing)}"
         )
     if job.gathered.aside:
-        yield f"no label files: {_some(path.name for path in job.gathered.aside)}"
+        reasons = (f"{path.name} ({why})" for path, why in job.gathered.aside.items())
+        yield f"no label files: {_some(reasons)}"
+    yield from job.gathered.notes
 
 
 def _absent_classes(job: Import) -> Iterator[str]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from earmark.core.tables.scores import ScoreTable
     from earmark.detect.postprocess import PostProcess
     from earmark.detect.tuning.tune import Tuning
+    from earmark.score.clips import ClipIds
     from earmark.score.report import ScoringTask
 
 DATA = "What to tune on"
@@ -149,41 +150,54 @@ class _Given:
     task: ScoringTask
     base: PostProcess
     clips: str
+    ids: ClipIds
 
     @classmethod
     def read(cls, options: TuneOptions, console: Console) -> _Given:
         from earmark.detect.evaluate import refuse_gaps, split_task
         from earmark.detect.network import load_trained
         from earmark.detect.postprocess import PostProcess
+        from earmark.score.files import read_listed
+        from earmark.score.report import ends_of, make_task
 
         trained = None
         if options.bundle is not None:
             trained = load_trained(options.bundle, options.device)
         base = PostProcess() if trained is None else trained.postprocess
-        tables = None
-        if options.scores is not None:
-            tables = _stored(options.scores, None if trained is None else trained.labels)
+        labels = None if trained is None else trained.labels
         if options.data is None:
-            assert tables is not None
+            assert options.scores is not None
             assert options.truth is not None
-            return cls(tables, _task(tables, options), base, options.truth.name)
+            truth, seconds = read_listed(options.truth, options.durations)
+            tables = _stored(options.scores, labels, truth.ids)
+            task = make_task(
+                truth, ends_of(tables) if seconds is None else seconds,
+                next(iter(tables.values())).labels, scored=tables, derived=seconds is None,
+                allow_missing=options.allow_missing,
+            )  # fmt: skip
+            return cls(tables, task, base, options.truth.name, truth.ids)
         evaluation = open_split(console, options.data, options.split)
-        if tables is None:
+        stored = None
+        if options.scores is not None:
+            stored = _stored(options.scores, labels, evaluation.ids)
+        if stored is None:
             assert trained is not None
             tables = score_split(console, trained, evaluation, options.batch_size)
-        elif not options.allow_missing:
-            refuse_gaps(evaluation, tables)
-        labels = next(iter(tables.values())).labels
-        return cls(tables, split_task(evaluation, tables, labels), base, options.split)
+        else:
+            tables = stored
+            if not options.allow_missing:
+                refuse_gaps(evaluation, tables)
+        task = split_task(evaluation, tables, next(iter(tables.values())).labels)
+        return cls(tables, task, base, options.split, evaluation.ids)
 
 
-def _stored(folder: Path, labels: tuple[str, ...] | None) -> dict[str, ScoreTable]:
+def _stored(folder: Path, labels: tuple[str, ...] | None, clips: ClipIds) -> dict[str, ScoreTable]:
     from earmark.core.errors import ScoreError
     from earmark.core.tables.scores import common_labels
     from earmark.score.files import ScoreFolder, read_all
 
     with counting("reading scores") as bar:
-        tables = read_all(ScoreFolder(folder), bar)
+        tables = read_all(ScoreFolder(folder, clips), bar)
     found = common_labels(tables.items())
     if labels is not None and found != labels:
         raise ScoreError(
@@ -193,24 +207,10 @@ def _stored(folder: Path, labels: tuple[str, ...] | None) -> dict[str, ScoreTabl
     return tables
 
 
-def _task(tables: Mapping[str, ScoreTable], options: TuneOptions) -> ScoringTask:
-    from earmark.score.files import read_seconds, read_truth
-    from earmark.score.report import ends_of, make_task
-
-    durations, truth = options.durations, options.truth
-    assert truth is not None
-    seconds = ends_of(tables) if durations is None else read_seconds(durations)
-    labels = next(iter(tables.values())).labels
-    return make_task(
-        read_truth(truth), seconds, labels, scored=tables, derived=durations is None,
-        allow_missing=options.allow_missing,
-    )  # fmt: skip
-
-
 def _tuned(given: _Given, options: TuneOptions, method: str) -> Tuning:
     from earmark.detect.tuning.tune import tune as run
 
-    task, groups = given.task, _groups(options.groups)
+    task, groups = given.task, _groups(options.groups, given.ids)
     with counting(f"tuning {method}, then intervals") as bar:
         return run(
             {clip: given.tables[clip] for clip in task.clips}, task.truth, task.durations or {},
@@ -249,14 +249,16 @@ def _check(options: TuneOptions) -> None:
         check_destination(options.bundle, options.out)
 
 
-def _groups(path: Path | None) -> dict[str, str] | None:
+def _groups(path: Path | None, clips: ClipIds) -> dict[str, str] | None:
     from earmark.core.tables.rows import read_rows
-    from earmark.score.files import clip_name
+    from earmark.score.clips import ClipIds
 
     if path is None:
         return None
-    rows = read_rows(path, None, ("filename", "group"))
-    return {clip_name(row["filename"]): row["group"] for _, row in rows}
+    rows = {r["filename"]: r["group"] for _, r in read_rows(path, None, ("filename", "group"))}
+    own = ClipIds(rows, path)
+    known = clips.of(own, path)
+    return {known[own[name]]: group for name, group in rows.items()}
 
 
 def _write(console: Console, options: TuneOptions, chosen: Tuning, given: _Given) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -50,3 +51,18 @@ class ScoreError(EarmarkError):
 
 class ExportError(EarmarkError):
     """An exported network does not do what the network does."""
+
+
+SHOWN = 10
+"""So many rows are named in an error about several."""
+
+
+def together(faults: Sequence[LabelError]) -> LabelError:
+    """One error for all mistakes in label files; of many the first are told, and the number."""
+    first, *rest = faults
+    if not rest:
+        return first
+    told = "; ".join(f"{fault.where}: {fault.what}" for fault in rest[: SHOWN - 1])
+    more = f"; and {len(faults) - SHOWN:,} more" if len(faults) > SHOWN else ""
+    rows = f"{len(rest):,} more row{'s' if len(rest) > 1 else ''} cannot be used"
+    return LabelError(f"{first.what}; {rows}: {told}{more}", where=first.where, hint=first.hint)

@@ -216,12 +216,14 @@ def labelled_clips(source: Source) -> list[LabelledClip]:
     known = source.labelled
     if source.kind == "strong" and source.events is not None:
         return [
-            LabelledClip(path, "strong", tuple(source.events.get(path.name, ())), labelled=known)
+            LabelledClip(
+                path, "strong", tuple(source.events.get(source.name_of(path), ())), labelled=known
+            )
             for path in source.clips
         ]
     if source.kind == "weak" and source.weak is not None:
         return [
-            LabelledClip(path, "weak", tags=source.weak[path.name], labelled=known)
+            LabelledClip(path, "weak", tags=source.weak[source.name_of(path)], labelled=known)
             for path in source.clips
         ]
     return [LabelledClip(path, "unlabelled") for path in source.clips]

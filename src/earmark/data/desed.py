@@ -164,7 +164,7 @@ def folders_of(root: Path, place: Place) -> list[Path]:
 
 def finder_of(root: Path, place: Place) -> ClipFinder:
     """The recordings of a subset by name."""
-    return ClipFinder(folders_of(root, place))
+    return ClipFinder(folders_of(root, place), copies=True)
 
 
 def table_of(root: Path, place: Place, tables: Sequence[str] = ()) -> Path | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from earmark.core.tables.rows import base_name, read_rows
+from earmark.core.naming import RecordingNames, common_root, names_from, parse_listed
+from earmark.core.tables.rows import read_rows
 from earmark.data.clips import KnownRecordings, clip_key
 from earmark.data.reading import some
 from earmark.data.subsets import Evaluation, Source
@@ -61,7 +62,7 @@ def divide(source: Source, held_out: set[str], name: str) -> tuple[Source, Sourc
             return (clip_key(clip) in keys) == inside
 
         side = source.only(
-            (path for path in source.clips if own(path.name)), name if inside else None
+            (path for path in source.clips if own(source.name_of(path))), name if inside else None
         )
         missing, faulty = (tuple(filter(own, names)) for names in (source.missing, source.faulty))
         sides.append(replace(side, missing=missing, faulty=faulty))
@@ -75,18 +76,33 @@ def read_exclusions(path: Path) -> list[tuple[str, str]]:
         LabelError: The file is missing or has no column ``filename``.
     """
     rows = read_rows(path, "\t", ("filename",))
-    return [(base_name(row["filename"]), row.get("source", "")) for _, row in rows]
+    return [(row["filename"], row.get("source", "")) for _, row in rows]
 
 
 def leave_out(
-    sources: Iterable[Source], clips: Iterable[tuple[str, str]], note: Note
+    sources: Sequence[Source],
+    clips: Iterable[tuple[str, str]],
+    note: Note,
+    where: Path | None = None,
 ) -> list[Source]:
-    """The sources without clips that a user named, of one source or of any."""
-    keys = {(clip_key(name), source) for name, source in clips}
+    """The sources without clips that a user named, of one source or of any.
+
+    Raises:
+        LabelError: A name could be of several clips of a source.
+    """
+    given = list(clips)
+    every = dict.fromkeys(path for source in sources for path in source.clips)
+    names = names_from(common_root(every), every)
+    paths = {name: path for path, name in names.items()}
+    long = [name for name, _ in given if len(parse_listed(name).parts) > 1]
+    met = RecordingNames.of_files(names, clip_key).match(long, where=where)
     kept = []
     for source in sources:
-        own = {key for key, of in keys if of in ("", source.name)}
-        dropped = [path for path in source.clips if clip_key(path.name) in own]
+        own = dict.fromkeys(name for name, of in given if of in ("", source.name))
+        files = {path: source.name_of(path) for path in source.clips}
+        short = RecordingNames.of_files(files, clip_key).match(set(own) - set(long), where=where)
+        named, out = set(short.values()), {paths[met[name]] for name in own if name in met}
+        dropped = [path for path in source.clips if path in out or files[path] in named]
         kept.append(_without(source, dropped, "they are on the list of clips to exclude", note))
     return kept
 
@@ -149,7 +165,7 @@ def _shared(source: Source, recordings: KnownRecordings) -> list[Path]:
 def _without(source: Source, clips: Sequence[Path], why: str, note: Note) -> Source:
     if not clips:
         return source
-    names = tuple(path.name for path in clips)
+    names = tuple(map(source.name_of, clips))
     note(
         f"{source.name}: {len(clips)} of {len(source.clips)} clips left out, {why} ({some(names)})"
     )

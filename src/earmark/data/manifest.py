@@ -86,7 +86,8 @@ def _assemble(subsets: Subsets, settings: DataSettings) -> Manifest:
     )
     for table in (subsets.exclude, settings.exclude):
         if table is not None:
-            train = leave_out(train, read_exclusions(Path(table)), reader.note)
+            excluded = read_exclusions(Path(table))
+            train = leave_out(train, excluded, reader.note, Path(table))
     labelled = any(source.clips and source.kind != "unlabelled" for source in train)
     if not labelled and not subsets.splits:
         found = "; ".join(reader.notes) or "no subset of a dataset found"
@@ -127,7 +128,7 @@ def _keep_back(
             rows = subsets.reader.rows[source.name]
             chosen = hold_out_as_v1(rows, settings.weak_held_out, settings.held_out_seed)
         elif real and settings.real_held_out and name not in divided:
-            listed = [*(path.name for path in source.clips), *source.missing, *source.faulty]
+            listed = [*map(source.name_of, source.clips), *source.missing, *source.faulty]
             chosen = hold_out_by_name(listed, settings.real_held_out)
         if chosen:
             source, other = divide(source, chosen, name)
@@ -142,16 +143,16 @@ def _scored(held_out: Sequence[Source], subsets: Subsets) -> dict[str, Evaluatio
     for source in held_out:
         if source.events is None or not source.clips:
             continue
-        clips = {path.name: path for path in source.clips}
-        table = subsets.durations.get(source.name)
-        seconds, unknown = subsets.reader.durations(source.name, table, clips)
+        table, names = subsets.durations.get(source.name), dict(source.names)
+        seconds, unknown = subsets.reader.durations(source.name, table, names, source.clips)
         splits[source.name] = Evaluation(
             source.name,
-            tuple(path for path in source.clips if path.name in seconds),
+            tuple(path for path in source.clips if names[path] in seconds),
             source.events,
             seconds,
             source.missing,
             (*source.faulty, *unknown),
             source.labelled,
+            names=names,
         )
     return splits

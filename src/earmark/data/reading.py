@@ -16,6 +16,7 @@ from typing import TypeVar
 from earmark.core.audio.audio import audio_info
 from earmark.core.errors import AudioError, LabelError
 from earmark.core.event import Event
+from earmark.core.naming import Faults, RecordingNames
 from earmark.core.tables.label_tables import (
     StrongRow,
     Table,
@@ -38,7 +39,7 @@ class SubsetReader:
         labels: Classes found so far.
         notes: A sentence each.
         damage: Those of them about a loss.
-        rows: Name of the clip of each row of a weak table, by source.
+        rows: Name of the clip of each row of a weak table, by source; as listed if it is not there.
 
     Args:
         root: The dataset's folder, for messages.
@@ -81,6 +82,7 @@ class SubsetReader:
             faulty=faulty,
             domain=domain,
             labelled=labelled,
+            names=finder.names,
         )
 
     def weak(
@@ -95,7 +97,6 @@ class SubsetReader:
         read = self._table(name, table, weak_table)
         if read is None:
             return None
-        self.rows[name] = read.clips
         stray: Counter[str] = Counter()
         rows = [
             row._replace(labels=self._classes(row.labels, table, row.line, labelled, stray))
@@ -103,11 +104,13 @@ class SubsetReader:
         ]
         self._note_stray(name, stray)
         faulty = self._faulty(name, read)
-        found, missing = self.match(name, read.listed, finder, faulty)
+        found, missing, faulty = self.match(name, read.listed, finder, faulty, table)
+        names = {listed: finder.names[path] for listed, path in found.items()}
+        self.rows[name] = tuple(names.get(listed, listed) for listed in read.clips)
         labels = join_weak(rows)
         weak: dict[str, tuple[str, ...]] = {}
-        for listed, path in found.items():
-            weak[path.name] = tuple(dict.fromkeys([*weak.get(path.name, ()), *labels[listed]]))
+        for listed, own in names.items():
+            weak[own] = tuple(dict.fromkeys([*weak.get(own, ()), *labels[listed]]))
         return Source(
             "weak",
             name,
@@ -117,6 +120,7 @@ class SubsetReader:
             faulty=faulty,
             domain=domain,
             labelled=labelled,
+            names=finder.names,
         )
 
     def evaluation(
@@ -132,8 +136,8 @@ class SubsetReader:
         if read is None:
             return None
         found, events, missing, faulty = read
-        seconds, unknown = self.durations(name, durations, found)
-        found = {listed: path for listed, path in found.items() if path.name in seconds}
+        seconds, unknown = self.durations(name, durations, finder.names, found.values())
+        found = {listed: path for listed, path in found.items() if finder.names[path] in seconds}
         if not found:
             return None
         return Evaluation(
@@ -144,21 +148,47 @@ class SubsetReader:
             missing,
             (*faulty, *unknown),
             labelled,
+            names=finder.names,
         )
 
     def match(
-        self, name: str, listed: Sequence[str], finder: ClipFinder, faulty: Sequence[str] = ()
-    ) -> tuple[dict[str, Path], tuple[str, ...]]:
-        """The file of each listed clip whose labels are understood, and the names of none."""
-        out = set(faulty)
-        found, missing = finder.match(clip for clip in listed if clip not in out)
+        self,
+        name: str,
+        listed: Sequence[str],
+        finder: ClipFinder,
+        faulty: Sequence[str] = (),
+        where: Path | None = None,
+    ) -> tuple[dict[str, Path], tuple[str, ...], tuple[str, ...]]:
+        """The file of each listed clip whose labels are understood, and the names of the others.
+
+        Returns:
+            Listed name → file; names that are not there; names of clips whose labels cannot be
+            used, because rows are faulty or names not clear.
+        """
+        unclear: Faults = {}
+        found, missing = finder.match(listed, where, unclear)
+        if unclear:
+            self.note(
+                f"{name}: {len(unclear)} names are not clear and left out "
+                f"({next(iter(unclear.values()))})",
+                lost=True,
+            )
+        out = {found[clip] for clip in faulty if clip in found}
+        lost = [clip for clip in faulty if clip not in found and clip not in unclear]
+        lost += [finder.names[path] for path in out]
+        lost += [
+            error.recordings[0] if len(error.recordings) == 1 else clip
+            for clip, error in unclear.items()
+        ]
+        found = {clip: path for clip, path in found.items() if path not in out}
+        missing = tuple(clip for clip in missing if clip not in faulty)
         if missing:
             self.note(
                 f"{name}: {len(missing)} of {len(listed)} clips listed are missing "
                 f"or empty files ({some(missing)})",
                 lost=True,
             )
-        return found, missing
+        return found, missing, tuple(dict.fromkeys(lost))
 
     def _strong(
         self,
@@ -184,12 +214,12 @@ class SubsetReader:
             listed |= dict.fromkeys(table.listed)
             faulty += self._faulty(name, table)
         self._note_stray(name, stray)
-        found, missing = self.match(name, list(listed), finder, faulty)
+        found, missing, lost = self.match(name, list(listed), finder, faulty, tables[0])
         events: dict[str, list[Event]] = {}
         for row in rows:
             if row.filename in found:
-                events.setdefault(found[row.filename].name, []).append(row.event)
-        return found, events, missing, tuple(dict.fromkeys(faulty))
+                events.setdefault(finder.names[found[row.filename]], []).append(row.event)
+        return found, events, missing, lost
 
     def _table(self, name: str, path: Path, read: Callable[[Path], Table[R]]) -> Table[R] | None:
         try:
@@ -235,22 +265,36 @@ class SubsetReader:
             )
 
     def durations(
-        self, name: str, table: Path | None, found: Mapping[str, Path]
+        self, name: str, table: Path | None, names: Mapping[Path, str], clips: Iterable[Path]
     ) -> tuple[dict[str, float], tuple[str, ...]]:
-        """Seconds by name on disk, as listed, else from the header; and names with neither."""
-        listed: dict[str, float] = {}
+        """Seconds by name, as listed, else from the header; and names of clips with neither.
+
+        Args:
+            name: Of the subset.
+            table: Of durations.
+            names: Of all clips of the subset's folders.
+            clips: Those that count.
+        """
+        seconds, listed = dict[str, float](), dict[str, float]()
         read = None if table is None else self._table(f"durations of {name}", table, duration_table)
         if read is not None:
-            listed = {clip_key(row.filename): row.seconds for row in read.rows}
+            unclear: Faults = {}
+            known = RecordingNames.of_files(names, clip_key).match(
+                read.listed, where=table, faults=unclear
+            )
+            for error in unclear.values():
+                self.note(f"{name}: durations are taken from the clips instead ({error})")
+            listed = {
+                known[row.filename]: row.seconds for row in read.rows if row.filename in known
+            }
             for fault in read.faults:
-                listed.pop(clip_key(fault.filename), None)
+                listed.pop(known.get(fault.filename, ""), None)
                 self.note(f"{name}: a duration is taken from the clip instead ({fault.error})")
-        seconds: dict[str, float] = {}
         unknown: list[str] = []
-        for clip, path in found.items():
-            key = clip_key(clip)
+        for path in dict.fromkeys(clips):
+            clip = names[path]
             try:
-                seconds[path.name] = listed[key] if key in listed else audio_info(path).seconds
+                seconds[clip] = listed[clip] if clip in listed else audio_info(path).seconds
             except AudioError as error:
                 unknown.append(clip)
                 self.note(f"{name}: {clip} is left out, it cannot be read ({error})", lost=True)
@@ -286,7 +330,8 @@ class Subsets:
 
 def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") -> Source | None:
     """A source without labels: every recording in its folders; None where there is none."""
-    return Source("unlabelled", name, tuple(finder.clips), domain=domain) if finder.clips else None
+    clips = tuple(finder.clips)
+    return Source("unlabelled", name, clips, domain=domain, names=finder.names) if clips else None
 
 
 def relative(path: Path, root: Path) -> str:

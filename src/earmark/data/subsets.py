@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from earmark.core.event import Event
 from earmark.core.tables.labels import LabelSet
+from earmark.score.clips import ClipIds
 
 EventsByName = Mapping[str, Sequence[Event]]
-"""Events of clips by their names on disk; a clip without events need not be a key."""
+"""Events of clips by their names; a clip without events need not be a key."""
 
 Kind = Literal["strong", "weak", "unlabelled"]
 Domain = Literal["real", "synthetic"]
@@ -28,8 +29,8 @@ class Source:
         kind: ``strong``, ``weak`` or ``unlabelled``.
         name: In DESED ``synthetic``, ``real``, ``weak`` or ``unlabelled``.
         clips: Files that are there, in the order of the labels (unlabelled: sorted).
-        events: Strong labels of these clips, by their names on disk.
-        weak: Weak labels of these clips, by their names on disk.
+        events: Strong labels of these clips, by their names.
+        weak: Weak labels of these clips, by their names.
         missing: Names that are listed, but not there or empty.
         excluded: Names of clips left out because they are in another subset, or because the
             user said so.
@@ -37,6 +38,7 @@ class Source:
         domain: ``real`` recordings or ``synthetic`` ones.
         labelled: Classes it was annotated for; of others neither presence nor absence is known.
             None stands for all classes.
+        names: Of the clips: their paths in the folder of the source; the base name by default.
     """
 
     kind: Kind
@@ -49,11 +51,16 @@ class Source:
     faulty: tuple[str, ...] = ()
     domain: Domain = "real"
     labelled: tuple[str, ...] | None = None
+    names: Mapping[Path, str] = field(default_factory=dict)
+
+    def name_of(self, clip: Path) -> str:
+        """The name of a clip."""
+        return self.names.get(clip, clip.name)
 
     def only(self, clips: Iterable[Path], name: str | None = None) -> Source:
         """The same with some of its clips, and the labels of these."""
         kept = tuple(clips)
-        names = {path.name for path in kept}
+        names = set(map(self.name_of, kept))
         events = None if self.events is None else of_clips(self.events, names)
         weak = None if self.weak is None else of_clips(self.weak, names)
         return replace(self, clips=kept, events=events, weak=weak, name=name or self.name)
@@ -66,13 +73,14 @@ class Evaluation:
     Attributes:
         name: Name of the split.
         clips: Files that are there, in the order of the labels.
-        events: Their events, by their names on disk.
-        durations: Seconds by name on disk, for each of the clips.
+        events: Their events, by their names.
+        durations: Seconds by name, for each of the clips.
         missing: Names that are listed, but not there or empty.
         faulty: Names of clips left out because their labels cannot be understood, or because
             their duration is listed nowhere and the clip cannot be read.
         labelled: Classes it was annotated for; None stands for all.
         unreadable: Names of clips that turned out to be unreadable when they were scored.
+        names: Of the clips: their paths in the folder of the split; the base name by default.
     """
 
     name: str
@@ -83,6 +91,21 @@ class Evaluation:
     faulty: tuple[str, ...] = ()
     labelled: tuple[str, ...] | None = None
     unreadable: tuple[str, ...] = ()
+    names: Mapping[Path, str] = field(default_factory=dict)
+
+    def name_of(self, clip: Path) -> str:
+        """The name of a clip."""
+        return self.names.get(clip, clip.name)
+
+    @cached_property
+    def ids(self) -> ClipIds:
+        """Ids of its clips by their names, for score tables."""
+        return ClipIds(map(self.name_of, self.clips))
+
+    @cached_property
+    def by_id(self) -> dict[str, Path]:
+        """Its clips by id."""
+        return {self.ids[self.name_of(path)]: path for path in self.clips}
 
     @property
     def listed(self) -> int:
@@ -92,11 +115,11 @@ class Evaluation:
 
     def only(self, clips: Collection[str]) -> Evaluation:
         """The same on some clips, by their ids; the others count as unreadable."""
-        kept = tuple(path for path in self.clips if path.stem in clips)
+        kept = tuple(path for clip, path in self.by_id.items() if clip in clips)
         if len(kept) == len(self.clips):
             return self
-        names = {path.name for path in kept}
-        lost = tuple(path.name for path in self.clips if path.name not in names)
+        names = set(map(self.name_of, kept))
+        lost = tuple(name for path in self.clips if (name := self.name_of(path)) not in names)
         return replace(
             self,
             clips=kept,
@@ -108,7 +131,7 @@ class Evaluation:
     @cached_property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the clips, their sizes or their labels."""
-        return _digest(_entries(self.name, self.clips, self.events, None, self.labelled))
+        return _digest(_entries(self, self.events, None))
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +165,9 @@ class Manifest:
         """
         entries: list[tuple[str, ...]] = []
         for source in (*self.train, *self.held_out):
-            entries += _entries(
-                source.name, source.clips, source.events, source.weak, source.labelled
-            )
+            entries += _entries(source, source.events, source.weak)
         for split in self.splits.values():
-            entries += _entries(split.name, split.clips, split.events, None, split.labelled)
+            entries += _entries(split, split.events, None)
         return _digest(entries)
 
 
@@ -164,21 +185,20 @@ def size_of(path: Path) -> int:
 
 
 def _entries(
-    subset: str,
-    clips: Iterable[Path],
+    subset: Source | Evaluation,
     events: EventsByName | None,
     weak: Mapping[str, tuple[str, ...]] | None,
-    labelled: tuple[str, ...] | None,
 ) -> list[tuple[str, ...]]:
-    """Subset, file name, size in bytes and labels of each clip."""
-    known = () if labelled is None else (",".join(sorted(labelled)),)
+    """Subset, name, size in bytes and labels of each clip."""
+    known = () if subset.labelled is None else (",".join(sorted(subset.labelled)),)
     entries = []
-    for path in clips:
+    for path in subset.clips:
+        name = subset.name_of(path)
         labels = (
-            sorted(event[:3] for event in (events or {}).get(path.name, ())),
-            sorted((weak or {}).get(path.name, ())),
+            sorted(event[:3] for event in (events or {}).get(name, ())),
+            sorted((weak or {}).get(name, ())),
         )
-        entries.append((subset, path.name, str(size_of(path)), repr(labels), *known))
+        entries.append((subset.name, name, str(size_of(path)), repr(labels), *known))
     return entries
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import AudioError, DataError
+from earmark.core.naming import without_suffix
 from earmark.core.parallel import Progress
 from earmark.core.spec import ModelSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
@@ -21,7 +22,6 @@ from earmark.detect.sliding import scores_of_windows, sliding_scores
 from earmark.detect.systems import Preparation, measure_system
 from earmark.score.classes import ScoredClasses
 from earmark.score.events import check_clips, some_of
-from earmark.score.files import clip_name
 from earmark.score.report import ScoringTask, report
 from earmark.score.settings import MetricSettings
 
@@ -34,19 +34,19 @@ _log = logging.getLogger(__name__)
 
 def score_clips(
     network: Network,
-    clips: Iterable[Path],
+    clips: Mapping[str, Path],
     *,
     batch_size: int = 16,
     progress: Progress | None = None,
     on_unreadable: OnUnreadable | None = None,
 ) -> dict[str, ScoreTable]:
-    """Unfiltered score tables of clips, by clip id (file name without its last extension).
+    """Unfiltered score tables of clips, by clip id.
 
     Clips of at most one window go through the network together; longer ones by sliding windows.
 
     Args:
         network: With its specification.
-        clips: Files.
+        clips: Files by clip id, as `Evaluation.by_id` has them.
         batch_size: Clips in one call.
         progress: Called with clips done and clips in all.
         on_unreadable: Told of each clip that cannot be read, which then has no table; without it
@@ -56,26 +56,25 @@ def score_clips(
         AudioError: A clip cannot be read, and nobody is to be told.
     """
     spec = spec_of(network)
-    paths = list(clips)
     tables: dict[str, ScoreTable] = {}
     waiting: list[tuple[str, NDArray[np.float32]]] = []
-    for done, path in enumerate(paths, start=1):
+    for done, (clip, path) in enumerate(clips.items(), start=1):
         samples = _samples(path, spec, on_unreadable)
         if samples is None:
             pass
         elif len(samples) > spec.window:
             scores = sliding_scores([samples], network, batch_size=batch_size)
-            tables[path.stem] = _table(scores, len(samples), spec)
+            tables[clip] = _table(scores, len(samples), spec)
         else:
-            waiting.append((path.stem, samples))
-        if waiting and (len(waiting) == batch_size or done == len(paths)):
+            waiting.append((clip, samples))
+        if waiting and (len(waiting) == batch_size or done == len(clips)):
             scored = scores_of_windows([samples for _, samples in waiting], network)
-            for (clip, samples), scores in zip(waiting, scored, strict=True):
-                tables[clip] = _table(scores, len(samples), spec)
+            for (other, samples), scores in zip(waiting, scored, strict=True):
+                tables[other] = _table(scores, len(samples), spec)
             waiting = []
         if progress is not None:
-            progress(done, len(paths))
-    return {path.stem: tables[path.stem] for path in paths if path.stem in tables}
+            progress(done, len(clips))
+    return {clip: tables[clip] for clip in clips if clip in tables}
 
 
 def _samples(
@@ -138,18 +137,17 @@ def split_task(
         ScoreError: If scores are of clips that the split does not have.
         DataError: If no clip has scores.
     """
-    known = {path.stem for path in evaluation.clips}
-    check_clips(scored, known, "scores", f"{evaluation.name} split")
+    check_clips(scored, evaluation.by_id, "scores", f"{evaluation.name} split")
     if not scored:
         raise DataError(
             f"no clip of {evaluation.name} has scores",
             hint="`earmark doctor` lists what is wrong with the clips",
         )
+    ids, clips = evaluation.ids, tuple(clip for clip in evaluation.by_id if clip in scored)
     evaluation = evaluation.only(scored)
-    seconds = {Path(name).stem: seconds for name, seconds in evaluation.durations.items()}
-    truth = {Path(name).stem: list(own) for name, own in evaluation.events.items()}
+    seconds = {ids[name]: seconds for name, seconds in evaluation.durations.items()}
+    truth = {ids[name]: list(own) for name, own in evaluation.events.items()}
     lost = (*evaluation.missing, *evaluation.faulty, *evaluation.unreadable)
-    clips = tuple(path.stem for path in evaluation.clips)
     return ScoringTask(
         clips=clips,
         truth=classes_of(evaluation).truth({clip: truth.get(clip, []) for clip in clips}),
@@ -157,7 +155,7 @@ def split_task(
         labels=labels,
         settings=settings or MetricSettings(),
         of=evaluation.listed,
-        missing=tuple(clip_name(name) for name in lost),
+        missing=tuple(without_suffix(name) for name in lost),
         fingerprint=evaluation.fingerprint,
     )
 
@@ -168,7 +166,7 @@ def refuse_gaps(evaluation: Evaluation, tables: Mapping[str, ScoreTable]) -> Non
     Raises:
         DataError: If a clip that is there has no table; it is named.
     """
-    lacking = [path.stem for path in evaluation.clips if path.stem not in tables]
+    lacking = [clip for clip in evaluation.by_id if clip not in tables]
     if lacking:
         raise DataError(
             f"{len(lacking)} clips of {evaluation.name} have no scores: {some_of(lacking)}",
@@ -218,7 +216,7 @@ def evaluate_network(
     """Score every readable clip of a split and return its metrics; the network's mode stays."""
     tables = score_clips(
         network,
-        evaluation.clips,
+        evaluation.by_id,
         batch_size=batch_size,
         progress=progress,
         on_unreadable=warn_unreadable,

@@ -30,8 +30,7 @@ from earmark.score.files import (
     is_score_folder,
     read_all,
     read_detections,
-    read_seconds,
-    read_truth,
+    read_listed,
 )
 from earmark.score.report import (
     Measurement,
@@ -259,8 +258,7 @@ class Scoring:
         Raises:
             LabelError: If they are no such tables.
         """
-        seconds = None if durations is None else read_seconds(durations)
-        return cls(read_truth(truth), seconds, **rest)
+        return cls(*read_listed(truth, durations), **rest)
 
     def measure(self, system: System) -> list[Measurement]:
         """Counts of each run of a system.
@@ -269,7 +267,7 @@ class Scoring:
             ScoreError: If files, classes, clips and truth do not fit together.
         """
         if system.events:
-            return [self._measure_events(read_detections(system.events))]
+            return [self._measure_events(read_detections(system.events, self.truth.ids))]
         return [self._measure_scores(folder, system.postprocess) for folder in system.scores]
 
     def told(self, system: System) -> dict[str, Any]:
@@ -282,7 +280,7 @@ class Scoring:
         return self.thresholds.get("") if set(self.thresholds) <= {""} else dict(self.thresholds)
 
     def _measure_scores(self, folder: str, postprocess: PostProcess | None) -> Measurement:
-        files: Mapping[str, ScoreTable] = ScoreFolder(folder)
+        files: Mapping[str, ScoreTable] = ScoreFolder(folder, self.truth.ids)
         keep = fits_in_memory(files)
         if keep:
             with self.bar(f"reading {folder}") as progress:

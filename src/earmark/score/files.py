@@ -1,39 +1,30 @@
 """Anyone's predictions, truth and durations from files, as the field writes them.
 
-A clip's id is the name of its file without folder and without the suffix of an audio format, so
-that ``a.wav``, ``audio/a.flac`` and ``a`` are the same clip. Tables are separated by tabs or by
-commas, and may be packed (``.gz``).
+Clips are known as `earmark.score.clips` says: ``a.wav``, ``audio/a.flac`` and ``a`` are the same
+clip, unless there is another ``a`` in another folder. Tables are separated by tabs or by commas,
+and may be packed (``.gz``).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
 from earmark.core.event import Event
 from earmark.core.files import read_text
-from earmark.core.tables.rows import Row, base_name, parse_event, parse_number, read_rows
+from earmark.core.naming import full_path, names_from
+from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows
 from earmark.core.tables.scores import ScoreTable
+from earmark.score.clips import ClipIds, clip_name
 
 Points = dict[float | None, dict[str, list[Event]]]
 """Threshold (``None`` for one that is not known) → clip id → the events there."""
-AUDIO = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
-    *(".m4a", ".aac", ".wma", ".mp4", ".webm", ".mkv"),
-)
 TABLES = (".tsv", ".csv", ".tsv.gz", ".csv.gz")
 NUMBER_AT_END = re.compile(r"(\d+(?:\.\d+)?|\.\d+)$")
-
-
-def clip_name(filename: str) -> str:
-    """The id of a clip from the name of its file, with or without folder and suffix."""
-    name = base_name(filename)
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem and f"{dot}{suffix.lower()}" in AUDIO else name
 
 
 @dataclass(frozen=True)
@@ -43,10 +34,16 @@ class Truth:
     Args:
         events: By clip id, in the file's order; every listed clip is a key.
         path: The file.
+        ids: Of the clips, by the names in the file.
     """
 
     events: dict[str, list[Event]]
     path: Path
+    ids: ClipIds
+
+    def under(self, clips: ClipIds, ids: Mapping[str, str]) -> Truth:
+        """The same, with other ids of the clips."""
+        return Truth(_by_id(self.events, ids), self.path, clips)
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -71,17 +68,53 @@ def read_truth(path: str | Path) -> Truth:
         LabelError: If it is not such a table; the line is named.
     """
     path = Path(path)
-    events: dict[str, list[Event]] = {}
+    listed: dict[str, list[Event]] = {}
     for line, row in read_rows(path, None, ("filename", "onset", "offset", "event_label")):
-        own = events.setdefault(_clip(row, path, line), [])
+        own = listed.setdefault(_name(row, path, line), [])
         event = parse_event(path, line, row)
         if event is not None:
             own.append(event)
-    return Truth(events, path)
+    ids = ClipIds(listed, path)
+    return Truth(_by_id(listed, ids), path, ids)
+
+
+@dataclass(frozen=True)
+class Durations:
+    """Durations from a file or a folder.
+
+    Args:
+        seconds: By clip id, in order.
+        ids: Of the clips, by the names in the file.
+    """
+
+    seconds: dict[str, float]
+    ids: ClipIds
+
+
+def read_listed(
+    truth: str | Path, durations: str | Path | None
+) -> tuple[Truth, dict[str, float] | None]:
+    """Truth and durations of the same clips, under the same ids.
+
+    Raises:
+        LabelError: If they are no such tables, or a name could be of several clips.
+    """
+    true = read_truth(truth)
+    if durations is None:
+        return true, None
+    lengths = read_durations(durations)
+    clips, ids, others = true.ids.joined(lengths.ids, durations)
+    seconds = {others[clip]: length for clip, length in lengths.seconds.items()}
+    return true.under(clips, ids), seconds
 
 
 def read_seconds(path: str | Path) -> dict[str, float]:
-    """Durations by clip id: columns ``filename duration``, or a folder of the recordings.
+    """Durations by clip id, as `read_durations` reads them."""
+    return read_durations(path).seconds
+
+
+def read_durations(path: str | Path) -> Durations:
+    """Durations of clips: columns ``filename duration``, or a folder of the recordings.
 
     Raises:
         LabelError: If it is not such a table, a duration is not positive, or a clip has two.
@@ -89,11 +122,14 @@ def read_seconds(path: str | Path) -> dict[str, float]:
     """
     path = Path(path)
     if path.is_dir():
-        return _seconds_of_recordings(path)
-    found: dict[str, float] = {}
-    for line, row in read_rows(path, None, ("filename", "duration")):
-        clip = _clip(row, path, line)
-        seconds = parse_number(row["duration"], "duration", path, line)
+        return _durations_of_recordings(path)
+    rows = [
+        (line, _name(row, path, line), parse_number(row["duration"], "duration", path, line))
+        for line, row in read_rows(path, None, ("filename", "duration"))
+    ]
+    ids, found = ClipIds((name for _, name, _ in rows), path), dict[str, float]()
+    for line, name, seconds in rows:
+        clip = ids[name]
         if seconds <= 0 or found.get(clip, seconds) != seconds:
             other = f", before it was {found[clip]:g} s" if clip in found else ""
             raise LabelError(
@@ -102,18 +138,19 @@ def read_seconds(path: str | Path) -> dict[str, float]:
                 hint="Give each clip one positive duration",
             )
         found[clip] = seconds
-    return found
+    return Durations(found, ids)
 
 
-def _seconds_of_recordings(folder: Path) -> dict[str, float]:
+def _durations_of_recordings(folder: Path) -> Durations:
     from earmark.core.audio.audio import audio_info, list_audio
 
-    paths = list_audio(folder)
-    if not paths:
+    names = names_from(full_path(folder), list_audio(folder))
+    if not names:
         raise LabelError(
             "no recordings in this folder", where=folder, hint="Give a table of durations instead"
         )
-    return {clip_name(path.name): audio_info(path).seconds for path in paths}
+    ids = ClipIds(names.values(), folder)
+    return Durations({ids[name]: audio_info(path).seconds for path, name in names.items()}, ids)
 
 
 class ScoreFolder(Mapping[str, ScoreTable]):
@@ -121,13 +158,15 @@ class ScoreFolder(Mapping[str, ScoreTable]):
 
     Args:
         folder: Holds one table a clip, ``<clip>.tsv`` (or ``.csv``, ``.gz``), with the columns
-            ``onset offset`` and one for each class.
+            ``onset offset`` and one for each class; those of clips in folders lie in such folders.
+        clips: The clips that are known; ids are theirs.
 
     Raises:
         ScoreError: If there is no such folder, it has no tables, or two of one clip.
+        LabelError: If a table could be of several clips.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, clips: ClipIds | None = None) -> None:
         self.folder = folder = Path(folder)
         if not folder.is_dir():
             raise ScoreError(
@@ -136,20 +175,18 @@ class ScoreFolder(Mapping[str, ScoreTable]):
                 hint="Give the folder with one <clip>.tsv for each clip; --events takes tables of "
                 "events",
             )
-        self.paths: dict[str, Path] = {}
-        for path in sorted(folder.iterdir()):
-            ending = _table_ending(path)
-            if ending is None:
-                continue
-            clip = clip_name(path.name.removesuffix(ending))
-            if clip in self.paths:
-                raise ScoreError(
-                    f"{path.name} and {self.paths[clip].name} are tables of the same clip",
-                    where=folder,
-                )
-            self.paths[clip] = path
-        if not self.paths:
+        named = {path: _clip_of_table(path, folder, clips) for path in _tables_in(folder)}
+        if not named:
             raise ScoreError("no score tables (.tsv or .csv) in this folder", where=folder)
+        ids = ClipIds(named.values(), folder)
+        known = None if clips is None else clips.of(ids, folder)
+        self.paths: dict[str, Path] = {}
+        for path, name in named.items():
+            clip = ids[name] if known is None else known[ids[name]]
+            if clip in self.paths:
+                both = f"{_below(folder, path)} and {_below(folder, self.paths[clip])}"
+                raise ScoreError(f"{both} are tables of the same clip", where=folder)
+            self.paths[clip] = path
 
     def __getitem__(self, clip: str) -> ScoreTable:
         return ScoreTable.read(self.paths[clip])
@@ -182,12 +219,34 @@ def is_score_folder(path: str | Path) -> bool:
     folder = Path(path)
     if not folder.exists() and not Path(str(path).partition("=")[2] or folder).exists():
         raise ScoreError("no such file or folder", where=path)
-    inside = sorted(folder.iterdir()) if folder.is_dir() else []
-    first = next((file for file in inside if _table_ending(file)), None)
+    first = next(iter(_tables_in(folder)), None) if folder.is_dir() else None
     if first is None:
         return folder.is_dir()
     header = next(iter(read_text(first).splitlines()), "")
     return "filename" not in header.replace(",", "\t").split("\t")
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Tables in a folder and, behind these, in the folders in it."""
+    found = [path for path in folder.rglob("*") if _table_ending(path)]
+    hidden = (
+        any(part.startswith(".") for part in path.relative_to(folder).parts) for path in found
+    )
+    kept = [path for path, out in zip(found, hidden, strict=True) if not out]
+    return sorted(kept, key=lambda path: (len(path.parts), path))
+
+
+def _below(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _clip_of_table(path: Path, folder: Path, clips: ClipIds | None) -> str:
+    """The name of a score table's clip."""
+    name = _below(folder, path).removesuffix(str(_table_ending(path)))
+    # Before folders were kept, their names were joined by two strokes.
+    if clips is not None and "__" in name and not clips.has(name):
+        return name.replace("__", "/")
+    return name
 
 
 def _table_ending(path: Path) -> str | None:
@@ -210,6 +269,12 @@ class Detections:
     scored: dict[str, list[Event]] | None
     clips: frozenset[str]
 
+    def under(self, ids: Mapping[str, str]) -> Detections:
+        """The same, with other ids of the clips."""
+        points = {point: _by_id(own, ids) for point, own in self.points.items()}
+        scored = None if self.scored is None else _by_id(self.scored, ids)
+        return Detections(points, scored, frozenset(ids[clip] for clip in self.clips))
+
     @property
     def labels(self) -> set[str]:
         """The classes of the events."""
@@ -225,7 +290,7 @@ class Detections:
         return nearest, self.points[nearest]
 
 
-def read_detections(sources: Sequence[str | Path]) -> Detections:
+def read_detections(sources: Sequence[str | Path], clips: ClipIds | None = None) -> Detections:
     """Read the events a system detected, at one threshold or at several.
 
     Args:
@@ -233,9 +298,11 @@ def read_detections(sources: Sequence[str | Path]) -> Detections:
             ``threshold`` (then the rows of each are an operating point of their own); or
             ``THRESHOLD=TABLE``, one for each operating point; or a folder of tables whose names
             end in the threshold (``predictions0.5.csv``).
+        clips: The clips that are known; ids are theirs.
 
     Raises:
-        LabelError: If a file is no such table; the line is named.
+        LabelError: If a file is no such table (the line is named), or a name could be of several
+            clips.
         ScoreError: If thresholds are missing or come twice.
     """
     files: list[tuple[float | None, Path]] = []
@@ -243,9 +310,10 @@ def read_detections(sources: Sequence[str | Path]) -> Detections:
         files += _point_files(str(source))
     if len(files) == 1:
         threshold, path = files[0]
-        return _one_file(path, threshold)
+        found, listed = _one_file(path, threshold)
+        return _identified(found, listed, clips, path)
     points: Points = {}
-    clips: frozenset[str] = frozenset()
+    every: dict[str, None] = {}
     for threshold, path in files:
         if threshold is None or threshold in points:
             what = "no threshold" if threshold is None else f"the threshold {threshold:g} twice"
@@ -253,10 +321,21 @@ def read_detections(sources: Sequence[str | Path]) -> Detections:
                 f"several tables of events, and {path} has {what}",
                 hint="Give each its own, as in --events 0.5=dets.tsv",
             )
-        found = _one_file(path, threshold)
+        found, listed = _one_file(path, threshold)
         points[threshold] = found.points[threshold]
-        clips |= found.clips
-    return Detections(_by_threshold(points), None, clips)
+        every |= dict.fromkeys(listed)
+    found = Detections(_by_threshold(points), None, frozenset(every))
+    return _identified(found, every, clips, files[0][1])
+
+
+def _identified(
+    found: Detections, listed: Iterable[str], clips: ClipIds | None, where: Path
+) -> Detections:
+    """Detections by clip id, from those by the names that are listed."""
+    own = ClipIds(listed, where)
+    known = None if clips is None else clips.of(own, where)
+    ids = {name: own[name] if known is None else known[own[name]] for name in found.clips}
+    return found.under(ids)
 
 
 def _point_files(source: str) -> list[tuple[float | None, Path]]:
@@ -289,14 +368,14 @@ def _point_files(source: str) -> list[tuple[float | None, Path]]:
     return found
 
 
-def _one_file(path: Path, threshold: float | None) -> Detections:
-    """Events of one file, its own thresholds apart unless one is given."""
+def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str]]:
+    """Events of one file by listed name, its own thresholds apart unless one is given."""
     points: Points = {}
     scored: dict[str, list[Event]] = {}
-    clips, unscored = set(), threshold is not None
+    listed, unscored = dict[str, None](), threshold is not None
     for line, row in _event_rows(path):
-        clip, event = _clip(row, path, line), parse_event(path, line, row)
-        clips.add(clip)
+        clip, event = _name(row, path, line), parse_event(path, line, row)
+        listed[clip] = None
         if event is None:
             continue
         point = threshold
@@ -308,7 +387,8 @@ def _one_file(path: Path, threshold: float | None) -> Detections:
             score = parse_number(row["score"], "score", path, line)
             scored.setdefault(clip, []).append(event._replace(score=score))
     given = None if unscored or not scored else scored
-    return Detections(_by_threshold(points or {threshold: {}}), given, frozenset(clips))
+    found = Detections(_by_threshold(points or {threshold: {}}), given, frozenset(listed))
+    return found, list(listed)
 
 
 def _by_threshold(points: Points) -> Points:
@@ -328,8 +408,18 @@ def _event_rows(path: Path) -> Iterator[Row]:
         yield number, {str(name): str(value) for name, value in record.items()}
 
 
-def _clip(row: Mapping[str, str], path: Path, line: int) -> str:
-    clip = clip_name(row["filename"])
-    if not clip:
+def _name(row: Mapping[str, str], path: Path, line: int) -> str:
+    name = row["filename"]
+    if not clip_name(name):
         raise LabelError("a row without a file name", where=f"{path}:{line}")
-    return clip
+    return name
+
+
+def _by_id(
+    listed: Mapping[str, Sequence[Event]], ids: ClipIds | Mapping[str, str]
+) -> dict[str, list[Event]]:
+    """Events by clip id, those of a clip under several names together."""
+    found: dict[str, list[Event]] = {}
+    for name, own in listed.items():
+        found.setdefault(ids[name], []).extend(own)
+    return found

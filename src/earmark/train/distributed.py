@@ -282,15 +282,15 @@ class StepBuffers:
 
 
 def shared_scores(
-    fabric: Fabric, network: nn.Module, clips: Sequence[Path], *, batch_size: int = 16
+    fabric: Fabric, network: nn.Module, clips: Mapping[str, Path], *, batch_size: int = 16
 ) -> dict[str, ScoreTable]:
     """Score tables of all clips on every process, each clip scored by one, in the clips' order."""
-    mine = clips[fabric.global_rank :: fabric.world_size]
+    mine = dict(list(clips.items())[fabric.global_rank :: fabric.world_size])
     found: dict[str, ScoreTable] = {}
     work = partial(score_clips, network, mine, batch_size=batch_size, on_unreadable=warn_unreadable)
     for tables in gather(fabric, work):
         found |= tables
-    return {path.stem: found[path.stem] for path in clips if path.stem in found}
+    return {clip: found[clip] for clip in clips if clip in found}
 
 
 def shared_evaluation(
@@ -302,7 +302,7 @@ def shared_evaluation(
     training = network.training
     network.eval()
     try:
-        tables = shared_scores(fabric, network, evaluation.clips)
+        tables = shared_scores(fabric, network, evaluation.by_id)
     finally:
         network.train(training)
     return agree(fabric, lambda: evaluate_scores(tables, evaluation, postprocess))

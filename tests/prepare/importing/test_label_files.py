@@ -108,7 +108,9 @@ def test_mistakes_of_several_files_are_told_at_once(tmp_path: Path) -> None:
     for name in ("a", "c"):
         with (tmp_path / f"{name}.txt").open("a") as file:
             file.write("3.0\tfour\tDog\n")
-    with pytest.raises(LabelError, match=r"^\S*a\.txt:2: .*'four'.*1 more label files.*c\.txt:2"):
+    with pytest.raises(
+        LabelError, match=r"^\S*a\.txt:2: .*'four'.*1 more row cannot be used.*c\.txt:2"
+    ):
         read(tmp_path)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from earmark.core.errors import LabelError
+from earmark.core.errors import LabelError, together
 from earmark.core.files import read_text, write_text
 from earmark.core.formats.audacity import AUDACITY
 from earmark.core.formats.base import Content, EventFormat, Hints, checked, event_table
@@ -103,11 +103,15 @@ def read_events(
         are as the file has them.
 
     Raises:
-        LabelError: If the format is unknown or the file is not of it; it names the line.
+        LabelError: If the format is unknown or the file is not of it; it names the lines.
     """
     name = format_of(path, encoding) if format is None else format
     _check_known(name, READERS)
-    content = READERS[name](Path(path), Hints(recording, label_column, columns or {}, encoding))
+    faults: list[LabelError] = []
+    hints = Hints(recording, label_column, columns or {}, encoding, faults=faults)
+    content = READERS[name](Path(path), hints)
+    if faults:
+        raise together(faults)
     return event_table(content.events, scored=content.scored)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from earmark.core.errors import LabelError
-from earmark.core.event import EVENT_COLUMNS
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import read_text
-from earmark.core.formats.base import Content, EventFormat, Hints
+from earmark.core.formats.base import Content, EventFormat, Hints, Named
 from earmark.core.formats.columns import with_point
 from earmark.core.tables.rows import parse_event
 
@@ -26,26 +26,30 @@ def _write(content: Content) -> str:
 
 def _read(path: Path, hints: Hints) -> Content:
     name = hints.name(path)
-    events = []
+    events: list[Named] = []
     for line, text in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
         fields = [field.strip() for field in text.split("\t")]
         if not any(fields) or fields[0].startswith("\\"):
             continue
-        if len(fields) != 3 or not all(fields):
-            empty = len(fields) in (2, 3) and all(fields[:2])
-            raise LabelError(
-                "a label without a text"
-                if empty
-                else "not a line of a label track: start, end and label, separated by tabs",
-                where=f"{path}:{line}",
-                hint="Give the label the name of its class" if empty else None,
-            )
-        times = [with_point(field) for field in fields[:2]]
-        row = dict(zip(EVENT_COLUMNS, [name, *times, fields[2]], strict=True))
-        event = parse_event(path, line, row)
-        if event is not None:
-            events.append((name, event))
+        with hints.row():
+            event = _event(path, line, fields)
+            events += [] if event is None else [(name, event)]
     return Content(events)
+
+
+def _event(path: Path, line: int, fields: list[str]) -> Event | None:
+    if len(fields) != 3 or not all(fields):
+        empty = len(fields) in (2, 3) and all(fields[:2])
+        raise LabelError(
+            "a label without a text"
+            if empty
+            else "not a line of a label track: start, end and label, separated by tabs",
+            where=f"{path}:{line}",
+            hint="Give the label the name of its class" if empty else None,
+        )
+    times = [with_point(field) for field in fields[:2]]
+    row = dict(zip(EVENT_COLUMNS, ["", *times, fields[2]], strict=True))
+    return parse_event(path, line, row)
 
 
 AUDACITY = EventFormat(

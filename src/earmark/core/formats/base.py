@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,13 @@ class Content:
         events: With the file names of their recordings, in order.
         scored: Whether there are scores at all.
         recording: The recording they are of, where it is known.
+        notes: What of the file is not among the events, a sentence each.
     """
 
     events: Sequence[Named]
     scored: bool = False
     recording: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -53,16 +56,31 @@ class Hints:
         columns: What other columns of a table are called: ``onset``, ``offset``, ``duration``,
             ``filename`` → their name.
         encoding: Of a text that is not Unicode.
+        find: The name of the recording that a listed name means, None where there is none; for
+            files that name several, of which the one that is there counts.
+        faults: Rows that are no events, to be filled; by default the first of them is an error.
     """
 
     recording: str | None = None
     label_column: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
+    find: Callable[[str], str | None] | None = None
+    faults: list[LabelError] | None = None
 
     def name(self, path: Path, suffixes: Sequence[str] = ()) -> str:
         """Name of the recording of a file that names none."""
         return self.recording or own_name(path, suffixes)
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """What is done with one row: its mistake is kept where mistakes are collected."""
+        try:
+            yield
+        except LabelError as error:
+            if self.faults is None:
+                raise
+            self.faults.append(error)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Hints, Named
-from earmark.core.tables.rows import Row, is_nothing, parse_event, parse_number
+from earmark.core.tables.rows import Row, is_nothing, parse_event, parse_number, parse_row
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "filename": ("filename", "file", "file name", "begin file", "recording", "audio", "begin path"),
+    "filename": ("filename", "file", "file name", "begin path", "begin file", "recording", "audio"),
     "onset": ("onset", "begin time", "start time", "start", "begin", "onset s"),
     "offset": ("offset", "end time", "end", "stop", "offset s"),
     "event_label": (
@@ -128,7 +128,7 @@ def _there(header: Sequence[str], name: str, where: str | Path) -> str:
 
 
 def events_of_rows(
-    path: Path, rows: Iterable[Row], columns: Mapping[str, str], recording: str
+    path: Path, rows: Iterable[Row], columns: Mapping[str, str], recording: str, hints: Hints
 ) -> list[Named]:
     """Events of the rows of a table.
 
@@ -137,23 +137,48 @@ def events_of_rows(
         rows: Its rows.
         columns: As `columns_of` finds them.
         recording: File name of events that name none.
+        hints: With what becomes of rows that are no events.
 
     Raises:
         LabelError: If a row is no event; it names the line.
     """
     events = []
     for line, row in rows:
-        ours = {name: row[theirs] for name, theirs in columns.items()}
-        ours |= {name: seconds_of(ours[name]) for name in NUMBERS & ours.keys()}
-        if "duration" in ours:
-            ours["offset"] = _end(path, line, ours)
-        event = parse_event(path, line, ours)
-        if event is None:
-            continue
-        name = ours.get("filename", recording)
-        if not name:
-            raise LabelError("an event without a file name", where=f"{path}:{line}")
-        written = ours.get("score", "")
-        score = None if is_nothing(written) else parse_number(written, "score", path, line)
-        events.append((name, event._replace(score=score)))
+        with hints.row():
+            named = _event(path, line, row, columns, recording)
+            events += [] if named is None else [named]
     return events
+
+
+def rows_of(
+    path: Path,
+    lines: Iterable[tuple[int, str]],
+    header: Sequence[str],
+    delimiter: str,
+    hints: Hints,
+) -> Iterator[Row]:
+    """Rows of a table's lines; what becomes of those that are none, ``hints`` say."""
+    for line, text in lines:
+        row: dict[str, str] | None = None
+        with hints.row():
+            row = parse_row(path, line, header, text, delimiter)
+        if row is not None:
+            yield line, row
+
+
+def _event(
+    path: Path, line: int, row: Mapping[str, str], columns: Mapping[str, str], recording: str
+) -> Named | None:
+    ours = {name: row[theirs] for name, theirs in columns.items()}
+    ours |= {name: seconds_of(ours[name]) for name in NUMBERS & ours.keys()}
+    if "duration" in ours:
+        ours["offset"] = _end(path, line, ours)
+    event = parse_event(path, line, ours)
+    if event is None:
+        return None
+    name = ours.get("filename", recording)
+    if not name:
+        raise LabelError("an event without a file name", where=f"{path}:{line}")
+    written = ours.get("score", "")
+    score = None if is_nothing(written) else parse_number(written, "score", path, line)
+    return name, event._replace(score=score)

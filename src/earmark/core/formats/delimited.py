@@ -6,8 +6,8 @@ from pathlib import Path
 
 from earmark.core.event import EVENT_COLUMNS
 from earmark.core.formats.base import Content, EventFormat, Hints
-from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows
-from earmark.core.tables.rows import join_row, parse_row, read_header
+from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, rows_of
+from earmark.core.tables.rows import join_row, read_header
 
 
 def _write(content: Content, delimiter: str) -> str:
@@ -24,8 +24,9 @@ def _read(path: Path, hints: Hints, delimiters: str) -> Content:
     ]
     (header, lines), delimiter = max(splits, key=lambda split: len(split[0][0]))
     columns = columns_of(header, hints, path, needs=NEEDED)
-    rows = ((line, parse_row(path, line, header, text, delimiter)) for line, text in lines)
-    return Content(events_of_rows(path, rows, columns, hints.name(path)), "score" in columns)
+    rows = rows_of(path, lines, header, delimiter, hints)
+    events = events_of_rows(path, rows, columns, hints.name(path), hints)
+    return Content(events, "score" in columns)
 
 
 TSV = EventFormat(

@@ -7,10 +7,11 @@ tiers. A score is the annotation of a tier below, of the type ``score``, with fo
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree as Xml
 
 from earmark._version import __version__
@@ -23,6 +24,7 @@ from earmark.core.formats.base import (
     milliseconds,
     own_name,
 )
+from earmark.core.naming import full_path, parse_listed
 from earmark.core.tables.rows import check_label, check_times, parse_number
 
 EVENT, SCORE = "event", "score"
@@ -171,24 +173,100 @@ def _add_types(root: Xml.Element, *, scored: bool) -> None:
 
 def _read(path: Path, hints: Hints) -> Content:
     root = _document(path)
-    header = root.find("HEADER")
-    media = None if header is None else header.find("MEDIA_DESCRIPTOR")
-    name = hints.recording or _media_name(media) or own_name(path)
-    # Where in the recording the document's time begins.
-    begins = 0 if media is None else _whole(path, media.get("TIME_ORIGIN", "0"))
+    name, begins = _medium(path, root, hints)
     times = {
-        str(slot.get("TIME_SLOT_ID")): _whole(path, str(slot.get("TIME_VALUE"))) + begins
+        str(slot.get("TIME_SLOT_ID")): _whole(path, str(slot.get("TIME_VALUE")))
         for slot in root.iterfind("TIME_ORDER/TIME_SLOT")
         if slot.get("TIME_VALUE") is not None
     }
     scores = dict(_scores(path, root))
-    events = []
+    events, aside = [], []
     for tier in root.iterfind("TIER"):
-        if tier.get("PARENT_REF") is None:  # those below say more of the same
-            for identity, first, last, label in _annotations(path, tier, times, hints):
-                events.append(Event(first / 1000, last / 1000, label, scores.get(identity)))
+        annotations = tier.findall("ANNOTATION/ALIGNABLE_ANNOTATION")
+        if not annotations and len(tier) and tier.get("LINGUISTIC_TYPE_REF") != SCORE:
+            aside.append(str(tier.get("TIER_ID")))
+        own = times | _between(annotations, times)
+        if tier.get("PARENT_REF") is not None:
+            timed = [one for one in annotations if set(_slots(one)) <= own.keys()]
+            aside += [str(tier.get("TIER_ID"))] if len(timed) < len(annotations) else []
+            annotations = timed
+        for annotation in annotations:
+            with hints.row():
+                first, last, label = _annotation(path, tier, annotation, own, hints)
+                onset, offset = ((time + begins) / 1000 for time in (first, last))
+                where = _where(path, tier, annotation)
+                check_times(onset, offset, where)
+                score = scores.get(str(annotation.get("ANNOTATION_ID")))
+                events.append(Event(onset, offset, check_label(label, where), score))
     events.sort(key=lambda event: event[:3])
-    return Content([(name, event) for event in events], bool(scores))
+    named = ", ".join(map(repr, aside))
+    notes = (f"{path.name}: annotations without times of their own are left out: {named}",)
+    return Content([(name, event) for event in events], bool(scores), notes=notes if aside else ())
+
+
+def _medium(path: Path, root: Xml.Element, hints: Hints) -> tuple[str, int]:
+    """The recording of a document, and where in it, in milliseconds, the document begins.
+
+    A document may link several media, each with a beginning of its own; it is of the first that
+    is there.
+    """
+    media = root.findall("HEADER/MEDIA_DESCRIPTOR")
+    named = [(_names(path, one), _whole(path, one.get("TIME_ORIGIN", "0"))) for one in media]
+    linked = [(names, begins) for names, begins in named if names]
+    if not linked:
+        return hints.recording or own_name(path), 0
+    if hints.find is None:
+        there = (one for one in linked if any(map(os.path.isfile, one[0])))
+        names, begins = next(there, linked[0])
+        return _base(names[-1]), begins
+    found = [
+        (name, begins, recording.casefold().endswith(_base(name).casefold()))
+        for names, begins in linked
+        for name in names
+        if (recording := hints.find(name)) is not None
+    ]
+    # A recording of another suffix may be made from any of the media that are not there.
+    meant = [one for one in found if one[2]][:1] or found
+    if len({begins for _, begins, _ in meant}) > 1:
+        both = " and ".join(dict.fromkeys(_base(name) for name, _, _ in meant))
+        raise LabelError(
+            f"the recording could be {both}, which begin at different times",
+            where=path,
+            hint="Give the recording the name of the one it was made from",
+        )
+    return (meant[0][0], meant[0][1]) if meant else (linked[0][0][-1], linked[0][1])
+
+
+def _base(name: str) -> str:
+    """The base name of a medium, percent signs resolved where it is a URL."""
+    return parse_listed(name).parts[-1]
+
+
+def _names(path: Path, medium: Xml.Element) -> list[str]:
+    """How a document names one of its media: from its own folder, and wholly."""
+    relative, whole = medium.get("RELATIVE_MEDIA_URL"), medium.get("MEDIA_URL")
+    near = str(full_path(path.parent) / relative.replace("\\", "/")) if relative else None
+    return [name for name in (near, whole) if name]
+
+
+def _slots(annotation: Xml.Element) -> list[str]:
+    return [str(annotation.get(f"TIME_SLOT_REF{place}")) for place in (1, 2)]
+
+
+def _between(annotations: Sequence[Xml.Element], times: Mapping[str, int]) -> dict[str, int]:
+    """Times of a tier's slots that have none: ELAN spreads these evenly between those that do."""
+    slots: list[str] = []
+    for annotation in annotations:
+        for slot in _slots(annotation):
+            if not slots or slots[-1] != slot:
+                slots.append(slot)
+    known = [place for place, slot in enumerate(slots) if slot in times]
+    found: dict[str, int] = {}
+    for first, last in pairwise(known):
+        begin, end = times[slots[first]], times[slots[last]]
+        for place in range(first + 1, last):
+            found[slots[place]] = begin + round((end - begin) * (place - first) / (last - first))
+    return found
 
 
 def _document(path: Path) -> Xml.Element:
@@ -209,20 +287,6 @@ def _document(path: Path) -> Xml.Element:
     return root
 
 
-def _media_name(media: Xml.Element | None) -> str | None:
-    """Base name of the recording a document was made of."""
-    if media is None:
-        return None
-    relative = media.get("RELATIVE_MEDIA_URL")
-    if relative:
-        return (
-            unquote(relative)
-            if "%" in relative and "/" not in relative
-            else relative.replace("\\", "/").rpartition("/")[2]
-        )
-    return unquote(urlsplit(str(media.get("MEDIA_URL"))).path).rpartition("/")[2] or None
-
-
 def _whole(path: Path, text: str) -> int:
     try:
         return int(text)
@@ -230,28 +294,25 @@ def _whole(path: Path, text: str) -> int:
         raise LabelError(f"the time {text!r} is no number of milliseconds", where=path) from None
 
 
-def _annotations(
-    path: Path, tier: Xml.Element, times: dict[str, int], hints: Hints
-) -> Iterator[tuple[str, int, int, str]]:
-    """Identity, first and last millisecond and label of a tier's annotations."""
-    name = str(tier.get("TIER_ID"))
-    for annotation in tier.iterfind("ANNOTATION/ALIGNABLE_ANNOTATION"):
-        identity = str(annotation.get("ANNOTATION_ID"))
-        where = f"{path}: annotation {identity} of {name!r}"
-        slots = [str(annotation.get(f"TIME_SLOT_REF{place}")) for place in (1, 2)]
-        if not all(slot in times for slot in slots):
-            raise LabelError("no time", where=where, hint="Give it a start and an end in ELAN")
-        first, last = (times[slot] for slot in slots)
-        check_times(first / 1000, last / 1000, where)
-        value = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
-        label = {None: value or name, "value": value, "tier": name}.get(hints.label_column)
-        if not label:
-            raise LabelError(
-                "no class",
-                where=where,
-                hint="Take the class from value or tier (label_column)",
-            )
-        yield identity, first, last, check_label(label, where)
+def _where(path: Path, tier: Xml.Element, annotation: Xml.Element) -> str:
+    return f"{path}: annotation {annotation.get('ANNOTATION_ID')} of {tier.get('TIER_ID')!r}"
+
+
+def _annotation(
+    path: Path, tier: Xml.Element, annotation: Xml.Element, times: Mapping[str, int], hints: Hints
+) -> tuple[int, int, str]:
+    """First and last millisecond and label of an annotation."""
+    where, name = _where(path, tier, annotation), str(tier.get("TIER_ID"))
+    slots = _slots(annotation)
+    if not all(slot in times for slot in slots):
+        raise LabelError("no time", where=where, hint="Give it a start and an end in ELAN")
+    value = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
+    label = {None: value or name, "value": value, "tier": name}.get(hints.label_column)
+    if not label:
+        raise LabelError(
+            "no class", where=where, hint="Take the class from value or tier (label_column)"
+        )
+    return times[slots[0]], times[slots[1]], label
 
 
 def _scores(path: Path, root: Xml.Element) -> Iterator[tuple[str, float]]:

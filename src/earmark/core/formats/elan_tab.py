@@ -13,14 +13,15 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.files import read_text
-from earmark.core.formats.base import Content, Hints
+from earmark.core.formats.base import Content, Hints, Named
 from earmark.core.formats.columns import seconds_of
-from earmark.core.tables.rows import base_name, checked_event, parse_number
+from earmark.core.tables.rows import checked_event, parse_number
 
 _CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d{3}")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
 _HEADING = re.compile(r"(Begin Time|End Time|Duration)(?: - (hh:mm:ss\.ms|ss\.msec|msec))?")
-_OTHERS = frozenset({"Tier", "Participant", "Annotator", "File", "File Path", "File Name"})
+_FILES = ("File Path", "File", "File Name")
+_OTHERS = frozenset({"Tier", "Participant", "Annotator", *_FILES})
 _TITLE_OF_VALUES = frozenset({"Annotation", "Annotations", "Value"})
 
 Fields = list[str]
@@ -60,15 +61,15 @@ def read_tab_export(path: Path, hints: Hints) -> Content:
     headed = any(_HEADING.fullmatch(field) for field in rows[0][1])
     found = _headed(path, rows) if headed else _plain(path, rows)
     recording = hints.name(path)
-    events = []
+    events: list[Named] = []
     for line, tier, times, value, file in found:
         where = f"{path}:{line}"
         label = {None: value or tier, "value": value, "tier": tier}.get(hints.label_column, value)
-        if not label:
-            raise LabelError("no class", where=where, hint="Take the class from value or tier")
-        onset, offset = (parse_number(time, "time", path, line) for time in times)
-        name = base_name(file) or recording
-        events.append((name, checked_event(onset, offset, label, where)))
+        with hints.row():
+            if not label:
+                raise LabelError("no class", where=where, hint="Take the class from value or tier")
+            onset, offset = (parse_number(time, "time", path, line) for time in times)
+            events.append((file or recording, checked_event(onset, offset, label, where)))
     return Content(events)
 
 
@@ -89,7 +90,8 @@ def _headed(path: Path, rows: list[Numbered]) -> Found:
     for line, given in rows[1:]:
         fields = [*given, *[""] * (len(header) - len(given))]
         times = (_seconds(fields[begin], header[begin]), _seconds(fields[end], header[end]))
-        file = next((fields[places[name]] for name in ("File", "File Name") if name in places), "")
+        files = (fields[places[name]] for name in _FILES if name in places)
+        file = next(filter(None, files), "")
         for place in values:
             single = header[place] in _TITLE_OF_VALUES
             tier = fields[places["Tier"]] if "Tier" in places else header[place]

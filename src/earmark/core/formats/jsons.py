@@ -75,22 +75,31 @@ def _read_json(path: Path, hints: Hints) -> Content:
 
 
 def _read_lines(path: Path, hints: Hints) -> Content:
-    return _content(path, hints, _objects(path, hints.encoding))
+    return _content(path, hints, _objects(path, hints))
 
 
-def _objects(path: Path, encoding: str | None) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(read_text(path, encoding).split("\n"), start=1):
-        if line.strip():
-            try:
-                yield f"{path}:{number}", json.loads(line)
-            except ValueError as error:
-                raise LabelError(
-                    f"the line is no JSON ({error})", where=f"{path}:{number}"
-                ) from None
+def _objects(path: Path, hints: Hints) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
+        if not line.strip():
+            continue
+        parsed = []
+        with hints.row():
+            parsed.append(_object(line, f"{path}:{number}"))
+        yield from ((f"{path}:{number}", fields) for fields in parsed)
+
+
+def _object(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise LabelError(f"the line is no JSON ({error})", where=where) from None
 
 
 def _content(path: Path, hints: Hints, objects: Iterable[tuple[str, Any]]) -> Content:
-    events = [_event(where, fields, hints, hints.name(path)) for where, fields in objects]
+    events: list[Named] = []
+    for where, fields in objects:
+        with hints.row():
+            events.append(_event(where, fields, hints, hints.name(path)))
     return Content(events, any(event.score is not None for _, event in events))
 
 

@@ -15,13 +15,15 @@ import numpy as np
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Content, EventFormat, Hints
-from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, with_point
-from earmark.core.tables.rows import Row, base_name, join_row, parse_number, parse_row, read_header
+from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, rows_of, with_point
+from earmark.core.naming import base_name
+from earmark.core.tables.rows import Row, join_row, parse_number, read_header
 from earmark.core.timeline import SAMPLE_RATE
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
 """How the names of selection tables end; the first is Raven's own for a recording's first table."""
 BEGIN, END, OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
+FILE, PATH = "Begin File", "Begin Path"
 _HEADER = (
     "Selection",
     "View",
@@ -30,7 +32,7 @@ _HEADER = (
     END,
     "Low Freq (Hz)",
     "High Freq (Hz)",
-    "Begin File",
+    FILE,
     "Annotation",
 )
 TAB = "\t"
@@ -43,6 +45,7 @@ def is_selection_table(first: str) -> bool:
 
 
 def _write(content: Content) -> str:
+    foldered = any("/" in filename for filename, _ in content.events)
     rows = [
         [
             str(selection),
@@ -52,13 +55,14 @@ def _write(content: Content) -> str:
             _seconds(offset),
             "0",
             str(_TOP),
-            filename,
+            base_name(filename),
             label,
+            *([filename] if foldered else []),
             *([] if not content.scored else ["" if score is None else _seconds(score)]),
         ]
         for selection, (filename, (onset, offset, label, score)) in enumerate(content.events, 1)
     ]
-    header = [*_HEADER, *(["Score"] if content.scored else [])]
+    header = [*_HEADER, *([PATH] if foldered else []), *(["Score"] if content.scored else [])]
     return "".join(f"{join_row(row, TAB)}\n" for row in [header, *rows])
 
 
@@ -71,11 +75,10 @@ def _read(path: Path, hints: Hints) -> Content:
     header, lines = read_header(path, TAB, (BEGIN, END), hints.encoding)
     columns = columns_of(header, hints, path, needs=NEEDED)
     columns |= {"onset": BEGIN, "offset": END}
-    rows = ((line, parse_row(path, line, header, text, TAB)) for line, text in lines)
-    once = list(_selections(rows))
+    rows = _selections(rows_of(path, lines, header, TAB, hints))
     if "filename" in columns:
-        once = [(line, _in_its_file(path, line, row, columns["filename"])) for line, row in once]
-    events = events_of_rows(path, once, columns, hints.name(path, SUFFIXES))
+        rows = _in_their_files(path, rows, columns["filename"], hints)
+    events = events_of_rows(path, rows, columns, hints.name(path, SUFFIXES), hints)
     return Content(events, "score" in columns)
 
 
@@ -83,15 +86,23 @@ def _selections(rows: Iterable[Row]) -> Iterator[Row]:
     """Each selection once, whatever the number of views it was seen in."""
     views: dict[tuple[str | None, ...], str | None] = {}
     for line, row in rows:
-        key = tuple(row.get(name) for name in ("Selection", BEGIN, END, "Begin File", "Annotation"))
+        key = tuple(map(row.get, ("Selection", BEGIN, END, PATH, FILE, "Annotation")))
         view = row.get("View")
         if view is None or not row.get("Selection") or views.setdefault(key, view) == view:
             yield line, row
 
 
-def _in_its_file(path: Path, line: int, row: dict[str, str], file: str) -> dict[str, str]:
-    """A row with the times in its own file, and that file's base name."""
-    row = row | {file: base_name(row[file])}
+def _in_their_files(path: Path, rows: Iterable[Row], file: str, hints: Hints) -> Iterator[Row]:
+    """Rows with the times in their own files; without a path, these are known by base name."""
+    for line, row in rows:
+        own: dict[str, str] | None = None
+        with hints.row():
+            own = _in_its_file(path, line, row)
+        if own is not None:
+            yield line, own | {file: own[file] or own.get(FILE, "")}
+
+
+def _in_its_file(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
     if not row.get(OFFSET) or row[OFFSET] == row[BEGIN]:
         return row
     begin, end, offset = (

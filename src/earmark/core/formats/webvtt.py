@@ -17,6 +17,7 @@ from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
+    Named,
     milliseconds,
 )
 from earmark.core.tables.rows import check_label, check_times
@@ -44,7 +45,8 @@ def _read(path: Path, hints: Hints) -> Content:
     if not lines[0].startswith("WEBVTT"):
         raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
     name = hints.name(path)
-    events, number = [], 1
+    events: list[Named] = []
+    number = 1
     while number < len(lines):
         if lines[number].startswith("NOTE"):  # a comment, up to the next empty line
             number = _end(lines, number)
@@ -52,17 +54,23 @@ def _read(path: Path, hints: Hints) -> Content:
         if "-->" not in lines[number]:
             number += 1
             continue
-        first, last = _times(lines[number], f"{path}:{number + 1}")
-        begin, number = number + 1, _end(lines, number)
-        words = html.unescape(_TAG.sub("", " ".join(lines[begin:number]))).strip()
-        if not words:
-            raise LabelError(
-                "a cue without a text",
-                where=f"{path}:{begin}",
-                hint="Give the cue the name of its class",
-            )
-        events.append((name, Event(first, last, check_label(words, f"{path}:{begin + 1}"))))
+        begin, number = number, _end(lines, number)
+        with hints.row():
+            events.append((name, _cue(path, begin + 1, lines[begin:number])))
     return Content(events)
+
+
+def _cue(path: Path, line: int, lines: list[str]) -> Event:
+    """The event of a cue, whose first line has the times and stands in a line of the file."""
+    first, last = _times(lines[0], f"{path}:{line}")
+    words = html.unescape(_TAG.sub("", " ".join(lines[1:]))).strip()
+    if not words:
+        raise LabelError(
+            "a cue without a text",
+            where=f"{path}:{line}",
+            hint="Give the cue the name of its class",
+        )
+    return Event(first, last, check_label(words, f"{path}:{line + 1}"))
 
 
 def _end(lines: list[str], number: int) -> int:

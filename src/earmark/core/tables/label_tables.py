@@ -16,9 +16,8 @@ from typing import Generic, NamedTuple, TypeVar
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import write_lines
+from earmark.core.naming import base_name
 from earmark.core.tables.rows import (
-    BaseNames,
-    base_name,
     check_label,
     check_name,
     is_nothing,
@@ -65,7 +64,7 @@ class Fault:
 
     Attributes:
         line: Of the file, counted from 1.
-        filename: Base name of its clip; empty where the row names none.
+        filename: Its clip as it is listed; empty where the row names none.
         error: What is wrong, with file, line and hint.
     """
 
@@ -82,8 +81,8 @@ class Table(Generic[R]):
         path: The file.
         columns: Its header.
         rows: What could be understood, in the file's order.
-        clips: Base name of the clip of every row of data, in the file's order, repeats and faulty
-            rows included; empty for a row that names none.
+        clips: The clip of every row of data as it is listed, repeats and faulty rows included;
+            empty for a row that names none.
         faults: Rows that could not be understood.
     """
 
@@ -95,7 +94,7 @@ class Table(Generic[R]):
 
     @property
     def listed(self) -> list[str]:
-        """Base names of all clips, each once, in the file's order."""
+        """Names of all clips as they are listed, each once, in the file's order."""
         return [name for name in dict.fromkeys(self.clips) if name]
 
     def checked(self) -> Table[R]:
@@ -165,7 +164,7 @@ def duration_table(path: str | Path) -> Table[DurationRow]:
 
 
 def join_weak(rows: Iterable[WeakRow]) -> dict[str, tuple[str, ...]]:
-    """Base name → labels, each once; those of a clip's several rows together."""
+    """Name → labels, each once; those of a clip's several rows together."""
     found: dict[str, tuple[str, ...]] = {}
     for _, name, labels in rows:
         found[name] = tuple(dict.fromkeys([*found.get(name, ()), *labels]))
@@ -220,16 +219,17 @@ def _table(
 ) -> Table[R]:
     path = Path(path)
     header, lines = read_header(path, "\t", columns)
-    names = BaseNames(path)
     rows: list[R] = []
     clips: list[str] = []
     faults: list[Fault] = []
     for line, text in lines:
         # Even of a row that is no row of the table the clip should be known.
-        name = base_name((text.split("\t") + [""] * len(header))[header.index("filename")].strip())
+        name = (text.split("\t") + [""] * len(header))[header.index("filename")].strip()
         try:
             fields = parse_row(path, line, header, text, "\t")
-            name = names.base(fields["filename"], line)
+            name = fields["filename"]
+            if not base_name(name):
+                raise LabelError("a row without a file name", where=f"{path}:{line}")
             row = parse(path, line, name, fields)
             if row is not None:
                 rows.append(row)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.naming import clip_id
 from earmark.core.tables.rows import check_label
 
 if TYPE_CHECKING:
@@ -63,15 +64,6 @@ class LabelSet:
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
-
-
-def clip_id(filename: str) -> str:
-    """A file name without its last extension.
-
-    The end of ``Y00pbt6aJV8Y_350.000_360.000`` is a time and no extension, so it stays.
-    """
-    stem, dot, suffix = filename.rpartition(".")
-    return stem if dot and stem and not suffix.isdecimal() else filename
 
 
 def events_by_clip(events: pd.DataFrame) -> dict[str, list[Event]]:

@@ -7,7 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.event import Event
@@ -64,37 +64,6 @@ def check_label(label: str, where: str | Path | None = None) -> str:
         what = "means no class" if is_nothing(label.strip()) else "begins or ends with a space"
         raise LabelError(f"the class name {label!r} {what}", where=where, hint=hint)
     return label
-
-
-class BaseNames:
-    """Base names of listed files; refuses two files that differ in their folders only."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.full: dict[str, str] = {}
-
-    def base(self, listed: str, line: int) -> str:
-        """The last name of a path.
-
-        Raises:
-            LabelError: There is none, or another path had the same.
-        """
-        name = base_name(listed)
-        where = f"{self.path}:{line}"
-        if not name:
-            raise LabelError("a row without a file name", where=where)
-        if self.full.setdefault(name, listed) != listed:
-            raise LabelError(
-                f"{listed} and {self.full[name]} have the same base name",
-                where=where,
-                hint="Give every clip a file name of its own",
-            )
-        return name
-
-
-def base_name(listed: str) -> str:
-    """The last name of a path, with slashes of either kind."""
-    return PurePosixPath(listed.replace("\\", "/")).name
 
 
 def read_rows(path: Path, delimiter: str | None, columns: Sequence[str]) -> Iterator[Row]:

@@ -48,7 +48,10 @@ _KINDS: dict[Severity, dict[str, tuple[str, str]]] = {
         "negative-times": ("events before 0 s", _ROW),
         "bad-class-name": ("class names that no file can hold", _ROW),
         "no-file-name": ("rows without a file name", _ROW),
-        "same-base-name": ("two paths with one file name", "Rename one of the clips"),
+        "same-base-name": (
+            "names that could be of several clips, or two of one",
+            "Write each name with its folder and ending",
+        ),
         "after-end": ("events after the end of their clip", "Correct the times"),
         "unknown-class": ("labels that are not among the classes", "Correct or map them"),
         "bad-duration": ("durations that cannot be understood", "Correct the row"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from earmark.core.audio.audio import SUFFIXES, list_audio
 from earmark.core.errors import EarmarkError
+from earmark.core.naming import Faults
 from earmark.core.parallel import Progress
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.data.classes import Classes
@@ -174,10 +175,14 @@ class _Examination:
                 note(folder, "no-table", f"{subset.wanted} is not there")
         labels = check_labels(subset, self.classes, self.found)
         self.labels[subset.name] = labels
-        durations = check_durations(subset, self.found)
-        listed, missing = finder.match(labels.listed)
+        listed, missing = self._matched(subset, labels.listed, note)
         self._check_presence(subset, listed, missing, note)
-        names = {path: name for name, path in listed.items()}
+        names: dict[Path, list[str]] = {}
+        for name, path in listed.items():
+            names.setdefault(path, []).append(name)
+        durations = check_durations(subset, self.found)
+        placed, _ = self._matched(subset, durations, note, subset.durations)
+        seconds_of = {path: durations[name] for name, path in placed.items()}
         usable, seconds = 0, 0.0
         for path in finder.clips:
             gone = Facts("unreadable", "it is gone")
@@ -189,9 +194,10 @@ class _Examination:
             seconds += facts.seconds
             for kind, detail in _oddities(path, facts):
                 note(path, kind, detail)
+            for name in names.get(path, ()):
+                _check_events(name, facts.seconds, labels, note)
             if path in names:
-                _check_events(names[path], facts.seconds, labels, note)
-                _check_duration(subset, names[path], path, facts.seconds, durations, note)
+                self._check_duration(subset, path, facts.seconds, seconds_of.get(path), note)
             if facts.digest:
                 self._check_doubles(subset, path, facts.digest, note)
         labels.events.clear()  # memory for one subset's labels at a time
@@ -204,6 +210,30 @@ class _Examination:
                 subset.name, subset.kind, subset.split, *counts, classes, subset.published
             )
         )
+
+    def _matched(
+        self, subset: SubsetFiles, names: Iterable[str], note: Note, table: Path | None = None
+    ) -> tuple[dict[str, Path], tuple[str, ...]]:
+        """The clips that names mean, and the names of none; those that are not clear are noted."""
+        unclear: Faults = {}
+        matched = self.finders[subset.name].match(names, faults=unclear)
+        lines = self.labels[subset.name].lines
+        for name, error in unclear.items():
+            path, line = (table, None) if table else lines.get(name, (subset.tables[0], None))
+            note(path, "same-base-name", error.what, line)
+        return matched
+
+    def _check_duration(
+        self, subset: SubsetFiles, path: Path, seconds: float, listed: float | None, note: Note
+    ) -> None:
+        name = self.finders[subset.name].names[path]
+        if subset.durations is None:
+            return
+        if listed is None:
+            note(subset.durations, "no-duration", name)
+        elif abs(listed - seconds) > _DURATION_SLACK:
+            detail = f"{name}: {listed:g} s listed, {seconds:.3f} s in the file"
+            note(subset.durations, "duration-differs", detail)
 
     def _check_presence(
         self, subset: SubsetFiles, listed: Mapping[str, Path], missing: tuple[str, ...], note: Note
@@ -248,7 +278,8 @@ class _Examination:
             detail += f" of {name}"
             note(path, "leak-by-content" if leaks else "shared-content", detail)
         if not subset.split:
-            self.diagnosis.exclude.append((path.name, subset.name, detail))
+            name = self.finders[subset.name].names[path]
+            self.diagnosis.exclude.append((name, subset.name, detail))
 
     def _check_names(self, subset: SubsetFiles, note: Note) -> None:
         """Training clips that a split lists; they are left out by name, there or not."""
@@ -285,24 +316,6 @@ def _check_events(name: str, seconds: float, labels: Labels, note: Note) -> None
         kind = "after-end" if event.onset >= seconds else "beyond-end"
         if event.onset >= seconds or event.offset > seconds + END_SLACK:
             note(table, kind, f"{event.event_label} of {name} {span}", row.line)
-
-
-def _check_duration(
-    subset: SubsetFiles,
-    name: str,
-    path: Path,
-    seconds: float,
-    durations: Mapping[str, float],
-    note: Note,
-) -> None:
-    if subset.durations is None:
-        return
-    listed = durations.get(name)
-    if listed is None:
-        note(subset.durations, "no-duration", name)
-    elif abs(listed - seconds) > _DURATION_SLACK:
-        detail = f"{path.name}: {listed:g} s listed, {seconds:.3f} s in the file"
-        note(subset.durations, "duration-differs", detail)
 
 
 def _oddities(path: Path, facts: Facts) -> Iterator[tuple[str, str]]:

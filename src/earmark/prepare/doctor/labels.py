@@ -40,7 +40,6 @@ _FAULTS = (
     ("is not a number", "bad-number"),
     ("needs onset, offset", "incomplete-event"),
     ("without a file name", "no-file-name"),
-    ("same base name", "same-base-name"),
     ("class name", "bad-class-name"),
 )
 
@@ -50,6 +49,7 @@ class Labels:
 
     Attributes:
         listed: Names of its clips.
+        lines: Table and line of a row with each name.
         events: Rows of strong labels by clip, each with its table.
         classes: Number of labels by class, as they are spelt.
         first: Table and line where each class occurs first.
@@ -57,6 +57,7 @@ class Labels:
 
     def __init__(self) -> None:
         self.listed: list[str] = []
+        self.lines: dict[str, tuple[Path, int | None]] = {}
         self.events: dict[str, list[tuple[Path, StrongRow]]] = {}
         self.classes: Counter[str] = Counter()
         self.first: dict[str, tuple[Path, int]] = {}
@@ -81,6 +82,7 @@ def check_labels(subset: SubsetFiles, classes: Classes, found: Findings) -> Labe
         else:
             _check_strong(table.rows, note)
         for row in table.rows:
+            labels.lines[row.filename] = (path, row.line)
             if not weak:
                 labels.events.setdefault(row.filename, []).append((path, row))
             for label in row.labels if weak else (row.event.event_label,):

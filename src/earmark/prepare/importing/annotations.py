@@ -6,20 +6,30 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from earmark.core.audio.audio import AudioInfo, audio_info, list_audio, list_files
-from earmark.core.errors import AudioError, DataError, LabelError
+from earmark.core.errors import AudioError, DataError, LabelError, together
 from earmark.core.event import Event
-from earmark.core.formats import READERS, format_of, read_events
+from earmark.core.formats import READERS, format_of
 from earmark.core.formats.base import Hints, own_name
 from earmark.core.formats.columns import columns_of, seconds_of
 from earmark.core.formats.raven import SUFFIXES as SELECTIONS
-from earmark.core.tables.labels import clip_id
+from earmark.core.naming import (
+    Faults,
+    Listed,
+    RecordingNames,
+    common_root,
+    full_path,
+    listed_at,
+    names_from,
+)
 from earmark.core.tables.rows import parse_number, parse_row, read_header
 
 #: How the names of label files end that are looked for in folders.
 SUFFIXES = (".txt", ".tsv", ".csv", ".eaf", ".json", ".jsonl", ".ndjson", ".vtt")
+_OWN = "\0"  # what no file can name: the recording of the label file's own name
 _TAIL = re.compile(r"[ _.-]+(labels?|label track|annotations?|events?|selections)$", re.IGNORECASE)
 
 
@@ -73,14 +83,16 @@ class Gathered:
     Attributes:
         recordings: In order of their keys.
         missing: Recordings that label files name and that are not there, with the label file.
-        aside: Text files in folders that are no label files and belong to no recording.
+        aside: Files in folders that hold no labels and belong to no recording, with the reason.
+        notes: What of label files is not among the events, a sentence each.
         finder: Finds recordings by name.
         unreadable: Key of a recording that cannot be read → why; it is left out.
     """
 
     recordings: list[Annotated]
     missing: dict[str, Path]
-    aside: list[Path]
+    aside: dict[Path, str]
+    notes: list[str]
     finder: Finder
     unreadable: dict[str, str] = field(default_factory=dict)
 
@@ -109,34 +121,39 @@ def gather(
         LabelError: A label file cannot be read, or its recording is not there or not clear.
         DataError: There is no label file or no recording.
     """
-    files = [
-        (path, named) for path, named in _label_files(labels) if path.resolve() not in leave_out
-    ]
+    files = [file for file in _label_files(labels) if file.path.resolve() not in leave_out]
     folders = list(audio) or [path if path.is_dir() else path.parent for path in labels]
-    finder = Finder(folders)
-    tables, aside = _read_all(files, reading, finder)
-    events: defaultdict[Path, list[Event]] = defaultdict(list)
-    speaking: defaultdict[Path, list[Path]] = defaultdict(list)
-    missing: dict[str, Path] = {}
+    gathered = Gathered([], {}, {}, [], Finder(folders))
+    finder, faults = gathered.finder, list[LabelError]()
+    tables = _read_all(files, reading, gathered, faults)
+    events: defaultdict[str, list[Event]] = defaultdict(list)
+    speaking: defaultdict[str, list[Path]] = defaultdict(list)
+    claims: Claims = {}
     for file, rows in tables:
+        unclear: Faults = {}
+        known = finder.match(file.path, filter(None, rows), claims, unclear)
+        if "" in rows and (own := finder.of_file(file, claims, unclear)):
+            known[""] = own
+        faults += unclear.values()
         for name, found in rows.items():
-            recording = finder.find(name, file)
-            if recording is None:
-                missing[name] = file
-                continue
-            events[recording] += found
-            speaking[recording].append(file)
-    if missing and not skip_missing:
-        _refuse_missing(missing, finder)
-    gathered = Gathered([], missing, aside, finder)
+            if name in known:
+                events[known[name]] += found
+                speaking[known[name]].append(file.path)
+            elif name not in unclear:
+                gathered.missing.setdefault(name or own_name(file.path, SELECTIONS), file.path)
+    if faults:
+        raise together(faults)
+    if gathered.missing and not skip_missing:
+        _refuse_missing(gathered.missing, finder)
     for path, key in finder.keys.items():
         try:
             info = audio_info(path)
         except AudioError as error:
             gathered.unreadable[key] = error.what
             continue
-        own = tuple(sorted(events[path])) if path in speaking else None
-        gathered.recordings.append(Annotated(path, key, info, own, tuple(speaking[path])))
+        labels_of = tuple(dict.fromkeys(speaking[key])) if key in speaking else ()
+        written = tuple(sorted(events[key])) if labels_of else None
+        gathered.recordings.append(Annotated(path, key, info, written, labels_of))
     return gathered
 
 
@@ -170,16 +187,23 @@ def read_regions(path: Path, reading: Reading) -> dict[str, list[tuple[float, fl
     return found
 
 
-def _label_files(sources: Sequence[Path]) -> list[tuple[Path, bool]]:
-    """Label files, each with whether it was named itself."""
-    files: dict[Path, bool] = {}
+class LabelFile(NamedTuple):
+    """A label file: whether it was named itself, and else the folder it was found in."""
+
+    path: Path
+    named: bool
+    root: Path
+
+
+def _label_files(sources: Sequence[Path]) -> list[LabelFile]:
+    files: dict[Path, LabelFile] = {}
     for source in sources:
         if source.is_dir():
             for path in list_files(source):
                 if path.suffix.lower() in SUFFIXES:
-                    files.setdefault(path, False)
+                    files.setdefault(path, LabelFile(path, False, source))
         elif source.is_file():
-            files[source] = True
+            files[source] = LabelFile(source, True, source.parent)
         else:
             raise LabelError("no such file or folder", where=source, hint="Check the path")
     if not files:
@@ -188,54 +212,57 @@ def _label_files(sources: Sequence[Path]) -> list[tuple[Path, bool]]:
             where=sources[0] if sources else None,
             hint=f"Looked for {', '.join(SUFFIXES)}",
         )
-    return list(files.items())
+    return list(files.values())
 
 
 Rows = dict[str, list[Event]]
+"""Events by the name that a file gives of their recording; ``""`` where it gives none."""
 
 
 def _read_all(
-    files: Iterable[tuple[Path, bool]], reading: Reading, finder: Finder
-) -> tuple[list[tuple[Path, Rows]], list[Path]]:
-    """Events of each label file by the recording's name, and files that are none."""
-    tables: list[tuple[Path, Rows]] = []
-    aside: list[Path] = []
-    faults: list[LabelError] = []
-    for file, named in files:
+    files: Iterable[LabelFile], reading: Reading, gathered: Gathered, faults: list[LabelError]
+) -> list[tuple[LabelFile, Rows]]:
+    """Events of each label file; faults of rows are added, files without labels put aside."""
+    tables: list[tuple[LabelFile, Rows]] = []
+    for file in files:
+        own: list[LabelError] = []
         try:
-            rows = _read(file, reading)
+            rows, notes = _read(file.path, reading, gathered.finder, own)
         except LabelError as error:
-            # A stray text file in a folder of recordings is no mistake.
-            if named or finder.find(own_name(file, SELECTIONS), file) is not None:
-                faults.append(error)
-            else:
-                aside.append(file)
+            rows, notes = {}, ()
+            own.append(error)
+        # A stray text in a folder of recordings is no mistake; a table with some bad rows is one.
+        unclear: Faults = {}
+        stray = own and not file.named and not any(rows.values())
+        if stray and not (gathered.finder.of_file(file, {}, unclear) or unclear):
+            gathered.aside[file.path] = own[0].what
             continue
+        faults += own
+        gathered.notes += notes
         tables.append((file, rows))
-    if faults:
-        first, more = faults[0], [str(fault.where) for fault in faults[1:]]
-        also = f" ({len(more)} more label files have mistakes: {', '.join(more[:5])})"
-        raise LabelError(first.what + (also if more else ""), where=first.where, hint=first.hint)
-    return tables, aside
+    return tables
 
 
-def _read(file: Path, reading: Reading) -> Rows:
+def _read(
+    file: Path, reading: Reading, finder: Finder, faults: list[LabelError]
+) -> tuple[Rows, tuple[str, ...]]:
     format = reading.format or format_of(file, reading.encoding)
     # Raven's times have names of their own; label tracks and documents have no columns.
     named = {"tsv": set(reading.columns), "csv": set(reading.columns), "raven": {"filename"}}
-    table = read_events(
-        file,
-        format,
+    hints = Hints(
+        recording=_OWN,
         label_column=reading.label_column,
         columns={n: c for n, c in reading.columns.items() if n in named.get(format, ())},
         encoding=reading.encoding,
+        find=lambda name: finder.find(name, file),
+        faults=faults,
     )
+    content = READERS[format](file, hints)
     rows: Rows = {}
-    columns = (table[name].tolist() for name in ("filename", "onset", "offset", "event_label"))
-    for name, onset, offset, label in zip(*columns, strict=True):
-        rows.setdefault(name, []).append(Event(onset, offset, label))
+    for name, event in content.events:
+        rows.setdefault("" if name == _OWN else name, []).append(event)
     # An empty label track says that nothing happens; an empty table says nothing of anything.
-    return rows if rows or format in ("tsv", "csv") else {own_name(file, SELECTIONS): []}
+    return rows if rows or format in ("tsv", "csv") else {"": []}, content.notes
 
 
 def _refuse_missing(missing: Mapping[str, Path], finder: Finder) -> None:
@@ -249,49 +276,53 @@ def _refuse_missing(missing: Mapping[str, Path], finder: Finder) -> None:
     )
 
 
+Claims = dict[str, tuple[Listed, int]]
+
+
 class Finder:
-    """Finds recordings by the names that label files use."""
+    """Finds recordings by the names that label files use.
+
+    Attributes:
+        keys: Name of each recording, by its file.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = list(dict.fromkeys(folders))
-        self.keys: dict[Path, str] = {}
-        for folder in self.folders:
-            for path in list_audio(folder):
-                self.keys.setdefault(path, path.relative_to(folder).as_posix())
-        if not self.keys:
+        found = dict.fromkeys(path for folder in self.folders for path in list_audio(folder))
+        if not found:
             raise DataError(
                 "no recording found",
                 where=self.folders[0],
                 hint="Name the folder of recordings with --audio",
             )
-        self._by_name: defaultdict[str, list[Path]] = defaultdict(list)
-        for path in self.keys:
-            for name in {path.name.lower(), clip_id(path.name).lower()}:
-                self._by_name[name].append(path)
+        unique = {full_path(path): path for path in reversed(found)}
+        root = common_root(self.folders)
+        self.keys = names_from(root, [path for path in found if unique[full_path(path)] == path])
+        self._names = RecordingNames.of_files(self.keys)
 
-    def find(self, listed: str, file: Path) -> Path | None:
-        """The recording of a name, preferably one beside the label file.
+    def match(
+        self,
+        file: Path,
+        names: Iterable[str | Listed],
+        claims: Claims | None = None,
+        faults: Faults | None = None,
+    ) -> dict[str, str]:
+        """The recordings that names in a file mean, as `RecordingNames.match` says."""
+        return self._names.match(
+            names, where=file, beside=file.parent, claims=claims, faults=faults
+        )
 
-        Raises:
-            LabelError: Several fit.
-        """
-        pure = PurePosixPath(listed.replace("\\", "/"))
-        for name in dict.fromkeys((pure.name, clip_id(pure.name), _TAIL.sub("", pure.name))):
-            found = self._by_name.get(name.lower(), [])
-            if len(found) > 1:
-                tail = pure.as_posix().lower()
-                found = (
-                    [path for path in found if f"/{self.keys[path].lower()}".endswith(f"/{tail}")]
-                    or [path for path in found if path.parent == file.parent]
-                    or found
-                )
-            if len(found) > 1:
-                both = " and ".join(self.keys[path] for path in found[:2])
-                raise LabelError(
-                    f"{listed!r} could be {both}",
-                    where=file,
-                    hint="Write the file name with its folder and ending",
-                )
-            if found:
-                return found[0]
+    def of_file(self, file: LabelFile, claims: Claims, faults: Faults) -> str | None:
+        """The recording that a label file has the name of, less what annotators add to it."""
+        name = own_name(file.path, SELECTIONS)
+        for own in dict.fromkeys((name, _TAIL.sub("", name) or name)):
+            listed = listed_at(file.path.with_name(own), file.root)
+            found = self.match(file.path, [listed], claims, faults)
+            if found or faults:
+                return found.get(listed.text)
         return None
+
+    def find(self, name: str, file: Path) -> str | None:
+        """The recording that a name in a file means; the name itself where that is not clear."""
+        faults: Faults = {}
+        return self.match(file, [name], faults=faults).get(name) or next(iter(faults), None)

@@ -68,7 +68,7 @@ def read_import(
     gathered = gather(labels, audio, reading, skip_missing=skip_missing, leave_out=aside)
     marked = _regions(regions, reading, gathered) if regions is not None else None
     prepared, changes = prepare(gathered.recordings, class_map, settings, marked)
-    given = _splits(splits, prepared) if splits is not None else None
+    given = _splits(splits, prepared, gathered) if splits is not None else None
     plan = plan_import(prepared, settings, given)
     more = {"regions": marked, "splits": given}
     record = _record(gathered.recordings, class_map, settings, more)
@@ -107,17 +107,22 @@ def _record(
 def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list[Stretch]]:
     """Annotated stretches by the recordings' keys."""
     found: dict[str, list[Stretch]] = {}
-    for name, stretches in read_regions(path, reading).items():
-        recording = gathered.finder.find(name, path)
-        if recording is None:
+    regions = read_regions(path, reading)
+    known = gathered.finder.match(path, regions)
+    for name, stretches in regions.items():
+        if name not in known:
             raise LabelError(f"no recording {name!r}", where=path, hint="Correct or remove the row")
-        found.setdefault(gathered.finder.keys[recording], []).extend(stretches)
+        found.setdefault(known[name], []).extend(stretches)
     return found
 
 
-def _splits(path: Path, prepared: Sequence[Prepared]) -> dict[str, str]:
+def _splits(path: Path, prepared: Sequence[Prepared], gathered: Gathered) -> dict[str, str]:
     rows = read_rows(path, "," if path.suffix.lower() == ".csv" else "\t", ("filename", "split"))
-    return check_splits({row["filename"]: row["split"] for _, row in rows}, prepared, str(path))
+    listed = {row["filename"]: row["split"] for _, row in rows}
+    known = gathered.finder.match(path, listed)
+    return check_splits(
+        {known.get(name, name): split for name, split in listed.items()}, prepared, str(path)
+    )
 
 
 def unannotated(recordings: Sequence[Annotated]) -> list[str]:

@@ -124,7 +124,7 @@ def check_splits(
     """Splits that a user gave, for each annotated recording.
 
     Args:
-        given: Name of a recording, with or without folder and ending → split.
+        given: Name of a recording → split.
         prepared: Recordings.
         where: The file, for errors.
 
@@ -140,10 +140,9 @@ def check_splits(
             )
     result = {}
     for one in prepared:
-        key = PurePosixPath(one.recording.key)
-        names = [name for name in (str(key), key.name, key.stem) if name in given]
-        if names:
-            result[str(key)] = given[names[0]]
+        key = one.recording.key
+        if key in given:
+            result[key] = given[key]
         elif one.spans:
             raise LabelError(
                 f"{key} has no split", where=where, hint="Add a row for each annotated recording"
