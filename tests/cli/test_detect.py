@@ -19,7 +19,8 @@ from earmark.cli.detect import detect
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import EarmarkError
 from earmark.core.formats import read_events
-from earmark.deliver.recordings import file_names, shown_names
+from earmark.core.naming import names_from
+from earmark.deliver.recordings import file_names
 from earmark.detect.detector import Detector
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
@@ -155,14 +156,17 @@ def test_equal_names_do_not_overwrite_one_another(bundle: Path, tmp_path: Path) 
     out = tmp_path / "out"
     arguments = (first, second.parent, "--out", out, "--format", "tsv", "--threshold", "0.3")
     assert run(bundle, *arguments).exit_code == 0
-    made = files(out) - TABLES
-    assert made == {"monday__x.wav.tsv", "sunday__x.wav.tsv", "x.flac.tsv"}
+    made = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert made - TABLES == {"monday/x.tsv", "sunday/x.wav.tsv", "sunday/x.flac.tsv"}
     combined = pd.read_csv(out / "events.tsv", sep="\t")
-    assert set(combined.filename) == {"monday/x.wav", "sunday/x.wav", "x.flac"}
+    assert set(combined.filename) == {"monday/x.wav", "sunday/x.wav", "sunday/x.flac"}
     detector = Detector.from_pretrained(bundle)
     detector.postprocess = detector.postprocess.with_threshold(0.3)
-    for path, name in ((first, "monday__x.wav.tsv"), (third, "x.flac.tsv")):
-        pd.testing.assert_frame_equal(read_events(out / name), detector.detect(path).events)
+    for path, name, shown in (
+        (first, "monday/x.tsv", "monday/x.wav"), (third, "sunday/x.flac.tsv", "sunday/x.flac")
+    ):  # fmt: skip
+        found = detector.detect(path, filename=shown).events
+        pd.testing.assert_frame_equal(read_events(out / name), found)
 
 
 def test_a_later_run_does_not_overwrite_another_recording(bundle: Path, tmp_path: Path) -> None:
@@ -178,14 +182,12 @@ def test_a_later_run_does_not_overwrite_another_recording(bundle: Path, tmp_path
 
 def test_names_are_unique_and_kept() -> None:
     paths = [Path(p) for p in ("/a/x.wav", "/b/X.wav", "/b/y.wav", "/b/events.wav", "/c/b/y.wav")]
-    names = file_names(paths, {"y": Path("/b/y.wav")})
-    assert names[Path("/b/y.wav")] == "y"
-    assert names[Path("/b/events.wav")] == "events.wav"
-    assert len({name.casefold() for name in names.values()}) == 5
-    assert shown_names([Path("/a/x.wav"), Path("/b/x.wav"), Path("/b/y.wav")]) == {
-        Path("/a/x.wav"): "a/x.wav",
-        Path("/b/x.wav"): "b/x.wav",
-        Path("/b/y.wav"): "y.wav",
+    shown = names_from(Path("/b"), paths)
+    assert list(shown.values()) == ["a/x.wav", "X.wav", "y.wav", "events.wav", "c/b/y.wav"]
+    names = file_names(shown, ["y"])
+    assert list(names.values()) == ["a/x", "X", "y.wav", "events.wav", "c/b/y"]
+    assert file_names({Path("/b/scores/y.wav"): "scores/y.wav"}) == {
+        Path("/b/scores/y.wav"): "b/scores/y.wav"  # no other recording's score table
     }
 
 

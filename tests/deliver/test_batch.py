@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError
 from earmark.core.formats import read_events
+from earmark.core.naming import common_root, names_from
 from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
 from earmark.deliver.journal import BatchJournal
-from earmark.deliver.recordings import file_names, find_recordings, shown_names
+from earmark.deliver.recordings import file_names, find_recordings
 from helpers import loud_batch
 from helpers.files import contents
 from helpers.label_files import read_durations
@@ -97,14 +98,14 @@ def test_tables_of_the_run(tmp_path: Path) -> None:
 def test_touched_moved_renamed_and_copied_recordings_are_known(tmp_path: Path) -> None:
     paths = make(tmp_path / "in", 4)
     out, fresh = tmp_path / "out", tmp_path / "fresh"
-    run_batch(paths, loud_batch.make_job(out, formats="tsv,elan"))
+    run_batch(names_from(tmp_path, paths), loud_batch.make_job(out, formats="tsv,elan"))
     os.utime(paths[0], ns=(1, 1))
     moved = tmp_path / "elsewhere" / paths[1].name
     moved.parent.mkdir()
     paths[1].rename(moved)
     renamed = paths[2].rename(paths[2].with_name("renamed.wav"))
     copied = Path(shutil.copy(paths[3], tmp_path / "in" / "copied.wav"))
-    now = [paths[0], moved, renamed, paths[3], copied]
+    now = names_from(tmp_path, [paths[0], moved, renamed, paths[3], copied])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loud_batch.Loudness, "score_windows", None)  # nothing is detected
         report = run_batch(now, loud_batch.make_job(out, formats="tsv,elan"))
@@ -363,7 +364,9 @@ some_paths = st.lists(
 def test_names_are_unique_and_the_same_after_any_stop(
     paths: list[Path], data: st.DataObject, channels: bool
 ) -> None:
-    names = file_names(paths, {}, channels=channels)
+    shown = names_from(common_root(paths), paths)
+    assert len(set(shown.values())) == len(paths)
+    names = file_names(shown, channels=channels)
     assert list(names) == paths
     folded = [name.casefold() for name in names.values()]
     assert len(set(folded)) == len(paths)
@@ -371,10 +374,10 @@ def test_names_are_unique_and_the_same_after_any_stop(
     if channels:
         both = {f"{name}.ch1" for name in folded} & set(folded)
         assert not both
-    done = data.draw(st.sets(st.sampled_from(paths)))
-    assert file_names(paths, {names[path]: path for path in done}, channels=channels) == names
-    shown = shown_names(paths)
-    assert len(set(shown.values())) == len(paths)
+    taken = data.draw(st.sets(st.sampled_from([*names.values(), "b/a", "events"])))
+    others = file_names(shown, taken, channels=channels)
+    assert not {name.casefold() for name in taken} & set(map(str.casefold, others.values()))
+    assert len(set(map(str.casefold, others.values()))) == len(paths)
 
 
 def test_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

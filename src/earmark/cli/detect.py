@@ -128,14 +128,15 @@ def detect(options: DetectOptions) -> None:
     if options.engine == "ray":
         _detect_fleet(options)
         return
+    from earmark.core.naming import readable
     from earmark.core.parallel import available_cores
     from earmark.deliver.batch import Job, run_batch
     from earmark.deliver.outputs import Outputs
     from earmark.deliver.pictures.view import require_matplotlib
-    from earmark.deliver.recordings import find_recordings, readable
+    from earmark.deliver.recordings import named_recordings
 
     console, folder, workers = Console(), Path(options.out), options.workers or 1
-    recordings = find_recordings(options.audio)
+    recordings = named_recordings(options.audio)
     plot = len(recordings) == 1 and can_plot() if options.plot is None else options.plot
     if plot:
         require_matplotlib()
@@ -222,10 +223,9 @@ def _print(console: Console, out: Path, given: int, report: BatchReport) -> None
 
 def _print_events(console: Console, record: Record) -> None:
     from earmark.deliver.outputs import channel_label
-    from earmark.deliver.recordings import readable
 
     for track in record.tracks:
-        title = channel_label(readable(Path(record.path).name), track.channel)
+        title = channel_label(record.filename, track.channel)
         table = Table(title=escape(title), title_justify="left")
         for heading in ("onset (s)", "offset (s)"):
             table.add_column(heading, justify="right")

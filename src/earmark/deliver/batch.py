@@ -21,11 +21,12 @@ from typing import Any, Protocol
 
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
+from earmark.core.naming import common_root, names_from
 from earmark.core.parallel import side_by_side
 from earmark.deliver.journal import BatchJournal, Known, Record, Track, digest_of
-from earmark.deliver.outputs import SCORES, Outputs, write_tables
+from earmark.deliver.outputs import Outputs, write_tables
 from earmark.deliver.processes import Died, in_processes
-from earmark.deliver.recordings import file_names, readable
+from earmark.deliver.recordings import SCORES, file_names
 from earmark.detect.detector import Detector, Result
 
 JOURNAL = "detect.jsonl"
@@ -100,19 +101,23 @@ class BatchTask:
 
     Attributes:
         path: Full path.
+        filename: What it is called in tables.
         name: What its files are called, without extension.
         known: What an earlier run found in it, if that is known.
         moved: Whether that was under another path.
+        before: What its files were called then; empty where they are another's too.
     """
 
     path: Path
+    filename: str
     name: str
     known: Record | None = None
     moved: bool = False
+    before: str = ""
 
     def is_done(self, outputs: Outputs) -> bool:
         """Whether nothing is left to do."""
-        if self.known is None or self.moved:
+        if self.known is None or self.moved or self.known.filename != self.filename:
             return False
         return outputs.all_there(self.name, self.known.tracks)
 
@@ -168,7 +173,7 @@ class BatchReport:
 
 
 def run_batch(
-    recordings: Sequence[Path],
+    recordings: Sequence[Path] | Mapping[Path, str],
     job: Job,
     *,
     detector: Detector | None = None,
@@ -179,7 +184,8 @@ def run_batch(
     """Detects in many recordings, going on where an earlier run stopped.
 
     Args:
-        recordings: Full paths, each once.
+        recordings: Full paths, each once, with the name that each has in tables; by default its
+            path from the root of all.
         job: What to make of each.
         detector: Already loaded, if it is; for one process.
         workers: Processes; 1 is this one, whose threads share the recordings.
@@ -192,8 +198,17 @@ def run_batch(
     watcher = Unwatched() if watcher is None else watcher
     _make_folder(job.outputs.folder)
     with closing(BatchJournal(job.outputs.folder / JOURNAL, fresh=fresh)) as journal:
-        _remove_drafts(job.outputs.folder)
+        if not isinstance(recordings, Mapping):
+            recordings = names_from(common_root(recordings), recordings)
         plan = _plan(recordings, journal, job.key, channels=job.detector.channels == "each")
+        _remove_drafts(job.outputs.folder, plan)
+        job.outputs.rename(
+            [
+                (task.before, task.name, task.known.tracks)
+                for task in plan
+                if task.known is not None and task.before not in ("", task.name)
+            ]
+        )
         waiting = []
         for task in plan:
             if task.known is not None and task.is_done(job.outputs):
@@ -224,13 +239,14 @@ def _make_folder(folder: Path) -> None:
         ) from None
 
 
-def _remove_drafts(folder: Path) -> None:
-    for place in (folder, folder / SCORES):
-        remove_drafts(place)
+def _remove_drafts(folder: Path, plan: Sequence[BatchTask]) -> None:
+    for below in {Path(name).parent for task in plan for name in (task.name, task.before)}:
+        for place in (folder, folder / SCORES):
+            remove_drafts(place / below)
 
 
 def _plan(
-    recordings: Sequence[Path], journal: BatchJournal, key: str, *, channels: bool
+    recordings: Mapping[Path, str], journal: BatchJournal, key: str, *, channels: bool
 ) -> list[BatchTask]:
     """What is known of each recording, and what its files are called."""
     known = Known(journal.done.values(), key)
@@ -242,21 +258,23 @@ def _plan(
             continue  # told when its turn comes
         if pair is not None:
             found[path] = pair
-    taken = {record.name: path for path, record in journal.done.items()}
+    # Files of a recording that is elsewhere now are those of the first with its content.
+    own: dict[Path, Path] = {}
     for path, (_, old) in found.items():
-        gone = path not in journal.done and not Path(old.path).exists()
-        if gone and Path(old.path).stem == path.stem:
-            taken[old.name] = path  # moved: its files are what they are
+        if Path(old.path) == path or not Path(old.path).exists():
+            own.setdefault(Path(old.path), path)
+    kept = journal.done.keys() - own.keys() - recordings.keys()
+    taken = [journal.done[path].name for path in kept]
     names = file_names(recordings, taken, channels=channels)
     plan = []
-    for path in recordings:
+    for path, filename in recordings.items():
         if path not in found:
-            plan.append(BatchTask(path, names[path]))
+            plan.append(BatchTask(path, filename, names[path]))
             continue
         record, old = found[path]
-        plan.append(
-            BatchTask(path, names[path], replace(record, name=names[path]), record.path != old.path)
-        )
+        before = old.name if own.get(Path(old.path)) == path else ""
+        task = replace(record, name=names[path])
+        plan.append(BatchTask(path, filename, names[path], task, record.path != old.path, before))
     return plan
 
 
@@ -274,7 +292,7 @@ def _finish(
     records = tuple(journal.done[path] for path in done)
     write_tables(outputs, records, failures)
     journal.put_in_order(task.path for task in plan)
-    _remove_drafts(outputs.folder)
+    _remove_drafts(outputs.folder, plan)
     return BatchReport(records, failures, before)
 
 
@@ -339,13 +357,13 @@ class Work:
         if record is None or not outputs.only_events_missing(task.name, record.tracks):
             return None
         for track in record.tracks:
-            outputs.write_events(task.path, task.name, track)
-        return record
+            outputs.write_events(task.path, task.name, task.filename, track)
+        return replace(record, filename=task.filename)
 
     def _detect(self, task: BatchTask) -> Record:
         before = task.path.stat()
         content = digest_of(task.path)
-        results = self._results(task.path)
+        results = self._results(task.path, task.filename)
         after = task.path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
             raise EarmarkError(
@@ -359,7 +377,7 @@ class Work:
             channel = number if len(results) > 1 else 0
             track = Track(channel, result.duration, result.found)
             outputs.write_result(task.path, task.name, channel, result)
-            outputs.write_events(task.path, task.name, track)
+            outputs.write_events(task.path, task.name, task.filename, track)
             tracks.append(track)
         return Record(
             path=str(task.path),
@@ -369,11 +387,10 @@ class Work:
             key=self.job.key,
             name=task.name,
             tracks=tuple(tracks),
+            filename=task.filename,
         )
 
-    def _results(self, path: Path) -> list[Result]:
-        name = readable(path.name)
-
+    def _results(self, path: Path, name: str) -> list[Result]:
         def progress(frames: int, total: int) -> None:
             if self._progress is not None:
                 self._progress(path, frames, total)

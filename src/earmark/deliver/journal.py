@@ -51,6 +51,7 @@ class Record:
         key: Digest of everything else that decides its events.
         name: What its files are called, without extension.
         tracks: What was found.
+        filename: What it is called in tables.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Record:
     key: str
     name: str
     tracks: tuple[Track, ...]
+    filename: str = ""
 
     @classmethod
     def from_line(cls, line: str) -> Record:

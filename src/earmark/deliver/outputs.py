@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import ConfigError
-from earmark.core.files import write_lines, write_whole
+from earmark.core.files import DRAFT, write_lines, write_whole
 from earmark.core.formats import FORMATS, write_events
 from earmark.core.formats.base import event_table
+from earmark.core.naming import readable
 from earmark.core.tables.rows import join_row
 from earmark.core.tables.score_files import SCORE_FORMATS, score_format, write_scores
 from earmark.deliver.journal import Record, Track
-from earmark.deliver.recordings import readable, shown_names
+from earmark.deliver.recordings import SCORES
 from earmark.detect.detector import channel_name
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from earmark.detect.detector import Result
 
-SCORES = "scores"
-"""Folder of the score tables."""
 COMBINED = ("tsv", "csv", "json", "jsonl")
 """Formats that hold the events of many recordings."""
 _drawing = threading.Lock()  # matplotlib's fonts are not made for threads
@@ -100,10 +99,9 @@ class Outputs:
         events, scores = self.event_files(one), self.score_files(one)
         return [*events.values(), *scores.values(), *self.pictures(one)]
 
-    def write_events(self, path: Path, name: str, track: Track) -> None:
-        """Writes the event files of a track."""
-        shown = readable(path.name)
-        events = events_of([(channel_label(shown, track.channel), track)])
+    def write_events(self, path: Path, name: str, filename: str, track: Track) -> None:
+        """Writes the event files of a track; its recording is called ``filename`` in them."""
+        events = events_of([(channel_label(filename, track.channel), track)])
         for kind, file in self.event_files(file_name(name, track.channel)).items():
             write_events(file, events, kind, recording=Path(readable(str(path))))
 
@@ -121,11 +119,40 @@ class Outputs:
     def remove(self, name: str, tracks: Sequence[Track]) -> None:
         """Removes all files of a recording."""
         for track in tracks:
-            one = file_name(name, track.channel)
-            for suffix in [*(kind.suffix for kind in FORMATS.values()), ".png"]:
-                (self.folder / f"{one}{suffix}").unlink(missing_ok=True)
-            for table in SCORE_FORMATS.values():
-                (self.folder / SCORES / f"{one}{table.suffix}").unlink(missing_ok=True)
+            for path in [*self._all_events(name, track), *self._all_others(name, track)]:
+                path.unlink(missing_ok=True)
+
+    def rename(self, renamed: Sequence[tuple[str, str, Sequence[Track]]]) -> None:
+        """Gives files of recordings other names.
+
+        Events have the recording's name in them: their files are removed, to be written again.
+
+        Args:
+            renamed: Old name, new name and tracks of each recording; new names may be old ones of
+                others.
+        """
+        moves: list[tuple[Path, Path]] = []
+        for old, new, tracks in renamed:
+            for track in tracks:
+                for path in self._all_events(old, track):
+                    path.unlink(missing_ok=True)
+                pairs = zip(self._all_others(old, track), self._all_others(new, track), strict=True)
+                for path, target in pairs:
+                    if path.is_file():
+                        draft = path.with_name(f"{DRAFT}{path.name}")
+                        moves.append((path.replace(draft), target))
+        for draft, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(target)
+
+    def _all_events(self, name: str, track: Track) -> list[Path]:
+        one = file_name(name, track.channel)
+        return [self.folder / f"{one}{kind.suffix}" for kind in FORMATS.values()]
+
+    def _all_others(self, name: str, track: Track) -> list[Path]:
+        one, tables = file_name(name, track.channel), SCORE_FORMATS.values()
+        scores = [self.folder / SCORES / f"{one}{table.suffix}" for table in tables]
+        return [*scores, self.folder / f"{one}.png"]
 
 
 def file_name(name: str, channel: int) -> str:
@@ -150,9 +177,8 @@ def write_tables(outputs: Outputs, records: Sequence[Record], failures: Mapping[
     recordings, ``recordings.tsv`` their lengths and counts, also of those without events;
     ``failures.tsv`` what failed and why, and is absent where nothing did.
     """
-    shown = shown_names([Path(record.path) for record in records])
     named = [
-        (channel_label(shown[Path(record.path)], track.channel), record, track)
+        (channel_label(record.filename, track.channel), record, track)
         for record in records
         for track in record.tracks
     ]

@@ -7,14 +7,31 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 
 from earmark.core.audio.audio import SUFFIXES, list_audio
 from earmark.core.errors import AudioError
+from earmark.core.naming import common_root, full_path, names_from, without_suffix
 
 CHANNEL = re.compile(r"\.ch\d+$")
 """How the names of channels end."""
+SCORES = "scores"
+"""Folder of the score tables."""
+
+
+def named_recordings(audio: Iterable[str | Path]) -> dict[Path, str]:
+    """The recordings that `find_recordings` finds, and their names (see `earmark.core.naming`).
+
+    Raises:
+        AudioError: As `find_recordings`.
+    """
+    given = list(audio)
+    found = find_recordings(given)
+    folders = [path for path in map(Path, given) if path.is_dir()]
+    inside = [full_path(folder) for folder in folders]
+    single = [path for path in found if not any(map(path.is_relative_to, inside))]
+    return names_from(common_root([*folders, *single]), found)
 
 
 def find_recordings(audio: Iterable[str | Path]) -> list[Path]:
@@ -33,9 +50,9 @@ def find_recordings(audio: Iterable[str | Path]) -> list[Path]:
     for given in audio:
         path = Path(given)
         if path.is_dir():
-            found.update(dict.fromkeys(map(_full, _inside(path))))
+            found.update(dict.fromkeys(map(full_path, _inside(path))))
         elif path.exists():
-            found[_full(path)] = None
+            found[full_path(path)] = None
         elif glob.has_magic(str(given)):
             found.update(dict.fromkeys(_matching(str(given))))
         else:
@@ -61,46 +78,40 @@ def _matching(pattern: str) -> list[Path]:
             found.append(path)
     if not found:
         raise AudioError("no recordings match", where=pattern, hint="Check the pattern")
-    return [_full(path) for path in found]
-
-
-def _full(path: Path) -> Path:
-    """The full path; links are kept, for they may be what gives recordings their names."""
-    return Path(os.path.normpath(path.absolute()))
+    return [full_path(path) for path in found]
 
 
 def file_names(
-    recordings: Sequence[Path], taken: Mapping[str, Path], *, channels: bool = False
+    names: Mapping[Path, str], taken: Iterable[str] = (), *, channels: bool = False
 ) -> dict[Path, str]:
     """Chooses what each recording's files are called, so that none overwrites another's.
 
-    A recording keeps the name it had before. Otherwise it is its stem; where several have that,
-    the whole name with the folders that tell them apart; where that is taken, more folders.
+    That is its name without suffix, in folders as the recordings are; with suffix where several
+    would be the same, and with more folders where that is taken.
 
     Args:
-        recordings: Full paths.
-        taken: Names in use, with the recording each belongs to.
+        names: Full path → name of each recording.
+        taken: File names of other recordings.
         channels: Whether each channel has files of its own, so that names must not end like them.
 
     Returns:
-        Recording → name without extension, unique whatever the file system makes of case.
+        Recording → path without extension, unique whatever the file system makes of case.
     """
-    chosen = {path: name for name, path in taken.items()}
     used = {name.casefold() for name in taken}
-    stems = Counter(path.stem.casefold() for path in recordings)
-    shown = shown_names(recordings)
-    for path in recordings:
-        if path in chosen:
-            continue
+    short = {path: without_suffix(name) for path, name in names.items()}
+    count = Counter(name.casefold() for name in short.values())
+    chosen: dict[Path, str] = {}
+    for path, name in names.items():
         parts = [part.strip("\\/:") for part in path.parts]
-        first = len(Path(shown[path]).parts)
-        longer = ["__".join(parts[-count:]) for count in range(first, len(parts) + 1)]
-        alone = stems[path.stem.casefold()] == 1 and not (channels and CHANNEL.search(path.stem))
+        depth = len(PurePosixPath(name).parts)
+        more = ["/".join(parts[-size:]) for size in range(depth + 1, len(parts) + 1)]
+        own = short[path]
+        alone = count[own.casefold()] == 1 and not (channels and CHANNEL.search(own))
         digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-        names = [*([path.stem] if alone else []), *longer, digest]
-        chosen[path] = next(name for name in names if _is_free(name, used))
+        names_of = [*([own] if alone else []), name, *more, digest]
+        chosen[path] = next(one for one in names_of if _is_free(one, used))
         used.add(chosen[path].casefold())
-    return {path: chosen[path] for path in recordings}
+    return chosen
 
 
 OWN = ("events", "recordings", "failures", "detect")
@@ -108,22 +119,5 @@ OWN = ("events", "recordings", "failures", "detect")
 
 
 def _is_free(name: str, used: set[str]) -> bool:
-    return name.casefold() not in used and name.casefold() not in OWN
-
-
-def shown_names(recordings: Sequence[Path]) -> dict[Path, str]:
-    """Names recordings in the tables: by base name, with as many folders as tell them apart."""
-    shown = {path: path.name for path in recordings}
-    depth = 1
-    while True:
-        count = Counter(shown.values())
-        same = [path for path in recordings if count[shown[path]] > 1]
-        if not same:
-            return {path: readable(name) for path, name in shown.items()}
-        depth += 1
-        shown |= {path: "/".join(path.parts[-depth:]) for path in same}
-
-
-def readable(name: str) -> str:
-    """A file name as text, with a sign for each byte that is none."""
-    return os.fsencode(name).decode("utf-8", "replace")
+    folded = name.casefold()
+    return folded not in used and folded not in OWN and not folded.startswith(f"{SCORES}/")
