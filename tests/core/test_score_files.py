@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,7 @@ def test_what_is_no_score_table(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = builtins.__import__
-
-    def without(name: str, *arguments: Any, **options: Any) -> Any:
-        if name == "pyarrow":
-            raise ModuleNotFoundError(name)
-        return original(name, *arguments, **options)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(EarmarkError, match="pip install"):
         write_scores(tmp_path / "a.parquet", table(2, 0, np.float32, ("a",)), "parquet")
     assert not list(tmp_path.iterdir())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 
 class EarmarkError(Exception):
@@ -66,3 +68,31 @@ def together(faults: Sequence[LabelError]) -> LabelError:
     more = f"; and {len(faults) - SHOWN:,} more" if len(faults) > SHOWN else ""
     rows = f"{len(rest):,} more row{'s' if len(rest) > 1 else ''} cannot be used"
     return LabelError(f"{first.what}; {rows}: {told}{more}", where=first.where, hint=first.hint)
+
+
+def optional_package(
+    name: str, what: str, extra: str, *, where: str | Path | None = None, instead: str = ""
+) -> Any:
+    """A module of a package that only an extra of Earmark installs.
+
+    Args:
+        name: The module, as ``pyarrow.parquet``.
+        what: What needs it, with its verb: ``Parquet needs``.
+        extra: Of Earmark.
+        where: The file or URL in question.
+        instead: How to do without, after a comma: ``, or use --format tsv``.
+
+    Returns:
+        The module.
+
+    Raises:
+        ConfigError: The package, or one that it needs, is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"{what} {error.name or name}, which is not installed",
+            where=where,
+            hint=f"Install it with: pip install 'earmark[{extra}]'{instead}",
+        ) from None

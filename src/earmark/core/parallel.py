@@ -98,6 +98,16 @@ def counted(
             progress(before, total)
 
 
+def tracked(
+    items: Iterable[Job], total: int, progress: Progress | None, before: int = 0
+) -> Iterator[Job]:
+    """Pass items on, reporting progress after each was used; see `counted`."""
+    for done, item in enumerate(items, before + 1):
+        yield item
+        if progress is not None:
+            progress(done, total)
+
+
 def side_by_side(
     submit: Callable[[Job], Future[Result]], jobs: Iterable[Job], most: int
 ) -> Iterator[tuple[Job, Result]]:

@@ -7,7 +7,7 @@ that a resumed run and several processes read what one uninterrupted process wou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from earmark.core.audio.audio import audio_info, list_audio, load_excerpt
 from earmark.core.errors import AudioError, DataError, EarmarkError
 from earmark.core.files import write_faults as write_faults
+from earmark.core.parallel import Progress, tracked
 from earmark.core.timeline import SAMPLE_RATE, resampled_length, samples_to_seconds
 
 MOST_IN_A_ROW = 50
@@ -49,7 +50,7 @@ class Survey:
 def survey(
     folders: Sequence[str | Path],
     shortest: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     workers: int = 8,
 ) -> Survey:
     """Read the header of every recording below some folders.
@@ -68,9 +69,8 @@ def survey(
     digest, paths, samples, faults = hashlib.sha256(), [], [], dict[Path, str]()
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(_measure, (path for _, path in named))
-        for done, ((folder, path), result) in enumerate(zip(named, found, strict=True), start=1):
-            if progress is not None:
-                progress(done, len(named))
+        pairs = zip(named, found, strict=True)
+        for (folder, path), result in tracked(pairs, len(named), progress):
             if isinstance(result, str):
                 faults[path] = result
             elif result[0] < shortest:

@@ -16,7 +16,7 @@ import numpy as np
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import Event
-from earmark.core.parallel import Progress
+from earmark.core.parallel import Progress, tracked
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import filter_table, post_process
 from earmark.detect.postprocess_spec import PostProcess
@@ -131,24 +131,17 @@ def measure_system(
     """
     measurer, seen = Measurer(task, weightable=weightable), _Seen()
     clips, kept = task.clips, {}
-    for number, clip in enumerate(clips, start=1):
+    for clip in tracked(clips, 2 * len(clips), progress):
         table = tables[clip]
         prepared, events = preparation.apply(table)
         measurer.survey(clip, prepared, events)
         seen.add(clip, table, task)
         if keep:
             kept[clip] = prepared
-        _tell(progress, number, 2 * len(clips))
-    for number, clip in enumerate(measurer.order(), start=1):
+    for clip in tracked(measurer.order(), 2 * len(clips), progress, len(clips)):
         measurer.add(clip, kept.pop(clip) if keep else preparation.filtered(tables[clip]))
-        _tell(progress, len(clips) + number, 2 * len(clips))
     found = measurer.finish()
     return replace(found, notes=(*found.notes, *seen.notes(preparation)))
-
-
-def _tell(progress: Progress | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from earmark.core.errors import LabelError, ScoreError
 from earmark.core.event import Event
 from earmark.core.files import read_text
 from earmark.core.naming import full_path, names_from
+from earmark.core.parallel import Progress, tracked
 from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.clips import ClipIds, clip_name
@@ -199,15 +200,10 @@ class ScoreFolder(Mapping[str, ScoreTable]):
 
 
 def read_all(
-    tables: Mapping[str, ScoreTable], progress: Callable[[int, int], None] | None = None
+    tables: Mapping[str, ScoreTable], progress: Progress | None = None
 ) -> dict[str, ScoreTable]:
     """All tables at once; ``progress`` is called with tables read and tables in all."""
-    found = {}
-    for number, clip in enumerate(tables, start=1):
-        found[clip] = tables[clip]
-        if progress is not None:
-            progress(number, len(tables))
-    return found
+    return {clip: tables[clip] for clip in tracked(tables, len(tables), progress)}
 
 
 def is_score_folder(path: str | Path) -> bool:

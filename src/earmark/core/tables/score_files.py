@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from earmark.core.errors import EarmarkError, ScoreError
+from earmark.core.errors import ScoreError, optional_package
 from earmark.core.files import write_whole
 from earmark.core.tables.scores import ScoreTable
 
@@ -120,14 +120,7 @@ def _read_parquet(path: Path) -> ScoreTable:
 
 
 def _need_pyarrow(path: Path) -> None:
-    try:
-        import pyarrow  # noqa: F401
-    except ModuleNotFoundError:
-        raise EarmarkError(
-            "Parquet needs pyarrow, which is not installed",
-            where=path,
-            hint="Install it with: pip install 'earmark[fleet]', or choose npz",
-        ) from None
+    optional_package("pyarrow", "Parquet needs", "fleet", where=path, instead=", or choose npz")
 
 
 SCORE_FORMATS = {

@@ -17,10 +17,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.errors import ConfigError, EarmarkError, optional_package
 from earmark.deliver.batch import DetectorSettings
 from earmark.deliver.fleets.shards import DOING, Shards
 from earmark.deliver.fleets.store import Remote, Store
@@ -118,15 +119,8 @@ def require_ray() -> Any:
     Raises:
         ConfigError: If it is not installed.
     """
-    try:
-        import ray
-        import ray.data
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--engine ray needs Ray Data, and {error.name} is not installed",
-            hint="Install it with: pip install 'earmark[fleet]', or leave --engine out",
-        ) from None
-    return ray
+    optional_package("ray.data", "--engine ray needs", "fleet", instead=", or leave --engine out")
+    return import_module("ray")
 
 
 class _cluster:  # noqa: N801 - used as a function

@@ -13,11 +13,12 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earmark._version import __version__
-from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.errors import ConfigError, EarmarkError, optional_package
 from earmark.core.formats import write_events
 from earmark.deliver.fleets.store import Remote, Store
 from earmark.deliver.outputs import events_of
@@ -158,14 +159,8 @@ def _field(value: Any) -> str:
 
 
 def _arrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "Parquet needs pyarrow, which is not installed",
-            hint="Install it with: pip install 'earmark[fleet]', or use --format tsv",
-        ) from None
-    return pyarrow
+    optional_package("pyarrow.parquet", "Parquet needs", "fleet", instead=", or use --format tsv")
+    return import_module("pyarrow")
 
 
 _TYPES = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from earmark.core.audio.audio import SUFFIXES
-from earmark.core.errors import AudioError, ConfigError, EarmarkError
+from earmark.core.errors import AudioError, ConfigError, EarmarkError, optional_package
 from earmark.core.files import DRAFT, write_whole
 from earmark.deliver.recordings import find_recordings
 
@@ -33,16 +33,9 @@ def file_system(url: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         ConfigError: If fsspec or what it needs for this kind of URL is not installed.
     """
+    fsspec = optional_package("fsspec.core", "URLs need", "fleet", where=url)
     try:
-        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "URLs need fsspec, which is not installed",
-            where=url,
-            hint="Install it with: pip install 'earmark[fleet]'",
-        ) from None
-    try:
-        system, path = url_to_fs(url)
+        system, path = fsspec.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"cannot be reached ({str(error).splitlines()[0]})",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from earmark._version import __version__
-from earmark.core.errors import ConfigError, ExportError
+from earmark.core.errors import ConfigError, ExportError, optional_package
 from earmark.core.parallel import available_cores
 from earmark.data.manifest import Evaluation
 from earmark.deliver.onnx.parity import TOLERANCE, Parity, Speed, measure_parity, measure_speed
@@ -118,13 +118,7 @@ def versions() -> dict[str, str]:
 def require_export() -> None:
     """Raises `ConfigError` if a package that exporting needs is missing."""
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(name)
-        except ModuleNotFoundError:
-            raise ConfigError(
-                f"exporting needs {name}, which is not installed",
-                hint="Install it with: pip install 'earmark[export]'",
-            ) from None
+        optional_package(name, "exporting needs", "export")
 
 
 def export_network(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import AudioSource, read_blocks
-from earmark.core.errors import EarmarkError
+from earmark.core.errors import EarmarkError, optional_package
 from earmark.core.event import Event, EventTuple
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
 from earmark.detect.detector import Result
@@ -99,16 +99,13 @@ def require_matplotlib() -> type[Figure]:
     """Returns matplotlib's figure, which draws without a window and without global state.
 
     Raises:
-        EarmarkError: If matplotlib is not installed.
+        ConfigError: If matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise EarmarkError(
-            "pictures need matplotlib, which is not installed",
-            hint="Install it with: pip install 'earmark[plot]', or use --no-plot",
-        ) from None
-    return Figure
+    module = optional_package(
+        "matplotlib.figure", "pictures need", "plot", instead=", or use --no-plot"
+    )
+    figure: type[Figure] = module.Figure
+    return figure
 
 
 def _true_events(truth: pd.DataFrame | Iterable[EventTuple] | None, filename: str) -> list[Event]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.parallel import Progress
+from earmark.core.parallel import Progress, tracked
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.csebb import Boxes, Candidates, find_candidates, score_rows
 from earmark.detect.postprocess import filter_table
@@ -153,7 +153,7 @@ def measure_medians(
     figures = Figures.unknown(len(grid), data)
     events = data.reference(data.labels)
     has = np.asarray(events.counts(events.merged).any(axis=1))
-    for number, seconds in enumerate(grid):
+    for number, seconds in enumerate(tracked(grid, len(grid), progress)):
         settings = PostProcess(median_seconds=seconds)
         filtered = {clip: filter_table(data.tables[clip], settings) for clip in data.clips}
         if objective != "collar_f1":
@@ -162,8 +162,6 @@ def measure_medians(
             figures.psds1[number, has] = statistics.resampled_classes(weights).T
         if objective != "psds1":
             figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered, has)
-        if progress is not None:
-            progress(number + 1, len(grid))
     return figures
 
 
