@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from earmark.core.config import AtstSettings, NetworkSettings, apply_overrides, parse_settings
+from earmark.core.errors import ConfigError
 from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
-from earmark.method.mixup import Mix
+from earmark.method.mixup import Mix, draw_mix, mix_inputs
 from earmark.method.networks import Student, Teacher
 from earmark.method.step import StepInputs, StepResult
 from earmark.method.versions import step_of
+from earmark.method.views import make_views
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused
-from earmark.train.shared_encoder import SharedEncoder, share_encoder
+from earmark.train.shared_encoder import SharedEncoder, clean_tokens, share_encoder
 
 pytestmark = pytest.mark.processor
 
@@ -238,3 +240,27 @@ def test_a_coefficient_of_one_is_no_mixing(domain: str, frozen: bool) -> None:
         gradients.append([p.grad for p in student.parameters() if p.grad is not None])
     assert figures[0] == figures[1]
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+
+
+def test_tokens_mixed_as_they_are_kept() -> None:
+    """The CNN hears the mixture of waveforms; its frames are joined by the mixture of tokens."""
+    settings = method("mixup.domain=tokens", "mixup.level=rms", "embedding.tap=rnn")
+    student, teacher = make_models(settings, frozen=True)
+    encoder = share_encoder(student, teacher)
+    assert encoder is not None
+    batch, generator = make_batch(), torch.Generator().manual_seed(3)
+    mix = draw_mix(batch.kinds, settings.mixup, generator)
+    views = make_views(teacher, batch, mix, settings, generator, encoder)
+    clean = clean_tokens(teacher.network, batch.waveforms, batch.valid)
+    weights = mix.coefficient[:, None, None]
+    assert views.mixed.tokens is not None
+    expected = weights * clean + (1 - weights) * clean[mix.partner]
+    torch.testing.assert_close(views.mixed.tokens, expected)
+    wave = teacher.network.linear(mix_inputs(batch.waveforms, mix, "rms"), with_encoder=False)
+    torch.testing.assert_close(views.mixed.mels.cnn, teacher.network.scale(wave).cnn)
+    assert views.mixed.mels.encoder is None  # so that the encoder ran on the clean clips alone
+
+
+def test_tokens_are_mixed_only_where_the_encoder_is_frozen() -> None:
+    with pytest.raises(ConfigError, match=r"mixup\.domain=tokens.*train\.frozen"):
+        take_step(method("mixup.domain=tokens"))

@@ -31,7 +31,10 @@ class MixupSettings(Settings):
         alpha: Of Beta(α, α); λ is folded to [0.5, 1].
         tau: λ ≤ τ is a composition, λ > τ a perturbation. 1 composes always, < 0.5 never.
         level: ``rms`` scales the partner to the clip's level before mixing.
-        domain: ``waveform`` mixes before every front-end, ``mel`` mixes linear mels.
+        domain: ``waveform`` mixes before every front-end, ``mel`` mixes linear mels. ``tokens``
+            mixes waveforms for the CNN and, in the place of what a frozen encoder makes of them,
+            the tokens of the clean clips, as a token cache keeps them: several times faster, and
+            an approximation.
         labels: How composed labels and pseudo-labels join: ``soft`` or ``max``.
     """
 
@@ -39,7 +42,7 @@ class MixupSettings(Settings):
     alpha: Annotated[float, Field(gt=0)] = 0.5
     tau: Annotated[float, Field(ge=0)] = 0.85
     level: Literal["none", "rms"] = "none"
-    domain: Literal["waveform", "mel"] = "waveform"
+    domain: Literal["waveform", "mel", "tokens"] = "waveform"
     labels: Literal["soft", "max"] = "soft"
 
 
@@ -172,11 +175,13 @@ class MethodSettings(Settings):
         return move_v1_switches(content) if isinstance(content, Mapping) else content
 
     @model_validator(mode="after")
-    def _unfolded_only_composes(self) -> MethodSettings:
+    def _v1_is_possible(self) -> MethodSettings:
         if self.v1 is not None and not self.v1.fold and self.mixup.tau < 1.0:
             raise ValueError(
                 "v1.fold: false needs mixup.tau >= 1, for the partner may be the louder one"
             )
+        if self.v1 is not None and self.mixup.domain == "tokens":
+            raise ValueError("mixup.domain: tokens is not for v1, which mixes mels or waveforms")
         return self
 
 
@@ -213,8 +218,8 @@ class TrainSettings(LoopSettings):
             random weights.
         init_epoch: Of a run, ``last`` takes student, teacher and heads as it ended, ``best`` the
             bundle it kept, for student and teacher alike.
-        init_classes: ``same`` refuses weights for other classes (in another order they are put in
-            order); ``known`` takes all weights, but classes it does not know begin at random.
+        init_classes: ``known`` takes all weights, but classes it does not know begin at random;
+            ``same`` refuses weights for other classes. In another order they are put in order.
         init_heads: The embedding loss's heads take those found where they ``fit``, must take them
             (``need``), or begin ``fresh``.
         lr: Peak learning rate; ``lr_groups`` maps a prefix of parameter names to another one, as
@@ -243,7 +248,7 @@ class TrainSettings(LoopSettings):
     steps_per_epoch: Positive = 29
     init: str | None = None
     init_epoch: Literal["last", "best"] = "last"
-    init_classes: Literal["same", "known"] = "same"
+    init_classes: Literal["same", "known"] = "known"
     init_heads: Literal["fit", "need", "fresh"] = "fit"
     batch: BatchSettings = BatchSettings()
     optimizer: Literal["adam", "adamw"] = "adam"

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from earmark.core.errors import ConfigError
 from earmark.core.training import MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
 from earmark.features.augment import frequency_warp
@@ -76,7 +77,16 @@ def make_views(
     network, tokens = teacher.network, None
     if settings.warp_probability:
         encoder = None
-    if encoder is not None and (settings.needs_teacher or not bool(mix.mixed.any())):
+    mixes_tokens = settings.mixup.domain == "tokens"
+    if mixes_tokens and encoder is None:
+        raise ConfigError(
+            "mixup.domain=tokens mixes the tokens of a frozen encoder, the same in student and "
+            "teacher, without a warp",
+            hint="Add encoder. to train.frozen, or set method.mixup.domain=waveform",
+        )
+    if encoder is not None and (
+        mixes_tokens or settings.needs_teacher or not bool(mix.mixed.any())
+    ):
         tokens = encoder.clean(batch)
     linear, mixture = linear_mels(network, batch.waveforms, mix, settings.mixup, tokens is None)
     own = teacher.valid_at_tap(batch.valid)
@@ -85,6 +95,8 @@ def make_views(
     if settings.warp_probability:
         clean = warp_view(clean, generator, settings.warp_probability, settings.warp_range)
         mixed = warp_view(mixed, generator, settings.warp_probability, settings.warp_range)
+    elif encoder is not None and tokens is not None and mixes_tokens:
+        mixed = mixed._replace(tokens=mix_inputs(tokens, mix))
     elif encoder is not None:
         mixed = mixed._replace(tokens=encoder.mixed(mixed, mix.mixed, tokens))
     return Views(clean, mixed, mix, own, energy)
@@ -99,16 +111,17 @@ def linear_mels(
 ) -> tuple[Mels, Mels]:
     """Linear mels of the clean clips and of the mixtures; the same where nothing is mixed.
 
-    Mixing happens once before all front-ends (``waveform``), or in the linear mel of each with the
-    same λ (``mel``). ``with_encoder=False`` leaves out the clean clips' mel of the encoder unless
-    mixing needs it.
+    Mixing happens once before all front-ends (``waveform``), before the CNN's alone (``tokens``),
+    or in the linear mel of each with the same λ (``mel``). ``with_encoder=False`` leaves out the
+    clean clips' mel of the encoder unless mixing needs it.
     """
     mixes, level = bool(mix.mixed.any()), settings.level
     clean = network.linear(waveforms, with_encoder or (mixes and settings.domain == "mel"))
     if not mixes:
         return clean, clean
-    if settings.domain == "waveform":
-        return clean, network.linear(mix_inputs(waveforms, mix, level))
+    if settings.domain != "mel":
+        mixed = mix_inputs(waveforms, mix, level)
+        return clean, network.linear(mixed, with_encoder=settings.domain != "tokens")
     encoder = None if clean.encoder is None else mix_inputs(clean.encoder, mix, level)
     return clean, Mels(mix_inputs(clean.cnn, mix, level), encoder)
 
@@ -156,7 +169,7 @@ def tap_energy(
         return None
     encoder = network.encoder if options.tap == "encoder" else None
     mixed, power, hop = mels.cnn, 1, network.spec.frame_hop // network.settings.frontend.hop
-    if settings.mixup.domain == "waveform":
+    if settings.mixup.domain != "mel":
         mixed, power = waveforms, 2
         hop = network.spec.frame_hop if encoder is None else int(network.token_grid[0])
     elif isinstance(encoder, MelEncoder):

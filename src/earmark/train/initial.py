@@ -277,5 +277,9 @@ def _compare_classes(ours: tuple[str, ...], start: Start, how: str) -> list[str]
             where=start.folder,
             hint="To keep all but the rows of classes it does not know: train.init_classes=known",
         )
+    kept = ", ".join(label for label in ours if label in start.labels) or "none"
     new_ones = ", ".join(new) or "none"
-    return [f"{start.folder} has other classes ({told}); begun at random: {new_ones}"]
+    return [
+        f"{start.folder} has other classes ({told}); begun at random: {new_ones}; classes kept: "
+        f"{kept}; all other weights are kept"
+    ]
