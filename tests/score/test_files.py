@@ -62,7 +62,7 @@ def test_truth_of_either_kind_lists_clips_without_events(tmp_path: Path, name: s
         "0,Éclat de rire,x/a.wav,0.5,1",
         "1,,b,,",
         "",
-        "2,Dog,a,1,1.25",
+        "2,Dog,x/a,1,1.25",
         "3,nan,c.wav,NaN,nan",
     ]
     text = "\ufeff" + "\r\n".join(rows)

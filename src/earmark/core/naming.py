@@ -177,13 +177,15 @@ class Listed:
         return self.readings[0]
 
     def beyond(self, shared: int) -> int:
-        """How many components, the base name included, tell it from others of its file.
+        """How many components, the base name included, are a path from a root; 0 if unknown.
 
         Args:
             shared: Folders that all full paths of the file begin with; 0 where that is not known.
         """
+        if not self.absolute:
+            return len(self.parts)
         skipped = shared if self.root is None else self.root
-        return len(self.parts) - skipped if skipped or not self.absolute else 1
+        return len(self.parts) - skipped if skipped else 0
 
 
 def parse_listed(text: str) -> Listed:
@@ -199,7 +201,8 @@ def parse_listed(text: str) -> Listed:
     absolute = absolute or rest.startswith(("/", "\\\\", "~/"))
     slashed = rest.replace("\\", "/")
     forms = [unquote(slashed), slashed] if local or scheme else [slashed, unquote(slashed)]
-    readings = [_components(form) for form in (*forms, rest)]
+    forms += [] if absolute else [rest]  # a backslash may be part of a name
+    readings = [_components(form) for form in forms]
     return Listed(text, tuple(dict.fromkeys(parts for parts in readings if parts)), absolute)
 
 
@@ -234,7 +237,8 @@ class _Match:
         known: The recording.
         parts: The listed name's components.
         tail: How many components both end in.
-        odd: 0 where the base names are equal, 1 but for case, 2 but for suffix.
+        odd: 0 where the base names are equal, 1 but for case, 2 but for a suffix that is not
+            listed, 3 for another.
     """
 
     known: _Known
@@ -247,21 +251,27 @@ class _Match:
         return self.tail >= min(own, self.known.depth)
 
 
+Claims = dict[str, tuple[Listed, Parts, bool]]
+"""By recording the name that it was found by, and whether that tells its place wholly."""
+
+
 class RecordingNames:
     """The recordings there are, found by the names that files list.
 
     Args:
         names: Name of each recording → the components of its whole path, and how many of these, the
             base name included, tell it from the others.
-        stem: What names of one recording have in common: by default all but the suffix.
+        stem: A recording's name without its suffix.
+        alike: Of two names without suffix what they have in common if they are of one recording.
     """
 
     def __init__(
         self,
         names: Mapping[str, tuple[Parts, int]],
         stem: Callable[[str], str] = clip_id,
+        alike: Callable[[str], str] = str,
     ) -> None:
-        self._stem = stem
+        self._stem, self._plain = stem, alike
         self._alike: defaultdict[str, list[_Known]] = defaultdict(list)
         self._beside: defaultdict[tuple[str, str], list[_Known]] = defaultdict(list)
         self._folders: set[str] = set()
@@ -269,21 +279,21 @@ class RecordingNames:
             whole = tuple(unicodedata.normalize("NFC", part) for part in parts)
             known = _Known(name, whole, depth)
             self._folders.update(known.folded[-depth:-1])
-            for variant in self._variants(whole[-1]):
+            for variant in {known.folded[-1], self._stems_of(whole[-1], stem)}:
                 self._alike[variant].append(known)
                 if len(whole) > 1:
                     self._beside[known.folded[-2], variant].append(known)
 
     @classmethod
     def of_files(
-        cls, names: Mapping[Path, str], stem: Callable[[str], str] = clip_id
+        cls, names: Mapping[Path, str], alike: Callable[[str], str] = str
     ) -> RecordingNames:
         """Recordings on disk, with their names."""
         known = {name: (parts_of(path), name.count("/") + 1) for path, name in names.items()}
-        return cls(known, stem)
+        return cls(known, alike=alike)
 
-    def _variants(self, name: str) -> set[str]:
-        return {name.casefold(), self._stem(name).casefold(), without_suffix(name).casefold()}
+    def _stems_of(self, name: str, stem: Callable[[str], str]) -> str:
+        return self._plain(stem(name)).casefold()
 
     def match(
         self,
@@ -291,7 +301,7 @@ class RecordingNames:
         *,
         where: str | Path | None = None,
         beside: Path | None = None,
-        claims: dict[str, tuple[Listed, int]] | None = None,
+        claims: Claims | None = None,
         faults: Faults | None = None,
     ) -> dict[str, str]:
         """The recordings that the names of a file mean.
@@ -319,7 +329,7 @@ class RecordingNames:
             try:
                 match = self._find(one, root, where, beside) if one.readings else None
                 if match is not None:
-                    self._claim(match, one, claims, where)
+                    self._claim(match, one, root, claims, where)
                     found[one.text] = match.known.name
             except UnclearNameError as error:
                 if faults is None:
@@ -347,7 +357,7 @@ class RecordingNames:
         longest = max((match.tail for match in matches), default=0)
         own = listed.beyond(root)
         # Where a label file lies need not be what its recording's folders are called.
-        told = own if listed.root is None else 1
+        told = own if own and listed.root is None else 1
         fitting: Sequence[_Match] = [
             m for m in matches if m.tail == longest and m.fits(told) and not self._elsewhere(m)
         ]
@@ -361,7 +371,8 @@ class RecordingNames:
         return fitting[0] if fitting else None
 
     def _matches(self, parts: Parts) -> list[_Match]:
-        variants, folded = self._variants(parts[-1]), tuple(map(str.casefold, parts))
+        folded = tuple(map(str.casefold, parts))
+        variants = dict.fromkeys((folded[-1], self._stems_of(parts[-1], without_suffix)))
         near: list[_Known] = []
         if len(parts) > 1:
             near = [known for v in variants for known in self._beside.get((folded[-2], v), ())]
@@ -371,9 +382,14 @@ class RecordingNames:
             tail, most = 1, min(len(parts), len(known.parts))
             while tail < most and folded[-1 - tail] == known.folded[-1 - tail]:
                 tail += 1
-            same = known.parts[-1] == parts[-1], known.folded[-1] == folded[-1]
-            found.append(_Match(known, parts, tail, 0 if same[0] else 1 if same[1] else 2))
+            found.append(_Match(known, parts, tail, self._odd(known, parts[-1])))
         return found
+
+    def _odd(self, known: _Known, name: str) -> int:
+        """How much a listed base name differs from a recording's."""
+        bare = self._stems_of(known.parts[-1], self._stem)
+        kinds = (known.parts[-1] == name, known.folded[-1] == name.casefold())
+        return 0 if kinds[0] else 1 if kinds[1] else 2 if bare == name.casefold() else 3
 
     def _elsewhere(self, match: _Match) -> bool:
         """Whether the name has a folder that is here, and does not hold the recording."""
@@ -385,26 +401,25 @@ class RecordingNames:
         self,
         match: _Match,
         listed: Listed,
-        claims: dict[str, tuple[Listed, int]],
+        root: int,
+        claims: Claims,
         where: str | Path | None,
     ) -> None:
+        """Note which name a recording was found by; several must be one, or tell all of it."""
         name, depth = match.known.name, match.known.depth
-        other, tail = claims.setdefault(name, (listed, match.tail))
-        both_whole = match.tail > depth and tail > depth
-        if not both_whole and not self._compatible(match.parts, other):
+        whole = match.tail > depth or match.tail >= depth == listed.beyond(root)
+        other, parts, both = claims.setdefault(name, (listed, match.parts, whole))
+        if not (whole and both) and not self._agree(match.parts, parts):
             what = f"{other.text!r} and {listed.text!r} could both be {name}"
             raise UnclearNameError(what, where, [name])
-        if len(match.parts) > len(other.parts):
-            claims[name] = (listed, match.tail)
 
-    def _compatible(self, parts: Parts, other: Listed) -> bool:
-        """Whether two names of a recording may be of the same file: one is the end of the other."""
-        for reading in other.readings:
-            size = min(len(parts), len(reading))
-            one, two = (tuple(map(str.casefold, p[-size:])) for p in (parts, reading))
-            if one[:-1] == two[:-1] and self._variants(one[-1]) & self._variants(two[-1]):
-                return True
-        return False
+    def _agree(self, parts: Parts, other: Parts) -> bool:
+        """Whether two names are equal, whatever the case and suffix."""
+        one, two = (
+            (*map(str.casefold, name[:-1]), self._stems_of(name[-1], without_suffix))
+            for name in (parts, other)
+        )
+        return one == two
 
 
 def common_folder(listed: Sequence[Parts]) -> int:
@@ -420,7 +435,14 @@ def common_folder(listed: Sequence[Parts]) -> int:
 def _chosen(
     matches: Sequence[_Match], listed: Listed, own: int, beside: Path | None
 ) -> Sequence[_Match]:
-    """Of recordings that fit equally: those near the file, of that very name, of that suffix."""
+    """Of recordings that fit equally: those near the file, of that very name, of that suffix.
+
+    Args:
+        matches: The recordings.
+        listed: The listed name.
+        own: How many of its components are the name from a root; 0 where that is not known.
+        beside: The file's folder.
+    """
     if beside is not None:
         folder = [unicodedata.normalize("NFC", part).casefold() for part in parts_of(beside)]
         size = len(folder)
@@ -431,7 +453,6 @@ def _chosen(
             if not listed.absolute and len(match.known.parts) == size + len(match.parts)
         ]
         matches = there or near or matches
-    if len({match.known.name for match in matches}) > 1 and not (listed.absolute and own == 1):
-        matches = [m for m in matches if m.tail >= m.known.depth == own] or matches
     least = min(match.odd for match in matches)
-    return [match for match in matches if match.odd == least]
+    matches = [match for match in matches if match.odd == least]
+    return [match for match in matches if match.tail >= match.known.depth == own] or matches

@@ -25,10 +25,14 @@ _YOUTUBE = re.compile(r"Y?(.{11}_\d+\.\d+_\d+\.\d+)")
 
 def clip_key(name: str) -> str:
     """What names of the same recording have in common: no suffix, no Y before a YouTube id."""
-    stem = clip_id(name)
-    folder, slash, own = stem.rpartition("/")
-    youtube = _YOUTUBE.fullmatch(own)
-    return f"{folder}{slash}{youtube.group(1)}" if youtube else stem
+    folder, slash, own = clip_id(name).rpartition("/")
+    return f"{folder}{slash}{youtube_id(own)}"
+
+
+def youtube_id(stem: str) -> str:
+    """The id, start and end of a YouTube clip in its base name without suffix; else all of it."""
+    youtube = _YOUTUBE.fullmatch(stem)
+    return youtube.group(1) if youtube else stem
 
 
 def names_a_recording(filename: str) -> bool:
@@ -78,7 +82,7 @@ class ClipFinder:
             seen.update(new)
         self.clips = list(self.names)
         self._paths = {name: path for path, name in self.names.items()}
-        self._known = RecordingNames.of_files(self.names, clip_key)
+        self._known = RecordingNames.of_files(self.names, youtube_id)
 
     def match(
         self,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from earmark.core.naming import RecordingNames, common_root, names_from, parse_listed
 from earmark.core.tables.rows import read_rows
-from earmark.data.clips import KnownRecordings, clip_key
+from earmark.data.clips import KnownRecordings, clip_key, youtube_id
 from earmark.data.reading import some
 from earmark.data.subsets import Evaluation, Source
 
@@ -95,12 +95,12 @@ def leave_out(
     names = names_from(common_root(every), every)
     paths = {name: path for path, name in names.items()}
     long = [name for name, _ in given if len(parse_listed(name).parts) > 1]
-    met = RecordingNames.of_files(names, clip_key).match(long, where=where)
+    met = RecordingNames.of_files(names, youtube_id).match(long, where=where)
     kept = []
     for source in sources:
         own = dict.fromkeys(name for name, of in given if of in ("", source.name))
         files = {path: source.name_of(path) for path in source.clips}
-        short = RecordingNames.of_files(files, clip_key).match(set(own) - set(long), where=where)
+        short = RecordingNames.of_files(files, youtube_id).match(set(own) - set(long), where=where)
         named, out = set(short.values()), {paths[met[name]] for name in own if name in met}
         dropped = [path for path in source.clips if path in out or files[path] in named]
         kept.append(_without(source, dropped, "they are on the list of clips to exclude", note))

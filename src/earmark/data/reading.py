@@ -26,7 +26,7 @@ from earmark.core.tables.label_tables import (
     weak_table,
 )
 from earmark.data.classes import Classes
-from earmark.data.clips import ClipFinder, clip_key
+from earmark.data.clips import ClipFinder, youtube_id
 from earmark.data.subsets import Domain, Evaluation, Source, of_clips
 
 R = TypeVar("R")
@@ -279,7 +279,7 @@ class SubsetReader:
         read = None if table is None else self._table(f"durations of {name}", table, duration_table)
         if read is not None:
             unclear: Faults = {}
-            known = RecordingNames.of_files(names, clip_key).match(
+            known = RecordingNames.of_files(names, youtube_id).match(
                 read.listed, where=table, faults=unclear
             )
             for error in unclear.values():

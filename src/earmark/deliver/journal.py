@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.core.errors import EarmarkError
 from earmark.core.event import Event
 from earmark.core.files import write_text
+from earmark.core.naming import readable
 
 if TYPE_CHECKING:
     from io import TextIOWrapper
@@ -79,7 +80,8 @@ class Record:
             )
             for track in fields.pop("tracks")
         )
-        return cls(**fields, tracks=tracks)
+        # Before recordings had names of their own, the base name was in their files.
+        return cls(**{"filename": readable(Path(fields["path"]).name), **fields}, tracks=tracks)
 
     def to_line(self) -> str:
         """The record as a line of JSON; file names that are no text are escaped."""

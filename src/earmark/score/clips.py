@@ -7,14 +7,14 @@ name without the suffix of a sound file, where no other clip of the table has th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from earmark.core.errors import LabelError
 from earmark.core.naming import (
     Listed,
     Parts,
     RecordingNames,
+    UnclearNameError,
     common_folder,
     parse_listed,
     without_suffix,
@@ -30,7 +30,7 @@ def clip_name(filename: str) -> str:
 class ClipIds:
     """The clips that a table lists, by id.
 
-    ``a``, ``a.wav`` and ``audio/a.wav`` are one clip, unless there is a ``b/a.wav`` too.
+    ``a`` and ``a.wav`` are one clip, ``a.wav`` and ``b/a.wav`` two.
 
     Args:
         listed: All names of the table, in its order.
@@ -52,7 +52,7 @@ class ClipIds:
                 self._ids[parts]: (parts, len(parts) - (root if one.absolute else 0))
                 for parts, one in wholes.items()
             },
-            without_suffix,
+            stem=without_suffix,
         )
 
     def __getitem__(self, listed: str) -> str:
@@ -107,40 +107,25 @@ def _path(listed: str) -> str:
 
 
 def _united(parsed: Sequence[Listed], where: str | Path | None) -> dict[str, Listed]:
-    """Text of each name → the name of its clip that tells most: with folders, with a suffix."""
-    by_parts = {one.parts: one for one in parsed}
-    ends: defaultdict[Parts, list[Parts]] = defaultdict(list)
-    for parts in by_parts:
-        stems = _stems(parts)
-        for size in range(1, len(parts) + 1):
-            ends[stems[-size:]].append(parts)
-    return {one.text: by_parts[_longest(one, ends, where)] for one in parsed}
-
-
-def _longest(
-    listed: Listed, ends: Mapping[Parts, Sequence[Parts]], where: str | Path | None
-) -> Parts:
-    """Of the names that end as one does, the only one that is the end of no other."""
-    more = [other for other in ends[_stems(listed.parts)] if _tells_more(other, listed.parts)]
-    last = [one for one in more if not any(_tells_more(o, one) for o in ends[_stems(one)])]
-    if len(last) > 1:
-        both = " and ".join("/".join(parts) for parts in last[:2])
-        raise LabelError(
-            f"{listed.text!r} could be {both}",
-            where=where,
-            hint="Write every file name with its folder and ending",
-        )
-    return last[0] if last else listed.parts
+    """Text of each name → the name of its clip that tells most: of two, that with a suffix."""
+    alike: defaultdict[Parts, dict[Parts, Listed]] = defaultdict(dict)
+    for one in parsed:
+        alike[_stems(one.parts)][one.parts] = one
+    found: dict[str, Listed] = {}
+    for one in parsed:
+        names = alike[_stems(one.parts)]
+        more = [parts for parts in names if parts != _stems(parts)]
+        if one.parts in more or not more:
+            more = [one.parts]
+        elif len(more) > 1:
+            both = " and ".join("/".join(parts) for parts in more[:2])
+            raise UnclearNameError(f"{one.text!r} could be {both}", where, both.split(" and "))
+        found[one.text] = names[more[0]]
+    return found
 
 
 def _stems(parts: Parts) -> Parts:
     return (*parts[:-1], without_suffix(parts[-1]))
-
-
-def _tells_more(one: Parts, other: Parts) -> bool:
-    """Whether one of two names with the same end has more folders, or a suffix besides."""
-    bare = _stems(other) == other and _stems(one) != one
-    return len(one) > len(other) or (len(one) == len(other) and bare)
 
 
 def _short(names: Iterable[Parts]) -> dict[Parts, str]:

@@ -17,6 +17,7 @@ from earmark.core.formats.base import Hints, own_name
 from earmark.core.formats.columns import columns_of, seconds_of
 from earmark.core.formats.raven import SUFFIXES as SELECTIONS
 from earmark.core.naming import (
+    Claims,
     Faults,
     Listed,
     RecordingNames,
@@ -274,9 +275,6 @@ def _refuse_missing(missing: Mapping[str, Path], finder: Finder) -> None:
         hint="Name the recordings' folder (--audio) or the column of file names "
         "(--columns filename=…), or leave them out (--skip-missing)",
     )
-
-
-Claims = dict[str, tuple[Listed, int]]
 
 
 class Finder:
