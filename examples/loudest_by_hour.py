@@ -17,7 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from earmark import Detector
-from earmark.core.audio.audio import list_audio, load_excerpt, write_audio
+from earmark.core.audio.audio import load_excerpt, write_audio
+from earmark.core.audio.folders import list_audio
 from earmark.core.timeline import seconds_to_samples
 from earmark.synth.scene import make_recording
 from earmark.synth.settings import load_synth_settings

@@ -241,3 +241,19 @@ def test_post_processing_of_a_bundle_is_blamed_on_its_file(bundle: Path, tmp_pat
     (broken / "postprocess.yaml").write_text("threshold: 7\n")
     with pytest.raises(EarmarkError, match=r"postprocess\.yaml: threshold is 7"):
         Detector.from_pretrained(broken)
+
+
+def test_a_folders_other_files_are_counted_and_named(bundle: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    sound(source / "a.wav", 2)
+    sound(source / "b.wav", 2).rename(source / "b.dat")
+    (source / "notes.txt").write_text("dawn chorus")
+    (source / "old.wv").write_bytes(b"wvpk" + bytes(100))
+    done = run(bundle, source, "--out", tmp_path / "out", "--format", "tsv")
+    assert done.exit_code == 0
+    assert set(pd.read_csv(tmp_path / "out/recordings.tsv", sep="\t").filename) == {
+        "a.wav",
+        "b.dat",
+    }
+    assert "1 file left out, not sound: notes.txt" in done.output
+    assert "1 file left out, WavPack, which Earmark does not read: old.wv" in done.output

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from earmark.core.audio.audio import (
     audio_info,
-    list_audio,
     load_audio,
     load_excerpt,
     load_int16,
@@ -22,6 +21,7 @@ from earmark.core.audio.audio import (
     to_int16,
     write_audio,
 )
+from earmark.core.audio.folders import list_audio
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.timeline import resampled_length
 

@@ -18,13 +18,13 @@ from earmark.cli import app
 from earmark.core.audio.audio import (
     audio_info,
     expected_seconds,
-    list_audio,
     load_audio,
     load_excerpt,
     load_int16,
     read_blocks,
 )
 from earmark.core.audio.containers import check_whole
+from earmark.core.audio.folders import list_audio
 from earmark.core.audio.media import _Padding, media_kind
 from earmark.core.errors import AudioError
 from earmark.detect.detector import Detector

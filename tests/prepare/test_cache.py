@@ -61,7 +61,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_copy_is_the_dataset(data: Path, tmp_path: Path) -> None:
     report = write_cache(data, tmp_path / "copy")
-    assert (report.made, report.kept, report.copied, report.ignored) == (6, 0, 3, 1)
+    assert (report.made, report.kept, report.copied, len(report.ignored)) == (6, 0, 3, 1)
     assert report.failed == {}
     assert report.seconds == pytest.approx(6, abs=0.1)
     before, after = load_manifest(data), load_manifest(tmp_path / "copy")
@@ -317,7 +317,7 @@ def test_a_described_dataset(tmp_path: Path) -> None:
     path = describe(tmp_path / "own", tmp_path / "elsewhere")
     copy = tmp_path / "own" / "copy"  # beside the folders it names
     report = write_cache(path, copy)
-    assert (report.made, report.copied, report.ignored) == (3, 3, 0)
+    assert (report.made, report.copied, len(report.ignored)) == (3, 3, 0)
     assert report.use == copy / "own.yaml"
     assert sorted(file.relative_to(copy).as_posix() for file in copy.rglob("*.flac")) == [
         "clips/a.flac",

@@ -70,6 +70,8 @@ def cache(
 
 def _summary(out: Path, report: Any) -> str:
     """What was done, in a few lines."""
+    from earmark.core.audio.folders import left_out
+
     recordings = report.made + report.kept
     gib = 2**30
     lines = [
@@ -86,6 +88,6 @@ def _summary(out: Path, report: Any) -> str:
     if report.limited:
         lines.append(f"{report.limited:,} recordings had peaks beyond full scale, limited")
     if report.ignored:
-        lines.append(f"{report.ignored:,} files of other types left out")
+        lines += left_out(report.ignored)
     lines.append(f"use it: earmark train mini --data {report.use} --out runs/mine")
     return "\n".join(lines)

@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from earmark.cli.console import can_plot, exit_if_failed, say
+from earmark.cli.console import can_plot, exit_if_failed, note, say
 from earmark.cli.options import (
     NETWORK,
     OUTPUT,
@@ -128,6 +128,7 @@ def detect(options: DetectOptions) -> None:
     if options.engine == "ray":
         _detect_fleet(options)
         return
+    from earmark.core.audio.folders import left_out
     from earmark.core.naming import readable
     from earmark.core.parallel import available_cores
     from earmark.deliver.batch import Job, run_batch
@@ -136,7 +137,8 @@ def detect(options: DetectOptions) -> None:
     from earmark.deliver.recordings import named_recordings
 
     console, folder, workers = Console(), Path(options.out), options.workers or 1
-    recordings = named_recordings(options.audio)
+    others: dict[Path, str] = {}
+    recordings = named_recordings(options.audio, others)
     plot = len(recordings) == 1 and can_plot() if options.plot is None else options.plot
     if plot:
         require_matplotlib()
@@ -152,6 +154,8 @@ def detect(options: DetectOptions) -> None:
             recordings, job, detector=detector, workers=workers, fresh=options.fresh, watcher=bars
         )
     _print(console, folder, len(recordings), report)
+    for text in left_out(others):
+        note(console, text)
     failures = {str(path): reason for path, reason in report.failures.items()}
     exit_if_failed(
         {readable(path): readable(reason) for path, reason in failures.items()},

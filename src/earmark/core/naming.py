@@ -27,24 +27,17 @@ from earmark.core.errors import LabelError
 Parts = tuple[str, ...]
 Faults = dict[str, "UnclearNameError"]
 """Listed names that are not clear, and why."""
+READ_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
+    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".caf", ".mka", ".weba"),  # from here on with PyAV
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
+)
+"""How the names of recordings end; files with another suffix are known by their content."""
 SOUND_SUFFIXES = frozenset(
     (
-        *(
-            ".wav",
-            ".wave",
-            ".bwf",
-            ".w64",
-            ".rf64",
-            ".flac",
-            ".ogg",
-            ".oga",
-            ".opus",
-            ".mp3",
-            ".mp2",
-        ),
-        *(".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".m4a", ".m4b", ".aac", ".wma", ".amr"),
-        *(".mka", ".weba", ".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts", ".ts"),
-        *(".wv", ".ape", ".ac3", ".mpg", ".mpeg", ".m4v", ".asf", ".wac"),
+        *READ_SUFFIXES,
+        *(".wave", ".bwf", ".w64", ".rf64", ".mp2", ".aifc", ".au", ".snd", ".voc", ".sph", ".wv"),
+        *(".ape", ".ac3", ".mpg", ".mpeg", ".m4v", ".asf", ".ts", ".m2ts", ".wac"),
     )
 )
 """Endings that say that a file is sound; a name means the same recording without them."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from earmark.core.audio.audio import list_audio
+from earmark.core.audio.folders import list_audio
 from earmark.core.naming import (
     Faults,
     RecordingNames,

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio.audio import audio_info, list_audio, load_excerpt
+from earmark.core.audio.audio import audio_info, load_excerpt
+from earmark.core.audio.folders import list_audio
 from earmark.core.errors import AudioError, DataError, EarmarkError
 from earmark.core.files import write_faults as write_faults
 from earmark.core.parallel import Progress, tracked

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from earmark.core.audio.audio import SUFFIXES, list_audio
+from earmark.core.audio.folders import folder_content, left_out, why_no_recording
 from earmark.core.errors import AudioError
 from earmark.core.naming import common_root, full_path, names_from, without_suffix
 
@@ -20,25 +20,30 @@ SCORES = "scores"
 """Folder of the score tables."""
 
 
-def named_recordings(audio: Iterable[str | Path]) -> dict[Path, str]:
+def named_recordings(
+    audio: Iterable[str | Path], others: dict[Path, str] | None = None
+) -> dict[Path, str]:
     """The recordings that `find_recordings` finds, and their names (see `earmark.core.naming`).
 
     Raises:
         AudioError: As `find_recordings`.
     """
     given = list(audio)
-    found = find_recordings(given)
+    found = find_recordings(given, others)
     folders = [path for path in map(Path, given) if path.is_dir()]
     inside = [full_path(folder) for folder in folders]
     single = [path for path in found if not any(map(path.is_relative_to, inside))]
     return names_from(common_root([*folders, *single]), found)
 
 
-def find_recordings(audio: Iterable[str | Path]) -> list[Path]:
+def find_recordings(
+    audio: Iterable[str | Path], others: dict[Path, str] | None = None
+) -> list[Path]:
     """Lists the recordings named, inside the folders named, or matching a pattern.
 
     Args:
         audio: Files, folders, and patterns of ``*``, ``?``, ``[…]`` and ``**`` (any folders).
+        others: Files that are there and no recordings, with the reason; to be filled.
 
     Returns:
         Full paths, each once.
@@ -47,35 +52,43 @@ def find_recordings(audio: Iterable[str | Path]) -> list[Path]:
         AudioError: If a path does not exist, or a folder or pattern gives no recording.
     """
     found: dict[Path, None] = {}
+    others = {} if others is None else others
     for given in audio:
         path = Path(given)
         if path.is_dir():
-            found.update(dict.fromkeys(map(full_path, _inside(path))))
+            found.update(dict.fromkeys(map(full_path, _inside(path, others))))
         elif path.exists():
             found[full_path(path)] = None
         elif glob.has_magic(str(given)):
-            found.update(dict.fromkeys(_matching(str(given))))
+            found.update(dict.fromkeys(_matching(str(given), others)))
         else:
             raise AudioError("no such file or folder", where=path, hint="Check the path")
     return list(found)
 
 
-def _inside(folder: Path) -> list[Path]:
-    inside = list_audio(folder)
-    if not inside:
-        raise AudioError("no recordings in this folder", where=folder)
-    return inside
+def _inside(folder: Path, others: dict[Path, str]) -> list[Path]:
+    content = folder_content(folder)
+    if not content.recordings:
+        told = "; ".join(left_out(content.others))
+        what = "no recordings in this folder"
+        raise AudioError(f"{what} ({told})" if told else what, where=folder)
+    others |= content.others
+    return content.recordings
 
 
-def _matching(pattern: str) -> list[Path]:
-    """Recordings that match a pattern, and those in folders that do, by suffix."""
+def _matching(pattern: str, others: dict[Path, str]) -> list[Path]:
+    """Recordings that match a pattern, and those in folders that do."""
     found: list[Path] = []
     for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207 - of full paths too
         path = Path(match)
         if path.is_dir() and "**" not in pattern:
-            found += list_audio(path)
-        elif path.is_file() and match.lower().endswith(SUFFIXES):
-            found.append(path)
+            content = folder_content(path)
+            found += content.recordings
+            others |= content.others
+        elif not path.is_dir():
+            why = why_no_recording(path)
+            found += [] if why else [path]
+            others |= {path: why} if why else {}
     if not found:
         raise AudioError("no recordings match", where=pattern, hint="Check the pattern")
     return [full_path(path) for path in found]

@@ -40,7 +40,7 @@ class CacheReport:
         copied: Label files, copied or there already.
         removed: Files of the cache whose source is gone; they were removed.
         superseded: Recordings left out because a ``_16k`` folder beside has them.
-        ignored: Files that are neither recordings nor labels.
+        ignored: Files that are neither recordings nor labels, with the reason.
         failed: Source → why it could not be converted.
         limited: Recordings with samples beyond full scale, which were limited to it.
         seconds: Of audio in the cache.
@@ -54,7 +54,7 @@ class CacheReport:
     copied: int = 0
     removed: tuple[str, ...] = ()
     superseded: int = 0
-    ignored: int = 0
+    ignored: dict[Path, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     limited: int = 0
     seconds: float = 0.0

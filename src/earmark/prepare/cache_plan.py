@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from earmark.core.audio.audio import SUFFIXES, list_files
+from earmark.core.audio.folders import folder_content, left_out
 from earmark.core.errors import DataError
 from earmark.data.described import Described, description_of
 from earmark.prepare.cache_index import INDEX
@@ -48,7 +48,7 @@ class CachePlan:
         folders: Where recordings are taken from.
         tasks: Target → how it is made.
         superseded: Recordings left out because a ``_16k`` folder beside has them.
-        ignored: Files that are neither recordings nor labels.
+        ignored: Files that are neither recordings nor labels, with the reason.
         failed: Source → why it cannot be in the cache.
         use: Path in the cache that is the dataset: the cache itself, or a description in it.
     """
@@ -56,15 +56,15 @@ class CachePlan:
     folders: list[Path] = field(default_factory=list)
     tasks: dict[str, Task] = field(default_factory=dict)
     superseded: int = 0
-    ignored: int = 0
+    ignored: dict[Path, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     use: str = ""
 
     def add_folder(self, root: Path, prefix: str, format: Format, *, labels: bool) -> None:
         """Take the recordings in a folder, and its label files if asked to."""
         self.folders.append(root)
-        files = list_files(root)
-        recordings = [path for path in files if path.name.lower().endswith(SUFFIXES)]
+        content = folder_content(root)
+        recordings = content.recordings
         stems = {path.relative_to(root).with_suffix("") for path in recordings}
         for path in recordings:
             relative = path.relative_to(root)
@@ -77,10 +77,10 @@ class CachePlan:
                 self.failed[str(path)] = f"it would get the name of {name}. Rename one of them"
             else:
                 self.tasks[target] = Task(path, target, audio=True)
-        for path in set(files) - set(recordings) if labels else ():
+        for path, why in content.others.items() if labels else ():
             target = prefix + path.relative_to(root).as_posix()
-            if target == INDEX or path.suffix.lower() not in LABEL_SUFFIXES:
-                self.ignored += 1
+            if target == INDEX or why == "hidden" or path.suffix.lower() not in LABEL_SUFFIXES:
+                self.ignored[path] = why
             else:
                 self.tasks[target] = Task(path, target, audio=False)
 
@@ -108,7 +108,9 @@ def plan_cache(data: Path, format: Format) -> CachePlan:
     else:
         raise DataError("no such folder", where=data, hint="Check the path of the dataset")
     if not any(task.audio for task in plan.tasks.values()):
-        raise DataError("no recording in it", where=data, hint=f"Looked for {', '.join(SUFFIXES)}")
+        others = "; ".join(left_out(plan.ignored))
+        told = f" ({others})" if others else ""
+        raise DataError(f"no recording in it{told}", where=data)
     return plan
 
 

@@ -143,7 +143,8 @@ def read_durations(path: str | Path) -> Durations:
 
 
 def _durations_of_recordings(folder: Path) -> Durations:
-    from earmark.core.audio.audio import audio_info, list_audio
+    from earmark.core.audio.audio import audio_info
+    from earmark.core.audio.folders import list_audio
 
     names = names_from(full_path(folder), list_audio(folder))
     if not names:

@@ -4,13 +4,13 @@ from earmark.core.audio.audio import (
     AudioInfo,
     AudioSource,
     audio_info,
-    list_audio,
     load_audio,
     load_excerpt,
     load_int16,
     read_blocks,
     write_audio,
 )
+from earmark.core.audio.folders import list_audio
 
 __all__ = [
     "AudioInfo",

@@ -37,13 +37,6 @@ AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
 Samples are [S] or [S, channels], floats of full scale 1 or whole numbers of their type's scale.
 """
 
-SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
-    *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".caf", ".mka", ".weba"),  # from here on with PyAV
-    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
-)
-"""How the names of recordings end."""
-
 
 @dataclass(frozen=True)
 class AudioInfo:
@@ -307,35 +300,6 @@ def write_blocks(
                 file.write(to_int16(block))
     except (OSError, RuntimeError) as error:
         raise AudioError(f"cannot be written ({reason(error)})", where=Path(path)) from None
-
-
-def list_audio(folder: str | os.PathLike[str]) -> list[Path]:
-    """All recordings in a folder and its sub-folders, by suffix, sorted by their paths.
-
-    Links to folders are followed; hidden files and folders are not looked at.
-
-    Raises:
-        AudioError: If there is no such folder.
-    """
-    return [path for path in list_files(folder) if path.name.lower().endswith(SUFFIXES)]
-
-
-def list_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """All files in a folder and its sub-folders, as `list_audio` finds recordings."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise AudioError("no such folder", where=folder, hint="Check the path")
-    found: list[Path] = []
-    seen: set[str] = set()
-    for base, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        if real in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(base, name) for name in names if not name.startswith(".")]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]:

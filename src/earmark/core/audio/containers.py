@@ -211,3 +211,43 @@ def _first_mp3_frame(file: BinaryIO) -> tuple[int, bytes]:
         )
     file.seek(start)
     return start, file.read(256)
+
+
+_BITRATES = {  # kbit/s by MPEG-1 or not, and layer (ISO/IEC 11172-3 and 13818-3)
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def frames_follow(file: BinaryIO) -> bool:
+    """Whether a file begins with a frame of MPEG audio (layer II or III) or AAC, and a second one.
+
+    Args:
+        file: Seekable; its position is changed.
+    """
+    file.seek(0)
+    head = file.read(7)
+    length = _frame_length(head)
+    if not length:
+        return False
+    file.seek(length)
+    after = file.read(2)
+    return after[:1] == b"\xff" and len(after) == 2 and after[1] & 0xFE == head[1] & 0xFE
+
+
+def _frame_length(head: bytes) -> int:
+    """Bytes of a frame by its header; 0 if it is none."""
+    if len(head) < 7 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return 0
+    if head[1] & 0xF6 == 0xF0:  # AAC in ADTS (ISO/IEC 13818-7)
+        return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
+    bitrates = _BITRATES.get((version == 3, layer), ())
+    index, rate = (head[2] >> 4) - 1, head[2] >> 2 & 3
+    if version == 1 or rate == 3 or not 0 <= index < len(bitrates):
+        return 0
+    samples_a_second = (44_100, 48_000, 32_000)[rate] // {3: 1, 2: 2, 0: 4}[version]
+    slots = 72 if version != 3 and layer == 3 else 144
+    return slots * 1000 * bitrates[index] // samples_a_second + (head[2] >> 1 & 1)

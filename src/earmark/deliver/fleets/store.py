@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from earmark.core.audio.audio import SUFFIXES
 from earmark.core.errors import AudioError, ConfigError, EarmarkError, optional_package
 from earmark.core.files import DRAFT, write_whole
+from earmark.core.naming import READ_SUFFIXES
 from earmark.deliver.recordings import find_recordings
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def remote_recordings(url: str) -> list[Remote]:
     # Every kind of store has errors of its own; all mean that nothing can be listed.
     except Exception as error:
         raise AudioError(f"cannot be listed ({type(error).__name__}: {error})", where=url) from None
-    kept = {name: about for name, about in found.items() if name.lower().endswith(SUFFIXES)}
+    kept = {name: about for name, about in found.items() if name.lower().endswith(READ_SUFFIXES)}
     if not kept:
         raise AudioError("no recordings there", where=url, hint="Check the URL")
     return [

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from earmark.core.audio.audio import SUFFIXES, list_audio
+from earmark.core.audio.folders import list_audio
 from earmark.core.errors import EarmarkError
 from earmark.core.naming import Faults
 from earmark.core.parallel import Progress
@@ -249,8 +249,8 @@ class _Examination:
             if not size_of(path):
                 note(path, "empty-file" if path.exists() else "dangling-link")
                 hollow.add(path.stem)
-        for path in subset.stray_files():
-            note(path, "other-files", f"known: {' '.join(SUFFIXES)}")
+        for path, why in subset.stray_files().items():
+            note(path, "other-files", why)
         if not clips and (subset.tables or subset.kind == "unlabelled"):
             folders = ", ".join(relative(folder, self.found.root) for folder in subset.folders)
             note(folders or subset.name, "no-recordings", f"{len(missing)} are listed")

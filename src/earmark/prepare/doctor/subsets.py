@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from earmark.core.audio.audio import SUFFIXES, list_files
+from earmark.core.audio.folders import folder_content
 from earmark.data import desed
 from earmark.data.classes import Classes
 from earmark.data.described import Described, description_of
@@ -37,11 +37,15 @@ class SubsetFiles:
     wanted: str = ""
     published: tuple[int, int] | None = None
 
-    def stray_files(self) -> list[Path]:
-        """Files in its folders that are no recordings by their names."""
-        files = (path for folder in self.folders for path in list_files(folder))
-        known = (*SUFFIXES, ".jams", ".txt")
-        return [path for path in files if not path.name.lower().endswith(known)]
+    def stray_files(self) -> dict[Path, str]:
+        """Files in its folders that are neither recordings nor labels, and why."""
+        others = [folder_content(folder).others for folder in self.folders]
+        return {
+            path: why
+            for found in others
+            for path, why in found.items()
+            if why != "hidden" and not path.name.lower().endswith((".jams", ".txt"))
+        }
 
 
 def subsets_of(path: Path) -> tuple[Path, Classes, list[SubsetFiles]]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from earmark.core.audio.audio import AudioInfo, audio_info, list_audio, list_files
+from earmark.core.audio.audio import AudioInfo, audio_info
+from earmark.core.audio.folders import folder_content, left_out, list_files, why_no_recording
 from earmark.core.errors import AudioError, DataError, LabelError, together
 from earmark.core.event import Event
 from earmark.core.formats import READERS, format_of
@@ -127,6 +128,7 @@ def gather(
     gathered = Gathered([], {}, {}, [], Finder(folders))
     finder, faults = gathered.finder, list[LabelError]()
     tables = _read_all(files, reading, gathered, faults)
+    gathered.notes += left_out(finder.others, SUFFIXES)
     events: defaultdict[str, list[Event]] = defaultdict(list)
     speaking: defaultdict[str, list[Path]] = defaultdict(list)
     claims: Claims = {}
@@ -201,7 +203,7 @@ def _label_files(sources: Sequence[Path]) -> list[LabelFile]:
     for source in sources:
         if source.is_dir():
             for path in list_files(source):
-                if path.suffix.lower() in SUFFIXES:
+                if path.suffix.lower() in SUFFIXES and why_no_recording(path):
                     files.setdefault(path, LabelFile(path, False, source))
         elif source.is_file():
             files[source] = LabelFile(source, True, source.parent)
@@ -282,14 +284,18 @@ class Finder:
 
     Attributes:
         keys: Name of each recording, by its file.
+        others: Files of the folders that are no recordings, with the reason.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = list(dict.fromkeys(folders))
-        found = dict.fromkeys(path for folder in self.folders for path in list_audio(folder))
+        contents = [folder_content(folder) for folder in self.folders]
+        found = dict.fromkeys(path for content in contents for path in content.recordings)
+        self.others = {path: why for content in contents for path, why in content.others.items()}
         if not found:
+            told = "; ".join(left_out(self.others, SUFFIXES))
             raise DataError(
-                "no recording found",
+                f"no recording found ({told})" if told else "no recording found",
                 where=self.folders[0],
                 hint="Name the folder of recordings with --audio",
             )
