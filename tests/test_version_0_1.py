@@ -171,11 +171,12 @@ def test_every_setting_of_a_run_is_still_understood(disk: Path) -> None:
 @pytest.mark.parametrize("name", ["mini", "v1", "v1_frozen"])
 def test_training_goes_on(disk: Path, name: str) -> None:
     folder = f"runs/{name}"
-    run(
-        *("train", f"{folder}/recipe.yaml", "--data", "data", "--out", folder, "--resume"),
-        *("--accelerator", "cpu"),
-    )
-    check_journal(disk / folder)
+    for _ in range(2):  # what it writes now must do for the next time, too
+        run(
+            *("train", f"{folder}/recipe.yaml", "--data", "data", "--out", folder, "--resume"),
+            *("--accelerator", "cpu"),
+        )
+        check_journal(disk / folder)
     for network in ("student", "teacher"):
         assert Detector.from_pretrained(f"{folder}/{network}").labels
 

@@ -27,7 +27,7 @@ from earmark.method.step import StepInputs
 from earmark.method.versions import step_of
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork
-from earmark.train import distributed, engine
+from earmark.train import distributed, loop
 from earmark.train.distributed import (
     StepBuffers,
     leave_out_unused,
@@ -230,14 +230,14 @@ def _frozen_norms(recipe: Any, manifest: Any, out: Path) -> dict[str, Tensor]:
         "train",
         lambda self, mode=True: nn.Module.train(self, False),
     )
-    original = engine.run_epoch
+    original = loop.run_epoch
 
-    def epoch(loop: Any, run: Any) -> Any:
-        run.student.eval()
-        patch.setattr(loop.student, "train", lambda mode=True: loop.student)
-        return original(loop, run)
+    def epoch(task: Any) -> Any:
+        task.run.student.eval()
+        patch.setattr(task.student, "train", lambda mode=True: task.student)
+        return original(task)
 
-    patch.setattr(engine, "run_epoch", epoch)
+    patch.setattr(loop, "run_epoch", epoch)
     try:
         return train(recipe, manifest, out, fabric=make_fabric("cpu")).student.state_dict()
     finally:

@@ -30,7 +30,8 @@ from earmark.synth.scene import make_recording
 from earmark.synth.settings import SynthSettings, load_synth_settings
 from earmark.synth.soundscapes import write_dataset
 from earmark.synth.sources import SynthesisedSources
-from earmark.train.engine import Reporter, train
+from earmark.train.engine import train
+from earmark.train.loop import Reporter
 from earmark.train.recipe import load_recipe
 
 SUPERVISED_ONLY = (

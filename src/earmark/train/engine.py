@@ -1,25 +1,22 @@
-"""The loop, on Lightning Fabric: steps, moving average, validation, checkpoints, journal.
+"""Training: what a step of the method needs, validation, what a run leaves.
 
-Every random draw of a step comes from (seed, step), so a resumed run takes the same steps as
-an uninterrupted one; a checkpoint holds weights, optimiser and counters, and nothing else.
+`train.loop` runs it.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor
 
-from earmark.core.config import dump_yaml
 from earmark.core.errors import ConfigError
 from earmark.core.training import Recipe, TrainSettings
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
@@ -32,23 +29,20 @@ from earmark.method.versions import step_of
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
-from earmark.train.checkpoint import open_run, part_generator, save_state
+from earmark.train.checkpoint import open_run, part_generator
 from earmark.train.distributed import (
-    StepBuffers,
     agree,
     gather,
     leave_out_unused,
     lone_clips,
     make_fabric,
-    mean_figures,
-    refuse_different_processes,
     shared_evaluation,
     shared_notes,
     start,
 )
 from earmark.train.initial import Begun, Start, begin_with, read_start, teach
-from earmark.train.journal import Journal
-from earmark.train.micro_batch import read_micro_batches
+from earmark.train.loop import LoopTask, Reporter, last_epoch, run_epochs, set_up
+from earmark.train.micro_batch import MicroBatch, read_micro_batches
 from earmark.train.optim import (
     freeze,
     learning_rate,
@@ -63,19 +57,14 @@ from earmark.train.token_cache import TokenCache, default_folder
 _log = logging.getLogger(__name__)
 
 
-class Reporter(Protocol):
-    """Who is told how a run goes."""
-
-    def on_step(self, step: int, steps: int, figures: dict[str, float]) -> None:
-        """After each optimiser step, with the losses of its last batch."""
-
-    def on_epoch(self, record: dict[str, Any]) -> None:
-        """After each epoch, with the line written to the journal."""
-
-
 @dataclass
 class Run:
-    """What changes while training; ``origin`` tells what it began with."""
+    """What changes while training.
+
+    Attributes:
+        origin: What it began with.
+        moving_statistics: A run of version 0.1, whose state does not name ``teacher_norm``.
+    """
 
     student: Student
     teacher: Teacher
@@ -87,6 +76,7 @@ class Run:
     unreadable: dict[str, str] = field(default_factory=dict)
     origin: str = ""
     encoder: SharedEncoder | None = None
+    moving_statistics: bool = False
 
     @property
     def networks(self) -> dict[str, SedNetwork]:
@@ -95,6 +85,9 @@ class Run:
 
     def state(self, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
         """Everything needed to go on, as tensors and plain values."""
+        settings = recipe.model_dump(mode="json")
+        if self.moving_statistics:
+            del settings["method"]["embedding"]["teacher_norm"]
         return {
             "student": self.student.state_dict(),
             "teacher": self.teacher.state_dict(),
@@ -105,7 +98,7 @@ class Run:
             "best_epoch": self.best_epoch,
             "origin": self.origin,
             "labels": list(self.student.network.spec.labels),
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": settings,
             "data": fingerprint,
         }
 
@@ -117,22 +110,6 @@ class Run:
         self.step, self.epoch = state["step"], state["epoch"]
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.origin = state.get("origin", "")
-
-
-@dataclass(frozen=True)
-class Loop:
-    """What stays the same while training; ``student`` is the network as Fabric wrapped it."""
-
-    recipe: Recipe
-    manifest: Manifest
-    out: Path
-    fabric: Fabric
-    student: _FabricModule
-    dataset: ClipDataset
-    groups: list[ClipGroup]
-    reporter: Reporter | None
-    command: str
-    tokens: TokenCache | None = None
 
 
 def train(
@@ -168,7 +145,8 @@ def train(
     fabric = fabric or make_fabric(precision=settings.precision)
     start(fabric)
     state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
-    recipe = recipe if state is None else as_begun(recipe, state["recipe"])
+    moving = state is not None and "teacher_norm" not in state["recipe"]["method"]["embedding"]
+    recipe = with_moving_statistics(recipe) if moving else recipe
     torch.manual_seed(settings.seed)
     network = SedNetwork(recipe.network, tuple(manifest.labels))
     check_views(network, recipe.method)
@@ -178,15 +156,11 @@ def train(
     if state is None:
         origin, taught = begin(fabric, student, settings)
     freeze(student, settings.frozen)
-    run = Run(student, Teacher(student), make_optimizer(student, settings), origin=origin)
+    optimizer = make_optimizer(student, settings)
+    run = Run(student, Teacher(student), optimizer, origin=origin, moving_statistics=moving)
     if taught is not None:
         teach(run.teacher, *taught)
-    both = torch.nn.ModuleList([run.student, run.teacher])
-    refuse_different_processes(fabric, dump_yaml(recipe), manifest.fingerprint, both)
-    run.teacher.to(fabric.device)
-    wrapped, run.optimizer = fabric.setup(student, run.optimizer)
-    if state is not None:
-        run.load(state)  # now that all is on the device: an optimiser's state goes there but once
+    wrapped = set_up(fabric, run, recipe, manifest.fingerprint, state)
     run.encoder = share_encoder(run.student, run.teacher)
     grid, window = network.spec.grid, network.spec.window
     dataset, groups = compose(manifest, settings.batch, grid, window, settings.cache_gib)
@@ -196,23 +170,14 @@ def train(
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
     tokens = open_token_cache(recipe, run.encoder, fabric)
-    loop = Loop(
-        recipe, manifest, Path(out), fabric, wrapped, dataset, groups, reporter, command, tokens
-    )
-    stop = settings.epochs
-    if stop_after_epochs is not None:
-        stop = min(stop, run.epoch + stop_after_epochs)
-    run_epochs(loop, run, stop)
+    loop = (settings, run, fabric, wrapped, Path(out), reporter)
+    task = Training(*loop, recipe, manifest, dataset, groups, tokens, command)
+    run_epochs(task, last_epoch(settings, run, stop_after_epochs))
     return run
 
 
-def as_begun(recipe: Recipe, stored: dict[str, Any]) -> Recipe:
-    """The recipe of a run that goes on, meaning what it meant when the run began.
-
-    Version 0.1 had no ``teacher_norm``; its teacher's projector used moving statistics.
-    """
-    if "teacher_norm" in stored["method"]["embedding"]:
-        return recipe
+def with_moving_statistics(recipe: Recipe) -> Recipe:
+    """The recipe as version 0.1 meant it, whose teacher's projector used moving statistics."""
     embedding = recipe.method.embedding.model_copy(update={"teacher_norm": "eval"})
     method = recipe.method.model_copy(update={"embedding": embedding})
     return recipe.model_copy(update={"method": method})
@@ -275,85 +240,91 @@ def open_token_cache(
     return TokenCache(folder, encoder.network, limit, arithmetic, fabric.world_size)
 
 
-def run_epochs(loop: Loop, run: Run, stop: int) -> None:
-    """Epochs up to ``stop``, each with its checkpoint, its line in the journal, its validation."""
-    settings, main = loop.recipe.train, loop.fabric.is_global_zero
-    journal = Journal(loop.out, keep_epochs=run.epoch) if main else None
-    while run.epoch < stop:
-        began = time.monotonic()
-        losses = mean_figures(loop.fabric, run_epoch(loop, run))
-        embedding = loop.recipe.method.embedding
+@dataclass
+class Training(LoopTask):
+    """Student and teacher on labelled and unlabelled clips."""
+
+    settings: TrainSettings
+    run: Run
+    recipe: Recipe
+    manifest: Manifest
+    dataset: ClipDataset
+    groups: list[ClipGroup]
+    tokens: TokenCache | None
+    command: str
+
+    def begin_epoch(self) -> Iterator[Batch]:
+        """Frozen modules stand still; a clip that cannot be read is said once."""
+        settings, first = self.settings, self.run.step
+        sampler = StepSampler(
+            self.groups,
+            settings.seed,
+            first,
+            first + settings.steps_per_epoch,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            settings.accumulate,
+        )
+        self.student.train()
+        train_mode(self.run.student, settings.frozen)
+        loader = step_loader(self.dataset, sampler, settings.workers)
+        return note_unreadable(iter(loader), self.run.unreadable)
+
+    def set_rates(self) -> None:
+        """The learning rate."""
+        set_learning_rate(self.run.optimizer, self.run.step, self.settings)
+
+    def read_step(self, batches: Iterator[Batch]) -> list[MicroBatch]:
+        """Micro-batches with their mixtures drawn and their means weighed."""
+        return read_micro_batches(
+            self.fabric,
+            batches,
+            self.settings.accumulate,
+            lambda part: part_generator(self.settings.seed, self.run.step, part),
+            self.recipe.method,
+            self.run.teacher.valid_at_tap,
+        )
+
+    def loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, float]]:
+        """The method's step on a micro-batch."""
+        method, encoder = self.recipe.method, self.run.encoder
+        batch = part.batch.to(self.fabric.device)
+        if encoder is not None and self.tokens is not None:
+            read = partial(self.tokens.tokens_of, part.batch, self.fabric.device)
+            encoder = replace(encoder, read=read)
+        inputs = StepInputs(part.mix, part.weights, encoder)
+        models, step = (self.student, self.run.teacher), self.run.step
+        return step_of(method)(*models, batch, step, method, part.generator, inputs)
+
+    def move_teacher(self) -> None:
+        """The moving average of the student."""
+        run, method = self.run, self.recipe.method
+        run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
+
+    def rates(self) -> dict[str, float]:
+        """The rate of the next step, as a fraction of the peak."""
+        return {"lr": learning_rate(self.run.step, self.settings)}
+
+    def end_epoch(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Validate where it is time; keep the best network, and both at the end."""
+        run, settings, embedding = self.run, self.settings, self.recipe.method.embedding
         # Before its ramp is over the loss has done too little to be blamed for anything.
-        if main and run.step > embedding.detach_steps + embedding.ramp_steps:
-            warn_of_collapse(losses)
-        skipped = shared_notes(loop.fabric, run.unreadable)
-        run.epoch += 1
-        record: dict[str, Any] = {
-            "epoch": run.epoch,
-            "step": run.step,
-            "lr": learning_rate(run.step, settings),
-            "losses": losses,
-            "seconds": round(time.monotonic() - began, 3),
-        }
-        if loop.tokens is not None:
-            record["token_cache"] = {"hits": loop.tokens.hits, "misses": loop.tokens.misses}
-        if skipped:
-            record["unreadable"] = skipped
+        ramped = run.step > embedding.detach_steps + embedding.ramp_steps
+        if ramped and self.fabric.is_global_zero:
+            warn_of_collapse(figures)
+        notes: dict[str, Any] = {}
+        if self.tokens is not None:
+            notes["token_cache"] = {"hits": self.tokens.hits, "misses": self.tokens.misses}
+        if skipped := shared_notes(self.fabric, run.unreadable):
+            notes["unreadable"] = skipped
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
-            record["validation"] = validate(loop, run)
-            keep_bundles(loop, run, record["validation"])
-        if journal is not None:
-            journal.write(record)
-            save_state(run.state(loop.recipe, loop.manifest.fingerprint), loop.out)
-        loop.fabric.barrier()
-        if loop.reporter is not None:
-            loop.reporter.on_epoch(record)
-    if journal is not None:
-        journal.close()
+            notes["validation"] = validate(self)
+            keep_bundles(self, notes["validation"])
+        return notes
 
-
-def run_epoch(loop: Loop, run: Run) -> dict[str, float]:
-    """One epoch of optimiser steps; returns the mean of each figure."""
-    settings, fabric = loop.recipe.train, loop.fabric
-    sampler = StepSampler(
-        loop.groups,
-        settings.seed,
-        run.step,
-        run.step + settings.steps_per_epoch,
-        fabric.global_rank,
-        fabric.world_size,
-        settings.accumulate,
-    )
-    loader = step_loader(loop.dataset, sampler, settings.workers)
-    batches = note_unreadable(iter(loader), run.unreadable)
-    loop.student.train()
-    train_mode(run.student, settings.frozen)
-
-    def step() -> tuple[int, dict[str, float]]:
-        figures = optimizer_step(loop, run, batches)
-        return run.step, figures
-
-    return mean_over_steps(step, settings.steps_per_epoch, settings.steps, loop.reporter)
-
-
-def mean_over_steps(
-    step: Callable[[], tuple[int, dict[str, float]]],
-    count: int,
-    of: int,
-    reporter: Reporter | None,
-) -> dict[str, float]:
-    """Take ``count`` steps of a run of ``of``, each told of, and return the mean of each figure.
-
-    ``step`` takes one and returns how many have been taken in all, and its figures.
-    """
-    sums: dict[str, float] = {}
-    for _ in range(count):
-        taken, figures = step()
-        for name, value in figures.items():
-            sums[name] = sums.get(name, 0.0) + value
-        if reporter is not None:
-            reporter.on_step(taken, of, figures)
-    return {name: total / count for name, total in sums.items()}
+    def state(self) -> dict[str, Any]:
+        """The checkpoint."""
+        return self.run.state(self.recipe, self.manifest.fingerprint)
 
 
 def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator[Batch]:
@@ -364,48 +335,6 @@ def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator
                 noted[path] = why
                 _log.warning("a clip is skipped, the next one taken instead: %s", why)
         yield batch
-
-
-def optimizer_step(loop: Loop, run: Run, batches: Iterator[Batch]) -> dict[str, float]:
-    """Gradients of all parts of a step, one step of the optimiser, one move of the teacher."""
-    settings, method, fabric = loop.recipe.train, loop.recipe.method, loop.fabric
-    set_learning_rate(run.optimizer, run.step, settings)
-    run.optimizer.zero_grad(set_to_none=True)
-    parts = read_micro_batches(
-        fabric,
-        batches,
-        settings.accumulate,
-        lambda part: part_generator(settings.seed, run.step, part),
-        method,
-        run.teacher.valid_at_tap,
-    )
-    total = settings.accumulate * fabric.world_size
-    buffers = StepBuffers(fabric, (run.student, run.teacher), total)
-    buffers.begin_step()
-    figures: dict[str, float] = {}
-    for turn, part in enumerate(parts):
-        buffers.begin_micro_batch()
-        torch.manual_seed(part.seed)  # dropout has only the global generator
-        batch, waiting = part.batch.to(fabric.device), turn < len(parts) - 1
-        with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
-            encoder = run.encoder
-            if encoder is not None and loop.tokens is not None:
-                read = partial(loop.tokens.tokens_of, part.batch, fabric.device)
-                encoder = replace(encoder, read=read)
-            inputs = StepInputs(part.mix, part.weights, encoder)
-            models = (loop.student, run.teacher)
-            result = step_of(method)(*models, batch, run.step, method, part.generator, inputs)
-            fabric.backward(result.loss / settings.accumulate)
-        buffers.end_micro_batch(part.fraction)
-        for name, value in result.figures.items():
-            figures[name] = figures.get(name, 0.0) + value / settings.accumulate
-    buffers.end_step()
-    if settings.gradient_clip is not None:
-        fabric.clip_gradients(loop.student, run.optimizer, max_norm=settings.gradient_clip)
-    run.optimizer.step()
-    run.step += 1
-    run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
-    return figures
 
 
 def warn_of_collapse(figures: dict[str, float]) -> None:
@@ -425,35 +354,35 @@ def warn_of_collapse(figures: dict[str, float]) -> None:
         )
 
 
-def validate(loop: Loop, run: Run) -> dict[str, Any]:
+def validate(task: Training) -> dict[str, Any]:
     """Metrics of both networks on the split that ``validate_on`` says; empty without one."""
-    evaluation = validation_split(loop.recipe, loop.manifest)
+    evaluation = validation_split(task.recipe, task.manifest)
     if evaluation is None:
         return {}
-    medians = loop.recipe.train.medians(loop.manifest.labels)
+    medians = task.recipe.train.medians(task.manifest.labels)
     postprocess = PostProcess(median_seconds=medians)
     return {
-        name: shared_evaluation(loop.fabric, network, evaluation, postprocess)
-        for name, network in run.networks.items()
+        name: shared_evaluation(task.fabric, network, evaluation, postprocess)
+        for name, network in task.run.networks.items()
     }
 
 
-def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
+def keep_bundles(task: Training, validation: dict[str, Any]) -> None:
     """Write the bundle of this epoch where it is the best so far, and both at the end.
 
     Every process notes which was best; the first one writes.
     """
-    train_settings, networks = loop.recipe.train, run.networks
+    run, train_settings, networks = task.run, task.recipe.train, task.run.networks
     chosen = "student" if train_settings.select == "student_psds" else "teacher"
-    medians = train_settings.medians(loop.manifest.labels)
+    medians = train_settings.medians(task.manifest.labels)
     postprocess = {"median_seconds": medians, "threshold": 0.5}
 
     def save(folder: Path, name: str) -> None:
-        if not loop.fabric.is_global_zero:
+        if not task.fabric.is_global_zero:
             return
         metrics = validation.get(name, {})
         card = model_card(
-            loop.recipe, loop.manifest, name, run.epoch, metrics, loop.command, run.origin
+            task.recipe, task.manifest, name, run.epoch, metrics, task.command, run.origin
         )
         save_bundle(folder, networks[name], postprocess, card)
 
@@ -464,10 +393,10 @@ def keep_bundles(loop: Loop, run: Run, validation: dict[str, Any]) -> None:
         figure = metrics["psds1"] + tagging
     if figure > run.best:
         run.best, run.best_epoch = figure, run.epoch
-        save(loop.out, chosen)
+        save(task.out, chosen)
     if run.epoch == train_settings.epochs:
         for name in networks:
-            save(loop.out / name, name)
+            save(task.out / name, name)
 
 
 def run_record(out: str | Path) -> list[dict[str, Any]]:

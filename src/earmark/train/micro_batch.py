@@ -22,27 +22,24 @@ from earmark.method.mixup import Mix, mix_known, mixture_valid
 from earmark.method.step import MeanWeights
 from earmark.method.versions import draw_mix
 from earmark.train.distributed import reduce_mean
+from earmark.train.loop import MicroStep
 
 
 @dataclass(frozen=True)
-class MicroBatch:
+class MicroBatch(MicroStep):
     """Clips of a step that this process takes at once.
 
     Attributes:
         batch: The clips.
         mix: Their λ and partners.
         generator: Of what is drawn after them.
-        seed: Of dropout.
         weights: Of its means in the step.
-        fraction: Of the step's clips.
     """
 
     batch: Batch
     mix: Mix
     generator: torch.Generator
-    seed: int
     weights: MeanWeights
-    fraction: float
 
 
 def read_micro_batches(
@@ -69,12 +66,15 @@ def read_micro_batches(
         generator = generator_of(index * fabric.world_size + fabric.global_rank)
         seed = int(torch.randint(2**62, (), generator=generator))
         mix = draw_mix(batch.kinds, settings, generator)
-        drawn.append((batch, mix, generator, seed))
+        drawn.append((seed, batch, mix, generator))
         counts.append(count_means(batch, mix, valid_at_tap(batch.valid)))
     average = reduce_mean(fabric, torch.stack(counts).mean(dim=0))
     weights = [mean_weights(count, average) for count in counts]
     total = accumulate * fabric.world_size
-    return [MicroBatch(*one, of, of.clips / total) for one, of in zip(drawn, weights, strict=True)]
+    return [
+        MicroBatch(seed, 1.0, of.clips / total, batch, mix, generator, of)
+        for (seed, batch, mix, generator), of in zip(drawn, weights, strict=True)
+    ]
 
 
 def count_means(batch: Batch, mix: Mix, own: Tensor) -> Tensor:

@@ -1,17 +1,15 @@
-"""Self-supervised pretraining on Lightning Fabric: the loop, its schedules, what a run leaves.
+"""Self-supervised pretraining: schedules, what a step needs, what a run leaves.
 
-As in `train.engine` every draw comes from (seed, number of the crop), a step's batch is dealt into
-P = processes · accumulate parts and its gradients are those of the mean over all its masked tokens
-(`train.distributed`), and a resumed run takes the steps of an uninterrupted one. Partners of the
-mixtures are earlier crops of the same part: each part has a bank of its own, as every reading
-process of the published code has.
+`train.loop` runs it. As in training every draw comes from (seed, number of the crop), a step's
+batch is divided into P = processes · accumulate micro-batches, and its gradients are those of the
+mean over all its masked tokens. Partners of the mixtures are earlier crops of the same micro-batch:
+each has a bank of its own, as every reading process of the published code has.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,10 +17,8 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor
 
-from earmark.core.config import dump_yaml
 from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import CropStream, Survey, write_faults
 from earmark.features.frontend import LogMel
@@ -39,20 +35,23 @@ from earmark.method.pretraining import (
 from earmark.method.teacher import update_teacher
 from earmark.model.encoders.encoder_file import Encoder, save_encoder
 from earmark.train.card import encoder_card
-from earmark.train.checkpoint import open_run, part_generator, save_state
+from earmark.train.checkpoint import open_run, part_generator
 from earmark.train.crop_batches import CropBatch, CropSampler, MixBank, read_crops
 from earmark.train.distributed import (
-    StepBuffers,
     agree,
     gather,
     make_fabric,
-    mean_figures,
     reduce_mean,
-    refuse_different_processes,
     start,
 )
-from earmark.train.engine import Reporter, mean_over_steps
-from earmark.train.journal import Journal
+from earmark.train.loop import (
+    LoopTask,
+    MicroStep,
+    Reporter,
+    last_epoch,
+    run_epochs,
+    set_up,
+)
 
 _log = logging.getLogger(__name__)
 _CROP_DRAWS = 1_008  # beyond the parts of any step: draws of a crop are no draws of a part
@@ -136,28 +135,6 @@ class PretrainRun:
         self.step, self.epoch = state["step"], state["epoch"]
 
 
-@dataclass(frozen=True)
-class PretrainLoop:
-    """What stays the same while pretraining; ``student`` is the module as Fabric wrapped it."""
-
-    recipe: PretrainRecipe
-    recordings: Survey
-    stream: CropStream
-    frontend: LogMel
-    out: Path
-    fabric: Fabric
-    student: _FabricModule
-    reporter: Reporter | None
-    command: str
-
-    def sampler(self, first: int, last: int) -> CropSampler:
-        """Crops of this process in steps [first, last)."""
-        train, fabric = self.recipe.train, self.fabric
-        return CropSampler(
-            train.batch, first, last, fabric.global_rank, fabric.world_size, train.accumulate
-        )
-
-
 def pretrain(
     recipe: PretrainRecipe,
     recordings: Survey,
@@ -201,211 +178,181 @@ def pretrain(
         [MixBank(room) for _ in range(settings.accumulate)],
         dict(recordings.faults),
     )
-    both = torch.nn.ModuleList([run.student, run.teacher])
-    refuse_different_processes(fabric, dump_yaml(recipe), fingerprint, both)
-    run.teacher.to(fabric.device)
-    wrapped, run.optimizer = fabric.setup(student, run.optimizer)
-    if state is not None:
-        run.load(state)
+    wrapped = set_up(fabric, run, recipe, fingerprint, state)
     stream = CropStream(recordings, recipe.window, settings.seed)
     frontend = LogMel(recipe.encoder.frontend).to(fabric.device)
-    loop = PretrainLoop(
-        recipe, recordings, stream, frontend, out, fabric, wrapped, reporter, command
-    )
-    stop = settings.epochs
-    if stop_after_epochs is not None:
-        stop = min(stop, run.epoch + stop_after_epochs)
+    loop = (settings, run, fabric, wrapped, out, reporter)
+    task = Pretraining(*loop, recipe, recordings, stream, frontend, command)
+    stop = last_epoch(settings, run, stop_after_epochs)
     if run.epoch < stop:
-        refill_banks(loop, run)
-    run_epochs(loop, run, stop)
+        task.refill_banks()
+    run_epochs(task, stop)
     return run
 
 
-def refill_banks(loop: PretrainLoop, run: PretrainRun) -> None:
-    """Read again what the banks held before the run's step: earlier crops are known by number."""
-    sampler = loop.sampler(0, run.step)
-    for turn, bank in enumerate(run.banks):
-        first, last = sampler.spans[turn]
-        steps = -(-bank.capacity // (last - first))
-        numbers = [
-            sampler.numbers(step, turn) for step in range(max(0, run.step - steps), run.step)
-        ]
-        for batch in read_crops(loop.stream, numbers, loop.recipe.train.workers if numbers else 0):
-            mels = loop.frontend(batch.waveforms.to(loop.fabric.device))
-            bank.push(mels, _mel_frames(loop, batch))
-
-
-def _tokens(loop: PretrainLoop, batch: CropBatch) -> Tensor:
-    """[B] whole tokens of sound."""
-    return (batch.samples // loop.recipe.encoder.token_hop).clamp(max=loop.recipe.tokens)
-
-
-def _mel_frames(loop: PretrainLoop, batch: CropBatch) -> list[int]:
-    """Mel frames of sound of each crop."""
-    return cast(list[int], (_tokens(loop, batch) * loop.recipe.encoder.patch_frames).tolist())
-
-
-def run_epochs(loop: PretrainLoop, run: PretrainRun, stop: int) -> None:
-    """Epochs up to ``stop``, each with its encoder, its line in the journal and its checkpoint."""
-    settings, main = loop.recipe.train, loop.fabric.is_global_zero
-    journal = Journal(loop.out, keep_epochs=run.epoch) if main else None
-    while run.epoch < stop:
-        began = time.monotonic()
-        figures = mean_figures(loop.fabric, run_epoch(loop, run))
-        for faults in gather(loop.fabric, lambda: run.faults):
-            run.faults |= faults
-        run.epoch += 1
-        record: dict[str, Any] = {
-            "epoch": run.epoch,
-            "step": run.step,
-            "lr": learning_rate(run.step - 1, settings),
-            "weight_decay": weight_decay(run.step - 1, settings),
-            "ema": teacher_decay(run.step - 1, settings),
-            "losses": figures,
-            "unreadable": len(run.faults),
-            "seconds": round(time.monotonic() - began, 3),
-        }
-        if journal is not None:
-            warn_of_collapse(figures, loop.recipe.heads.out)
-            write_faults(run.faults, loop.out / UNREADABLE)
-            keep_encoder(loop, run, figures)
-            journal.write(record)
-            save_state(run.state(loop.recipe, loop.recordings.fingerprint), loop.out)
-        loop.fabric.barrier()
-        if loop.reporter is not None:
-            loop.reporter.on_epoch(record)
-    if journal is not None:
-        journal.close()
-
-
-def keep_encoder(loop: PretrainLoop, run: PretrainRun, figures: dict[str, float]) -> None:
-    """Write the teacher's encoder and projector, the student's predictor, and their card."""
-    recipe, recordings = loop.recipe, loop.recordings
-    source = {
-        "recipe": recipe.name,
-        "size": recipe.size,
-        "step": run.step,
-        "steps": recipe.train.steps,
-        "data": recordings.fingerprint,
-        "command": loop.command,
-    }
-    encoder = Encoder(
-        recipe.encoder,
-        run.teacher.encoder.state_dict(),
-        run.teacher.projector.layers.state_dict(),
-        run.student.predictor.layers.state_dict(),
-        source,
-    )
-    card = encoder_card(recipe, recordings, run.epoch, figures, len(run.faults), loop.command)
-    save_encoder(loop.out, encoder, card)
-
-
-def run_epoch(loop: PretrainLoop, run: PretrainRun) -> dict[str, float]:
-    """One epoch of optimiser steps; returns the mean of each figure."""
-    settings = loop.recipe.train
-    sampler = loop.sampler(run.step, run.step + settings.steps_per_epoch)
-    batches = read_crops(loop.stream, sampler, settings.workers)
-    loop.student.train()
-    run.teacher.train()
-
-    def step() -> tuple[int, dict[str, float]]:
-        figures = optimizer_step(loop, run, batches)
-        return run.step, figures
-
-    return mean_over_steps(step, settings.steps_per_epoch, settings.steps, loop.reporter)
-
-
 @dataclass(frozen=True)
-class CropPart:
-    """A part of a step that this process does.
+class CropPart(MicroStep):
+    """Crops of a step that this process takes at once.
 
     Attributes:
-        batch: Its crops.
+        batch: The crops.
         draws: What was drawn for each of them.
-        weight: Its masked tokens over those of the mean part.
-        seed: Of stochastic depth.
+        masked: [B, N] tokens to hide.
+        bank: Earlier crops of this micro-batch.
     """
 
     batch: CropBatch
     draws: list[Draw]
-    weight: float
-    seed: int
     masked: Tensor = field(repr=False)
+    bank: MixBank = field(repr=False)
 
 
-def deal_crops(
-    loop: PretrainLoop, run: PretrainRun, batches: Iterator[CropBatch]
-) -> list[CropPart]:
-    """Read this process's parts of the next step, draw for every crop, and weigh them."""
-    recipe, fabric = loop.recipe, loop.fabric
-    seed, read = recipe.train.seed, []
-    for turn in range(recipe.train.accumulate):
-        batch = next(batches)
-        run.faults |= batch.faults
-        draws = [
-            draw_crop(
-                tokens,
-                recipe.tokens,
-                recipe.mask,
-                recipe.perturbation.alpha,
-                part_generator(seed, number, _CROP_DRAWS),
+@dataclass
+class Pretraining(LoopTask):
+    """Student and teacher on crops of recordings."""
+
+    settings: PretrainTrainSettings
+    run: PretrainRun
+    recipe: PretrainRecipe
+    recordings: Survey
+    stream: CropStream
+    frontend: LogMel
+    command: str
+
+    def sampler(self, first: int, last: int) -> CropSampler:
+        """Crops of this process in steps [first, last)."""
+        fabric, settings = self.fabric, self.settings
+        return CropSampler(
+            settings.batch, first, last, fabric.global_rank, fabric.world_size, settings.accumulate
+        )
+
+    def refill_banks(self) -> None:
+        """Read again what the banks held: earlier crops are known by number."""
+        run, sampler = self.run, self.sampler(0, self.run.step)
+        for turn, bank in enumerate(run.banks):
+            first, last = sampler.spans[turn]
+            steps = -(-bank.capacity // (last - first))
+            earlier = range(max(0, run.step - steps), run.step)
+            numbers = [sampler.numbers(step, turn) for step in earlier]
+            for batch in read_crops(self.stream, numbers, self.settings.workers if numbers else 0):
+                mels = self.frontend(batch.waveforms.to(self.fabric.device))
+                bank.push(mels, self.mel_frames(batch))
+
+    def tokens(self, batch: CropBatch) -> Tensor:
+        """[B] whole tokens of sound."""
+        return (batch.samples // self.recipe.encoder.token_hop).clamp(max=self.recipe.tokens)
+
+    def mel_frames(self, batch: CropBatch) -> list[int]:
+        """Mel frames of sound of each crop."""
+        return cast(list[int], (self.tokens(batch) * self.recipe.encoder.patch_frames).tolist())
+
+    def begin_epoch(self) -> Iterator[CropBatch]:
+        """Crops of the epoch."""
+        sampler = self.sampler(self.run.step, self.run.step + self.settings.steps_per_epoch)
+        self.student.train()
+        self.run.teacher.train()
+        return read_crops(self.stream, sampler, self.settings.workers)
+
+    def set_rates(self) -> None:
+        """Learning rate and weight decay."""
+        set_schedules(self.run.optimizer, self.run.step, self.settings)
+
+    def read_step(self, batches: Iterator[CropBatch]) -> list[CropPart]:
+        """Micro-batches with everything drawn for every crop, weighed by their masked tokens."""
+        recipe, fabric, run = self.recipe, self.fabric, self.run
+        seed, read = self.settings.seed, []
+        for turn in range(self.settings.accumulate):
+            batch = next(batches)
+            run.faults |= batch.faults
+            draws = [
+                draw_crop(
+                    tokens,
+                    recipe.tokens,
+                    recipe.mask,
+                    recipe.perturbation.alpha,
+                    part_generator(seed, number, _CROP_DRAWS),
+                )
+                for number, tokens in zip(batch.numbers, self.tokens(batch).tolist(), strict=True)
+            ]
+            part = turn * fabric.world_size + fabric.global_rank
+            generator = part_generator(seed, run.step, part)
+            depth = int(torch.randint(2**62, (), generator=generator))
+            read.append((depth, batch, draws, torch.stack([draw.masked for draw in draws])))
+        counts = [float(masked.sum()) for *_, masked in read]
+        mean = float(reduce_mean(fabric, torch.tensor(counts, dtype=torch.float64).mean()))
+        parts = self.settings.accumulate * fabric.world_size
+        return [
+            CropPart(depth, count / mean, count / mean / parts, batch, draws, masked, bank)
+            for (depth, batch, draws, masked), count, bank in zip(
+                read, counts, run.banks, strict=True
             )
-            for number, tokens in zip(batch.numbers, _tokens(loop, batch).tolist(), strict=True)
         ]
-        generator = part_generator(seed, run.step, turn * fabric.world_size + fabric.global_rank)
-        depth = int(torch.randint(2**62, (), generator=generator))
-        read.append((batch, draws, depth, torch.stack([draw.masked for draw in draws])))
-    counts = torch.tensor([float(masked.sum()) for *_, masked in read], dtype=torch.float64)
-    average = float(reduce_mean(fabric, counts.mean()))
-    return [
-        CropPart(batch, draws, float(count) / average, depth, masked)
-        for (batch, draws, depth, masked), count in zip(read, counts, strict=True)
-    ]
 
+    def loss(self, part: CropPart) -> tuple[Tensor, dict[str, float]]:
+        """The masked tokens of one view guessed from the other."""
+        with torch.autocast(self.fabric.device.type, enabled=False):
+            views = self.views(part)
+        return pretraining_loss(self.student, self.run.teacher, views)
 
-@torch.no_grad()
-def make_views(loop: PretrainLoop, part: CropPart, bank: MixBank) -> CropViews:
-    """Both views of a part; its clean ones go into the bank for later steps."""
-    recipe, device = loop.recipe, loop.fabric.device
-    clean = loop.frontend(part.batch.waveforms.to(device))  # [B, F, L]
-    options, frontend = recipe.perturbation, recipe.encoder.frontend
-    perturbed = perturb(clean, part.draws, bank.at, options, frontend)
-    bank.push(clean, _mel_frames(loop, part.batch))
-    tokens = _tokens(loop, part.batch).to(device)
-    return crop_views(clean, perturbed, tokens, part.masked.to(device))
+    @torch.no_grad()
+    def views(self, part: CropPart) -> CropViews:
+        """Both views of the crops; the clean ones go into the bank for later steps."""
+        device, batch = self.fabric.device, part.batch
+        clean = self.frontend(batch.waveforms.to(device))  # [B, F, L]
+        options, frontend = self.recipe.perturbation, self.recipe.encoder.frontend
+        perturbed = perturb(clean, part.draws, part.bank.at, options, frontend)
+        part.bank.push(clean, self.mel_frames(batch))
+        return crop_views(clean, perturbed, self.tokens(batch).to(device), part.masked.to(device))
 
+    def move_teacher(self) -> None:
+        """The moving average of the student."""
+        decay = teacher_decay(self.run.step - 1, self.settings)
+        update_teacher(self.run.teacher, self.run.student, decay)
 
-def optimizer_step(
-    loop: PretrainLoop, run: PretrainRun, batches: Iterator[CropBatch]
-) -> dict[str, float]:
-    """Gradients of all parts of a step, one step of the optimiser, one move of the teacher."""
-    settings, fabric = loop.recipe.train, loop.fabric
-    set_schedules(run.optimizer, run.step, settings)
-    run.optimizer.zero_grad(set_to_none=True)
-    parts = deal_crops(loop, run, batches)
-    buffers = StepBuffers(
-        fabric, (run.student, run.teacher), settings.accumulate * fabric.world_size
-    )
-    buffers.begin_step()
-    sums: dict[str, float] = {}
-    for turn, (part, bank) in enumerate(zip(parts, run.banks, strict=True)):
-        views = make_views(loop, part, bank)
-        buffers.begin_micro_batch()
-        torch.manual_seed(part.seed)  # stochastic depth has only the global generator
-        waiting = turn < len(parts) - 1
-        with fabric.no_backward_sync(loop.student, enabled=waiting), fabric.autocast():
-            loss, figures = pretraining_loss(loop.student, run.teacher, views)
-            fabric.backward(loss * part.weight / settings.accumulate)
-        buffers.end_micro_batch(part.weight / (settings.accumulate * fabric.world_size))
-        for name, value in figures.items():
-            sums[name] = sums.get(name, 0.0) + value * part.weight / settings.accumulate
-    buffers.end_step()
-    if settings.gradient_clip is not None:
-        fabric.clip_gradients(loop.student, run.optimizer, max_norm=settings.gradient_clip)
-    run.optimizer.step()
-    update_teacher(run.teacher, run.student, teacher_decay(run.step, settings))
-    run.step += 1
-    return sums
+    def rates(self) -> dict[str, float]:
+        """Those of the last step."""
+        last, settings = self.run.step - 1, self.settings
+        return {
+            "lr": learning_rate(last, settings),
+            "weight_decay": weight_decay(last, settings),
+            "ema": teacher_decay(last, settings),
+        }
+
+    def end_epoch(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Keep the encoder, and say what could not be read."""
+        run = self.run
+        for faults in gather(self.fabric, lambda: run.faults):
+            run.faults |= faults
+        if self.fabric.is_global_zero:
+            warn_of_collapse(figures, self.recipe.heads.out)
+            write_faults(run.faults, self.out / UNREADABLE)
+            self.keep_encoder(figures)
+        return {"unreadable": len(run.faults)}
+
+    def keep_encoder(self, figures: dict[str, float]) -> None:
+        """Write the teacher's encoder and projector, the student's predictor, and their card."""
+        recipe, recordings, run = self.recipe, self.recordings, self.run
+        source = {
+            "recipe": recipe.name,
+            "size": recipe.size,
+            "step": run.step,
+            "steps": recipe.train.steps,
+            "data": recordings.fingerprint,
+            "command": self.command,
+        }
+        encoder = Encoder(
+            recipe.encoder,
+            run.teacher.encoder.state_dict(),
+            run.teacher.projector.layers.state_dict(),
+            run.student.predictor.layers.state_dict(),
+            source,
+        )
+        card = encoder_card(recipe, recordings, run.epoch, figures, len(run.faults), self.command)
+        save_encoder(self.out, encoder, card)
+
+    def state(self) -> dict[str, Any]:
+        """The checkpoint."""
+        return self.run.state(self.recipe, self.recordings.fingerprint)
 
 
 def warn_of_collapse(figures: dict[str, float], width: int) -> None:

@@ -1,0 +1,209 @@
+"""The loop of training and of pretraining, on Lightning Fabric: epochs, steps, micro-batches.
+
+What is trained is a `LoopTask`. Every random draw of a step comes from (seed, step), so a resumed
+run takes the same steps as an uninterrupted one; a checkpoint holds weights, optimiser and
+counters, and nothing else.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule
+from torch import Tensor, nn
+
+from earmark.core.config import Settings, dump_yaml
+from earmark.core.training import LoopSettings
+from earmark.train.checkpoint import save_state
+from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
+from earmark.train.journal import Journal
+
+
+class Reporter(Protocol):
+    """Who is told how a run goes."""
+
+    def on_step(self, step: int, steps: int, figures: dict[str, float]) -> None:
+        """After each optimiser step, with the losses of its last batch."""
+
+    def on_epoch(self, record: dict[str, Any]) -> None:
+        """After each epoch, with the line written to the journal."""
+
+
+class LoopRun(Protocol):
+    """What changes while a run goes on."""
+
+    student: Any
+    teacher: Any
+    optimizer: torch.optim.Optimizer
+    step: int
+    epoch: int
+
+    def state(self, recipe: Any, fingerprint: str) -> dict[str, Any]:
+        """Everything needed to go on, as tensors and plain values."""
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+
+
+@dataclass(frozen=True)
+class MicroStep:
+    """A micro-batch of this process.
+
+    Attributes:
+        seed: Of dropout and stochastic depth.
+        weight: Of its loss beside the mean micro-batch's.
+        fraction: Of the step's running statistics.
+    """
+
+    seed: int
+    weight: float
+    fraction: float
+
+
+@dataclass
+class LoopTask(ABC):
+    """What is trained, and how.
+
+    Attributes:
+        settings: Length, micro-batches, clipping.
+        run: What changes.
+        fabric: Device, precision and processes.
+        student: The run's student as Fabric wrapped it.
+        out: The run folder.
+        reporter: Who is told.
+    """
+
+    settings: LoopSettings
+    run: LoopRun
+    fabric: Fabric
+    student: _FabricModule
+    out: Path
+    reporter: Reporter | None
+
+    @abstractmethod
+    def begin_epoch(self) -> Iterator[Any]:
+        """Modules in training mode; this process's batches of the epoch."""
+
+    @abstractmethod
+    def set_rates(self) -> None:
+        """Learning rates and the like of the step about to be taken."""
+
+    @abstractmethod
+    def read_step(self, batches: Iterator[Any]) -> Sequence[MicroStep]:
+        """This process's micro-batches of the next step."""
+
+    @abstractmethod
+    def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a micro-batch, and figures worth watching."""
+
+    @abstractmethod
+    def move_teacher(self) -> None:
+        """The teacher's average after an optimiser step, which is counted already."""
+
+    @abstractmethod
+    def rates(self) -> dict[str, float]:
+        """What the journal says of rates."""
+
+    @abstractmethod
+    def end_epoch(self, figures: dict[str, float]) -> dict[str, Any]:
+        """Validate, and keep what is to be kept; what the journal says of it."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """The checkpoint."""
+
+
+def run_epochs(task: LoopTask, stop: int) -> None:
+    """Epochs up to ``stop``, each with its line in the journal and its checkpoint."""
+    run, fabric = task.run, task.fabric
+    journal = Journal(task.out, keep_epochs=run.epoch) if fabric.is_global_zero else None
+    while run.epoch < stop:
+        began = time.monotonic()
+        figures = mean_figures(fabric, run_epoch(task))
+        run.epoch += 1
+        record: dict[str, Any] = {
+            "epoch": run.epoch,
+            "step": run.step,
+            **task.rates(),
+            "losses": figures,
+            "seconds": round(time.monotonic() - began, 3),
+            **task.end_epoch(figures),
+        }
+        if journal is not None:
+            journal.write(record)
+            save_state(task.state(), task.out)
+        fabric.barrier()
+        if task.reporter is not None:
+            task.reporter.on_epoch(record)
+    if journal is not None:
+        journal.close()
+
+
+def run_epoch(task: LoopTask) -> dict[str, float]:
+    """One epoch of optimiser steps; returns the mean of each figure."""
+    settings, batches = task.settings, task.begin_epoch()
+    sums: dict[str, float] = {}
+    for _ in range(settings.steps_per_epoch):
+        figures = optimizer_step(task, batches)
+        for name, value in figures.items():
+            sums[name] = sums.get(name, 0.0) + value
+        if task.reporter is not None:
+            task.reporter.on_step(task.run.step, settings.steps, figures)
+    return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+
+
+def optimizer_step(task: LoopTask, batches: Iterator[Any]) -> dict[str, float]:
+    """Gradients of all micro-batches, one step of the optimiser, one move of the teacher."""
+    run, fabric, settings = task.run, task.fabric, task.settings
+    task.set_rates()
+    run.optimizer.zero_grad(set_to_none=True)
+    parts = task.read_step(batches)
+    modules = (run.student, run.teacher)
+    buffers = StepBuffers(fabric, modules, settings.accumulate * fabric.world_size)
+    buffers.begin_step()
+    sums: dict[str, float] = {}
+    for number, part in enumerate(parts, start=1):
+        buffers.begin_micro_batch()
+        torch.manual_seed(part.seed)  # dropout has only the global generator
+        waiting = number < len(parts)
+        with fabric.no_backward_sync(task.student, enabled=waiting), fabric.autocast():
+            loss, figures = task.loss(part)
+            fabric.backward(loss * part.weight / settings.accumulate)
+        buffers.end_micro_batch(part.fraction)
+        for name, value in figures.items():
+            sums[name] = sums.get(name, 0.0) + value * part.weight / settings.accumulate
+    buffers.end_step()
+    if settings.gradient_clip is not None:
+        fabric.clip_gradients(task.student, run.optimizer, max_norm=settings.gradient_clip)
+    run.optimizer.step()
+    run.step += 1
+    task.move_teacher()
+    return sums
+
+
+def set_up(
+    fabric: Fabric, run: LoopRun, recipe: Settings, fingerprint: str, state: dict[str, Any] | None
+) -> _FabricModule:
+    """A run on its devices, where it was left; returns the student as Fabric wrapped it."""
+    both = nn.ModuleList([run.student, run.teacher])
+    refuse_different_processes(fabric, dump_yaml(recipe), fingerprint, both)
+    run.teacher.to(fabric.device)
+    wrapped: _FabricModule
+    wrapped, run.optimizer = fabric.setup(run.student, run.optimizer)
+    if state is not None:
+        run.load(state)  # now that all is on the device: an optimiser's state goes there but once
+    return wrapped
+
+
+def last_epoch(settings: LoopSettings, run: LoopRun, stop_after_epochs: int | None) -> int:
+    """The epoch to stop after."""
+    if stop_after_epochs is None:
+        return settings.epochs
+    return min(settings.epochs, run.epoch + stop_after_epochs)
