@@ -3,7 +3,7 @@
     python benchmarks/kept_memory.py            # some six minutes on one core
 
 Trains a recipe for some steps on synthesised soundscapes, each time in a process of its own, in
-alternating turns with and without `earmark.train.memory.keep_freed_memory`. Reports the best
+alternating turns with and without `earmark.core.memory.keep_freed_memory`. Reports the best
 seconds of a step of each and the processes' peak resident memory. Writes
 benchmarks/results/kept_memory.json.
 """

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.memory import keep_freed_memory
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.dataset import ClipGroup, split_evenly
 from earmark.data.manifest import Evaluation
@@ -38,7 +39,6 @@ from earmark.detect.evaluate import (
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import RunningCentre
 from earmark.model.sed import SedNetwork
-from earmark.train.memory import keep_freed_memory
 
 T = TypeVar("T")
 

@@ -10,12 +10,12 @@ import sys
 
 import pytest
 
-from earmark.train.memory import keep_freed_memory
+from earmark.core.memory import keep_freed_memory
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from earmark.train.memory import keep_freed_memory
+from earmark.core.memory import keep_freed_memory
 
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
