@@ -113,8 +113,7 @@ def test_files_that_are_no_labels(tmp_path: Path) -> None:
         read_weak(written(tmp_path, ""))
     with pytest.raises(LabelError, match="no column onset, offset, event_label"):
         read_strong(written(tmp_path, "filename\tevent_labels\na.wav\tDog\n"))
-    with pytest.raises(LabelError, match="tabs"):
-        read_strong(written(tmp_path, HEADER.replace("\t", ",")))
+    assert read_strong(written(tmp_path, HEADER.replace("\t", ",")))[1] == []
     with pytest.raises(LabelError, match="cannot be read"):
         read_strong(tmp_path)
     (tmp_path / "x.tsv").write_bytes(b"RIFF\xff\xfe\x80\x81")

@@ -209,7 +209,7 @@ DAMAGE: dict[str, Callable[[Path], str]] = {
     "unknown-column": _columns,
     "inverted-times": _row(2, "0.6", "0.1"),
     "negative-times": _row(3, "-0.5", "0.4"),
-    "bad-number": _row(4, "0,1", "0.5"),
+    "bad-number": _row(4, "0.1s", "0.5"),
     "incomplete-event": _row(5, "0.1", ""),
     "zero-length": _row(6, "0.3", "0.3"),
     "after-end": _appended(REAL_TSV, lambda root: f"{_first(root, REAL, 4)}\t3.0\t4.0\tDog"),

@@ -255,7 +255,7 @@ def _groups(path: Path | None, clips: ClipIds) -> dict[str, str] | None:
 
     if path is None:
         return None
-    rows = {r["filename"]: r["group"] for _, r in read_rows(path, None, ("filename", "group"))}
+    rows = {r["filename"]: r["group"] for _, r in read_rows(path, ("filename", "group"))}
     own = ClipIds(rows, path)
     known = clips.of(own, path)
     return {known[own[name]]: group for name, group in rows.items()}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import logging
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Any
 
 from earmark.core.errors import LabelError
 
+_log = logging.getLogger(__name__)
 DRAFT = ".draft-"
+_LINE_END = re.compile(r"\r\n|\n|\r")  # and nothing else: str.splitlines also breaks at U+2028
 _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -22,15 +26,45 @@ _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
 )
 
 
-def read_text(path: str | Path, encoding: str | None = None) -> str:
-    """A text file's content, in whichever Unicode encoding a program wrote it; ``.gz`` unpacked.
+class Notes:
+    """What a reader of a file mended or took for granted; each kind is said once."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[str]] = {}
+
+    def add(self, what: str, where: str | Path) -> None:
+        """Another case of something; where is its file and line."""
+        self.found.setdefault(what, []).append(str(where))
+
+    def sentences(self) -> list[str]:
+        """One of each kind, which names the first place and counts the others."""
+        return [
+            f"{places[0]}: {what}" + (f" (and {len(places) - 1:,} more)" if places[1:] else "")
+            for what, places in self.found.items()
+        ]
+
+    def report(self) -> None:
+        """Log them as warnings."""
+        for sentence in self.sentences():
+            _log.warning("%s", sentence)
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines of a text with the line ends of any system, mixed ones too."""
+    return _LINE_END.split(text)
+
+
+def read_text(path: str | Path, encoding: str | None = None, notes: Notes | None = None) -> str:
+    """A text file's content, in whichever encoding a program wrote it; ``.gz`` unpacked.
 
     UTF-8 with or without byte order mark; UTF-16 and UTF-32 with one, UTF-16 also without (Raven
-    and Audacity on Windows). Other encodings are not guessed.
+    and Audacity on Windows). What is none of these is read as Windows-1252, of which Latin-1's
+    letters are part, and noted.
 
     Args:
         path: The file.
-        encoding: What it is in where it is neither, as ``latin-1``.
+        encoding: What it is in where it is no Unicode, as ``cp1251``.
+        notes: Takes the note; without, it is logged.
 
     Raises:
         LabelError: If the file is missing or no such text, or there is no such encoding.
@@ -49,16 +83,36 @@ def read_text(path: str | Path, encoding: str | None = None) -> str:
     try:
         return content.decode("utf-8-sig" if name == "utf-8" else name)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise LabelError(
-            f"cannot be read as text ({error})",
-            where=f"{path}:{line}",
-            hint="Save it as UTF-8 text, or name its encoding (often latin-1 or cp1252)",
-        ) from None
+        line = len(split_lines(content[: error.start].decode("latin-1")))
+        if marked is None and encoding is None and b"\0" not in content:
+            return _as_windows(path, content, line, notes)
+        raise _no_text(path, line, error) from None
     except LookupError:
         raise LabelError(
             f"no encoding is called {name!r}", where=path, hint="Use utf-8, latin-1 or cp1252"
         ) from None
+
+
+def _as_windows(path: Path, content: bytes, line: int, notes: Notes | None) -> str:
+    """Text of a Western European Windows; five bytes mean nothing there."""
+    try:
+        text = content.decode("cp1252")
+    except UnicodeDecodeError as error:
+        raise _no_text(path, line, error) from None
+    own = Notes() if notes is None else notes
+    what = "no UTF-8, read as Windows-1252; name the encoding if names look wrong"
+    own.add(what, f"{path}:{line}")
+    if notes is None:
+        own.report()
+    return text
+
+
+def _no_text(path: Path, line: int, error: UnicodeDecodeError) -> LabelError:
+    return LabelError(
+        f"cannot be read as text ({error})",
+        where=f"{path}:{line}",
+        hint="Save it as UTF-8 text, or name its encoding (often latin-1 or cp1252)",
+    )
 
 
 def _unpacked(path: Path, content: bytes) -> bytes:

@@ -75,7 +75,7 @@ def read_exclusions(path: Path) -> list[tuple[str, str]]:
     Raises:
         LabelError: The file is missing or has no column ``filename``.
     """
-    rows = read_rows(path, "\t", ("filename",))
+    rows = read_rows(path, ("filename",))
     return [(row["filename"], row.get("source", "")) for _, row in rows]
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
 from earmark.core.event import Event
-from earmark.core.files import read_text
+from earmark.core.files import Notes
 from earmark.core.naming import full_path, names_from
 from earmark.core.parallel import Progress, tracked
-from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows
+from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows, read_table
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.clips import ClipIds, clip_name
 
@@ -70,11 +70,13 @@ def read_truth(path: str | Path) -> Truth:
     """
     path = Path(path)
     listed: dict[str, list[Event]] = {}
-    for line, row in read_rows(path, None, ("filename", "onset", "offset", "event_label")):
+    notes = Notes()
+    for line, row in read_rows(path, ("filename", "onset", "offset", "event_label")):
         own = listed.setdefault(_name(row, path, line), [])
-        event = parse_event(path, line, row)
+        event = parse_event(path, line, row, notes)
         if event is not None:
             own.append(event)
+    notes.report()
     ids = ClipIds(listed, path)
     return Truth(_by_id(listed, ids), path, ids)
 
@@ -126,7 +128,7 @@ def read_durations(path: str | Path) -> Durations:
         return _durations_of_recordings(path)
     rows = [
         (line, _name(row, path, line), parse_number(row["duration"], "duration", path, line))
-        for line, row in read_rows(path, None, ("filename", "duration"))
+        for line, row in read_rows(path, ("filename", "duration"))
     ]
     ids, found = ClipIds((name for _, name, _ in rows), path), dict[str, float]()
     for line, name, seconds in rows:
@@ -219,8 +221,7 @@ def is_score_folder(path: str | Path) -> bool:
     first = next(iter(_tables_in(folder)), None) if folder.is_dir() else None
     if first is None:
         return folder.is_dir()
-    header = next(iter(read_text(first).splitlines()), "")
-    return "filename" not in header.replace(",", "\t").split("\t")
+    return "filename" not in read_table(first, notes=Notes()).columns
 
 
 def _tables_in(folder: Path) -> list[Path]:
@@ -369,9 +370,9 @@ def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str
     """Events of one file by listed name, its own thresholds apart unless one is given."""
     points: Points = {}
     scored: dict[str, list[Event]] = {}
-    listed, unscored = dict[str, None](), threshold is not None
+    listed, unscored, notes = dict[str, None](), threshold is not None, Notes()
     for line, row in _event_rows(path):
-        clip, event = _name(row, path, line), parse_event(path, line, row)
+        clip, event = _name(row, path, line), parse_event(path, line, row, notes)
         listed[clip] = None
         if event is None:
             continue
@@ -383,6 +384,7 @@ def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str
         if not unscored:
             score = parse_number(row["score"], "score", path, line)
             scored.setdefault(clip, []).append(event._replace(score=score))
+    notes.report()
     given = None if unscored or not scored else scored
     found = Detections(_by_threshold(points or {threshold: {}}), given, frozenset(listed))
     return found, list(listed)
@@ -396,7 +398,7 @@ def _by_threshold(points: Points) -> Points:
 def _event_rows(path: Path) -> Iterator[Row]:
     """Rows of a table of events; of other kinds of file what `earmark` reads of them."""
     if path.name.lower().endswith(TABLES):
-        yield from read_rows(path, None, ("filename", "onset", "offset", "event_label"))
+        yield from read_rows(path, ("filename", "onset", "offset", "event_label"))
         return
     from earmark.core.formats import read_events
 

@@ -94,3 +94,26 @@ def test_flags_that_make_no_sense() -> None:
     for wrong in ("Dog", "=Dog", "woof="):
         with pytest.raises(ConfigError, match="OLD=NEW"):
             load_class_map(None, [wrong])
+
+
+def test_words_that_may_mean_nothing_need_a_place_of_their_own() -> None:
+    for word in ("NA", "none", "null", "NaN"):
+        with pytest.raises(LabelError, match=rf"{word}.*mean that there is none.*--drop {word}"):
+            load_class_map(None).targets([(word, "a.txt")])
+        dropped, renamed = (
+            load_class_map(None, drops=[word]),
+            load_class_map(None, [f"{word}=Bell"]),
+        )
+        assert dropped.targets([(word, "a.txt")]) == {word: None}
+        assert renamed.targets([(word, "a.txt")]) == {word: "Bell"}
+        assert ClassMap(classes={word: ()}).targets([(word, "a.txt")]) == {word: word}
+
+
+def test_names_that_yaml_takes_for_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "classes.yaml"
+    path.write_text("classes: {Bell: [null, NA]}\ndrop: none\n")
+    targets = load_class_map(path).targets([(word, "") for word in ("null", "NA", "none")])
+    assert targets == {"null": "Bell", "NA": "Bell", "none": None}
+    path.write_text("classes: {Bell: [no]}\n")
+    with pytest.raises(ConfigError, match=r"False in YAML\. Put it in quotes"):
+        load_class_map(path)

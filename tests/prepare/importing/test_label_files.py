@@ -163,3 +163,25 @@ def test_label_files_beside_a_dataset_are_not_taken_for_its_own(tmp_path: Path) 
     write_audio(folder / "rec0.flac", np.zeros(100, np.float32))
     with pytest.raises(LabelError, match=r"'rec0' could be"):
         gather([folder], [], Reading())
+
+
+def test_what_every_reader_takes(tmp_path: Path) -> None:
+    """Line ends, a delimiter that is named, line breaks in fields, early labels, the name NA."""
+    for name in "abcd":
+        record(tmp_path / f"{name}.wav", 3)
+    (tmp_path / "a.txt").write_bytes(b"1.0\t1.3\tbeep\r2.0\t2.3\tbeep\r")
+    (tmp_path / "b.txt").write_text("-0.000001\t0.5\tclick\n0\t0.5\tNA\n")
+    (tmp_path / "c.csv").write_bytes(
+        b"sep=;\r\nfilename;onset;offset;label;note\r\n"
+        b'c.wav;1,0;1,3;beep;"two\r\nlines"\r\nd.wav;0:01,5;0:02;beep;\r\n'
+    )
+    job = read(tmp_path, drops=("NA",))
+    assert events_back(job) == {
+        "a.wav": [(1.0, 1.3, "beep"), (2.0, 2.3, "beep")],
+        "b.wav": [(0.0, 0.5, "click")],
+        "c.wav": [(1.0, 1.3, "beep")],
+        "d.wav": [(1.5, 2.0, "beep")],
+    }
+    assert any("b.txt:1: begins before 0 s" in note for note in job.gathered.notes)
+    with pytest.raises(LabelError, match=r"b\.txt: the class name 'NA' .*--drop NA"):
+        read(tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError, together
-from earmark.core.files import read_text, write_text
+from earmark.core.files import Notes, read_text, split_lines, write_text
 from earmark.core.formats.audacity import AUDACITY
 from earmark.core.formats.base import Content, EventFormat, Hints, checked, event_table
 from earmark.core.formats.delimited import CSV, TSV
@@ -112,6 +112,7 @@ def read_events(
     content = READERS[name](Path(path), hints)
     if faults:
         raise together(faults)
+    hints.notes.report()
     return event_table(content.events, scored=content.scored)
 
 
@@ -134,7 +135,8 @@ def format_of(path: str | Path, encoding: str | None = None) -> str:
 
 def _kind_of_text(path: Path, encoding: str | None) -> str:
     """What a text file is: a label track unless its first lines look like another's."""
-    lines = [line for line in read_text(path, encoding).splitlines() if line.strip()]
+    text = read_text(path, encoding, Notes())  # the reader says what it finds
+    lines = [line for line in split_lines(text) if line.strip()]
     first = lines[0] if lines else ""
     if is_selection_table(first):
         return "raven"

@@ -11,9 +11,7 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
-from earmark.core.files import read_text
 from earmark.core.formats.base import Content, EventFormat, Hints, Named
-from earmark.core.formats.columns import with_point
 from earmark.core.tables.rows import parse_event
 
 
@@ -27,17 +25,17 @@ def _write(content: Content) -> str:
 def _read(path: Path, hints: Hints) -> Content:
     name = hints.name(path)
     events: list[Named] = []
-    for line, text in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
+    for line, text in enumerate(hints.lines(path), start=1):
         fields = [field.strip() for field in text.split("\t")]
         if not any(fields) or fields[0].startswith("\\"):
             continue
         with hints.row():
-            event = _event(path, line, fields)
+            event = _event(path, line, fields, hints)
             events += [] if event is None else [(name, event)]
     return Content(events)
 
 
-def _event(path: Path, line: int, fields: list[str]) -> Event | None:
+def _event(path: Path, line: int, fields: list[str], hints: Hints) -> Event | None:
     if len(fields) != 3 or not all(fields):
         empty = len(fields) in (2, 3) and all(fields[:2])
         raise LabelError(
@@ -47,9 +45,8 @@ def _event(path: Path, line: int, fields: list[str]) -> Event | None:
             where=f"{path}:{line}",
             hint="Give the label the name of its class" if empty else None,
         )
-    times = [with_point(field) for field in fields[:2]]
-    row = dict(zip(EVENT_COLUMNS, ["", *times, fields[2]], strict=True))
-    return parse_event(path, line, row)
+    row = dict(zip(EVENT_COLUMNS, ["", *fields], strict=True))
+    return parse_event(path, line, row, hints.notes)
 
 
 AUDACITY = EventFormat(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.files import Notes, read_text, split_lines
 from earmark.core.tables.rows import check_name, checked_event
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Hints:
         find: The name of the recording that a listed name means, None where there is none; for
             files that name several, of which the one that is there counts.
         faults: Rows that are no events, to be filled; by default the first of them is an error.
+        notes: What was mended or taken for granted, to be filled.
     """
 
     recording: str | None = None
@@ -67,10 +69,19 @@ class Hints:
     encoding: str | None = None
     find: Callable[[str], str | None] | None = None
     faults: list[LabelError] | None = None
+    notes: Notes = field(default_factory=Notes)
 
     def name(self, path: Path, suffixes: Sequence[str] = ()) -> str:
         """Name of the recording of a file that names none."""
         return self.recording or own_name(path, suffixes)
+
+    def text(self, path: Path) -> str:
+        """A file's text, as of `read_text`."""
+        return read_text(path, self.encoding, self.notes)
+
+    def lines(self, path: Path) -> list[str]:
+        """Its lines."""
+        return split_lines(self.text(path))
 
     @contextmanager
     def row(self) -> Iterator[None]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Hints, Named
-from earmark.core.tables.rows import Row, is_nothing, parse_event, parse_number, parse_row
+from earmark.core.tables.rows import (
+    Row,
+    TextTable,
+    is_nothing,
+    parse_event,
+    parse_number,
+    seconds_of,
+)
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "filename": ("filename", "file", "file name", "begin path", "begin file", "recording", "audio"),
@@ -34,22 +40,6 @@ NEEDED = ("onset", "offset", "event_label")
 """What a row needs to be an event; the offset may be a duration instead."""
 NUMBERS = frozenset({"onset", "offset", "score", "duration"})
 """Fields that are numbers."""
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:[.,]\d+)?)")
-
-
-def with_point(field: str) -> str:
-    """A number with a decimal comma, as programs write it in many countries, with a point."""
-    return field.replace(",", ".") if field.count(",") == 1 and "." not in field else field
-
-
-def seconds_of(field: str) -> str:
-    """A time as a number: one with a decimal comma, or of a clock as ``1:02:03.5``."""
-    clock = _CLOCK.fullmatch(field)
-    if clock is None:
-        return with_point(field)
-    hours, minutes, rest = clock.groups()
-    seconds = Fraction(with_point(rest)) + 60 * int(minutes) + 3600 * int(hours or 0)
-    return repr(float(seconds))
 
 
 def _plain(name: str) -> str:
@@ -145,35 +135,34 @@ def events_of_rows(
     events = []
     for line, row in rows:
         with hints.row():
-            named = _event(path, line, row, columns, recording)
+            named = _event(path, line, row, columns, recording, hints)
             events += [] if named is None else [named]
     return events
 
 
-def rows_of(
-    path: Path,
-    lines: Iterable[tuple[int, str]],
-    header: Sequence[str],
-    delimiter: str,
-    hints: Hints,
-) -> Iterator[Row]:
-    """Rows of a table's lines; what becomes of those that are none, ``hints`` say."""
-    for line, text in lines:
+def rows_of(table: TextTable, hints: Hints) -> Iterator[Row]:
+    """Rows of a table; what becomes of those that are none, ``hints`` say."""
+    for line, text in table.lines:
         row: dict[str, str] | None = None
         with hints.row():
-            row = parse_row(path, line, header, text, delimiter)
+            row = table.row(line, text)
         if row is not None:
             yield line, row
 
 
 def _event(
-    path: Path, line: int, row: Mapping[str, str], columns: Mapping[str, str], recording: str
+    path: Path,
+    line: int,
+    row: Mapping[str, str],
+    columns: Mapping[str, str],
+    recording: str,
+    hints: Hints,
 ) -> Named | None:
     ours = {name: row[theirs] for name, theirs in columns.items()}
     ours |= {name: seconds_of(ours[name]) for name in NUMBERS & ours.keys()}
     if "duration" in ours:
         ours["offset"] = _end(path, line, ours)
-    event = parse_event(path, line, ours)
+    event = parse_event(path, line, ours, hints.notes)
     if event is None:
         return None
     name = ours.get("filename", recording)

@@ -7,7 +7,7 @@ from pathlib import Path
 from earmark.core.event import EVENT_COLUMNS
 from earmark.core.formats.base import Content, EventFormat, Hints
 from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, rows_of
-from earmark.core.tables.rows import join_row, read_header
+from earmark.core.tables.rows import join_row, read_table
 
 
 def _write(content: Content, delimiter: str) -> str:
@@ -18,14 +18,10 @@ def _write(content: Content, delimiter: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _read(path: Path, hints: Hints, delimiters: str) -> Content:
-    splits = [
-        (read_header(path, delimiter, (), hints.encoding), delimiter) for delimiter in delimiters
-    ]
-    (header, lines), delimiter = max(splits, key=lambda split: len(split[0][0]))
-    columns = columns_of(header, hints, path, needs=NEEDED)
-    rows = rows_of(path, lines, header, delimiter, hints)
-    events = events_of_rows(path, rows, columns, hints.name(path), hints)
+def _read(path: Path, hints: Hints) -> Content:
+    table = read_table(path, encoding=hints.encoding, notes=hints.notes)
+    columns = columns_of(table.columns, hints, path, needs=NEEDED)
+    events = events_of_rows(path, rows_of(table, hints), columns, hints.name(path), hints)
     return Content(events, "score" in columns)
 
 
@@ -33,12 +29,11 @@ TSV = EventFormat(
     suffix=".tsv",
     title="table, separated by tabs",
     write=lambda content: _write(content, "\t"),
-    read=lambda path, hints: _read(path, hints, "\t"),
+    read=_read,
 )
 CSV = EventFormat(
     suffix=".csv",
     title="table, separated by commas",
     write=lambda content: _write(content, ","),
-    # Spreadsheets write semicolons where the comma is the decimal point.
-    read=lambda path, hints: _read(path, hints, ",;\t"),
+    read=_read,
 )

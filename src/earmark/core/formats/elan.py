@@ -16,7 +16,6 @@ from xml.etree import ElementTree as Xml
 
 from earmark._version import __version__
 from earmark.core.errors import LabelError
-from earmark.core.event import Event
 from earmark.core.formats.base import (
     Content,
     EventFormat,
@@ -25,7 +24,7 @@ from earmark.core.formats.base import (
     own_name,
 )
 from earmark.core.naming import full_path, parse_listed
-from earmark.core.tables.rows import check_label, check_times, parse_number
+from earmark.core.tables.rows import parse_number, read_event
 
 EVENT, SCORE = "event", "score"
 """Linguistic types of the tiers."""
@@ -195,9 +194,8 @@ def _read(path: Path, hints: Hints) -> Content:
                 first, last, label = _annotation(path, tier, annotation, own, hints)
                 onset, offset = ((time + begins) / 1000 for time in (first, last))
                 where = _where(path, tier, annotation)
-                check_times(onset, offset, where)
                 score = scores.get(str(annotation.get("ANNOTATION_ID")))
-                events.append(Event(onset, offset, check_label(label, where), score))
+                events.append(read_event(onset, offset, label, where, score, hints.notes))
     events.sort(key=lambda event: event[:3])
     named = ", ".join(map(repr, aside))
     notes = (f"{path.name}: annotations without times of their own are left out: {named}",)

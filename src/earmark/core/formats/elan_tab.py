@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from earmark.core.errors import LabelError
-from earmark.core.files import read_text
 from earmark.core.formats.base import Content, Hints, Named
-from earmark.core.formats.columns import seconds_of
-from earmark.core.tables.rows import checked_event, parse_number
+from earmark.core.tables.rows import parse_number, read_event, seconds_of
 
 _CLOCK = re.compile(r"\d+:\d\d:\d\d[.,]\d{3}")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)?")
@@ -49,11 +47,9 @@ def read_tab_export(path: Path, hints: Hints) -> Content:
     Raises:
         LabelError: If it is none, or a row is no event; it names the line.
     """
-    text = read_text(path, hints.encoding)
-    lines = enumerate(re.split(r"\r\n|\n|\r", text), start=1)
     rows = [
         (line, [field.strip() for field in row.split("\t")])
-        for line, row in lines
+        for line, row in enumerate(hints.lines(path), start=1)
         if not _is_remark(row)
     ]
     if not rows:
@@ -69,7 +65,9 @@ def read_tab_export(path: Path, hints: Hints) -> Content:
             if not label:
                 raise LabelError("no class", where=where, hint="Take the class from value or tier")
             onset, offset = (parse_number(time, "time", path, line) for time in times)
-            events.append((file or recording, checked_event(onset, offset, label, where)))
+            events.append(
+                (file or recording, read_event(onset, offset, label, where, None, hints.notes))
+            )
     return Content(events)
 
 

@@ -10,14 +10,13 @@ from typing import Any
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
-from earmark.core.files import read_text
 from earmark.core.formats.base import (
     Content,
     EventFormat,
     Hints,
     Named,
 )
-from earmark.core.tables.rows import checked_event
+from earmark.core.tables.rows import read_event
 
 FORMAT = "earmark-events"
 VERSION = 1
@@ -53,7 +52,7 @@ def _write_lines(content: Content) -> str:
 
 def _read_json(path: Path, hints: Hints) -> Content:
     try:
-        document = json.loads(read_text(path, hints.encoding))
+        document = json.loads(hints.text(path))
     except ValueError as error:
         raise LabelError(f"no JSON ({error})", where=path) from None
     if isinstance(document, dict):
@@ -79,7 +78,7 @@ def _read_lines(path: Path, hints: Hints) -> Content:
 
 
 def _objects(path: Path, hints: Hints) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(read_text(path, hints.encoding).split("\n"), start=1):
+    for number, line in enumerate(hints.lines(path), start=1):
         if not line.strip():
             continue
         parsed = []
@@ -120,7 +119,7 @@ def _event(where: str, fields: Any, hints: Hints, recording: str) -> Named:
     onset, offset = (_number(key, fields.get(key), where) for key in ("onset", "offset"))
     score = fields.get("score")
     own = None if score is None else _number("score", score, where)
-    return name, checked_event(onset, offset, label, where, own)
+    return name, read_event(onset, offset, label, where, own, hints.notes)
 
 
 def _number(key: str, value: Any, where: str) -> float:

@@ -15,9 +15,9 @@ import numpy as np
 
 from earmark.core.errors import LabelError
 from earmark.core.formats.base import Content, EventFormat, Hints
-from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, rows_of, with_point
+from earmark.core.formats.columns import NEEDED, columns_of, events_of_rows, rows_of
 from earmark.core.naming import base_name
-from earmark.core.tables.rows import Row, join_row, parse_number, read_header
+from earmark.core.tables.rows import Row, join_row, parse_number, read_table
 from earmark.core.timeline import SAMPLE_RATE
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
@@ -72,10 +72,10 @@ def _seconds(value: float) -> str:
 
 
 def _read(path: Path, hints: Hints) -> Content:
-    header, lines = read_header(path, TAB, (BEGIN, END), hints.encoding)
-    columns = columns_of(header, hints, path, needs=NEEDED)
+    table = read_table(path, (BEGIN, END), encoding=hints.encoding, notes=hints.notes)
+    columns = columns_of(table.columns, hints, path, needs=NEEDED)
     columns |= {"onset": BEGIN, "offset": END}
-    rows = _selections(rows_of(path, lines, header, TAB, hints))
+    rows = _selections(rows_of(table, hints))
     if "filename" in columns:
         rows = _in_their_files(path, rows, columns["filename"], hints)
     events = events_of_rows(path, rows, columns, hints.name(path, SUFFIXES), hints)
@@ -106,7 +106,7 @@ def _in_its_file(path: Path, line: int, row: dict[str, str]) -> dict[str, str]:
     if not row.get(OFFSET) or row[OFFSET] == row[BEGIN]:
         return row
     begin, end, offset = (
-        parse_number(with_point(row[column]), column, path, line) for column in (BEGIN, END, OFFSET)
+        parse_number(row[column], column, path, line) for column in (BEGIN, END, OFFSET)
     )
     if end < begin:
         raise LabelError(f"an event from {begin:g} s to {end:g} s", where=f"{path}:{line}")

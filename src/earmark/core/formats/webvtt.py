@@ -12,7 +12,6 @@ from pathlib import Path
 
 from earmark.core.errors import LabelError
 from earmark.core.event import Event
-from earmark.core.files import read_text
 from earmark.core.formats.base import (
     Content,
     EventFormat,
@@ -20,7 +19,7 @@ from earmark.core.formats.base import (
     Named,
     milliseconds,
 )
-from earmark.core.tables.rows import check_label, check_times
+from earmark.core.tables.rows import read_event
 
 _TIME = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
 _TAG = re.compile(r"<[^>]*>")
@@ -41,7 +40,7 @@ def _time(milliseconds: int) -> str:
 
 
 def _read(path: Path, hints: Hints) -> Content:
-    lines = re.split(r"\r\n|\n|\r", read_text(path, hints.encoding))
+    lines = hints.lines(path)
     if not lines[0].startswith("WEBVTT"):
         raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
     name = hints.name(path)
@@ -56,11 +55,11 @@ def _read(path: Path, hints: Hints) -> Content:
             continue
         begin, number = number, _end(lines, number)
         with hints.row():
-            events.append((name, _cue(path, begin + 1, lines[begin:number])))
+            events.append((name, _cue(path, begin + 1, lines[begin:number], hints)))
     return Content(events)
 
 
-def _cue(path: Path, line: int, lines: list[str]) -> Event:
+def _cue(path: Path, line: int, lines: list[str], hints: Hints) -> Event:
     """The event of a cue, whose first line has the times and stands in a line of the file."""
     first, last = _times(lines[0], f"{path}:{line}")
     words = html.unescape(_TAG.sub("", " ".join(lines[1:]))).strip()
@@ -70,7 +69,7 @@ def _cue(path: Path, line: int, lines: list[str]) -> Event:
             where=f"{path}:{line}",
             hint="Give the cue the name of its class",
         )
-    return Event(first, last, check_label(words, f"{path}:{line + 1}"))
+    return read_event(first, last, words, f"{path}:{line}", None, hints.notes)
 
 
 def _end(lines: list[str], number: int) -> int:
@@ -88,9 +87,7 @@ def _times(line: str, where: str) -> tuple[float, float]:
             where=where,
             hint="Write 00:00:01.000 --> 00:00:02.500",
         )
-    times = _seconds(first), _seconds(last)
-    check_times(*times, where)
-    return times
+    return _seconds(first), _seconds(last)
 
 
 def _seconds(match: re.Match[str]) -> float:

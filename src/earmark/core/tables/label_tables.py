@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
-from earmark.core.files import write_lines
+from earmark.core.files import Notes, write_lines
 from earmark.core.naming import base_name
 from earmark.core.tables.rows import (
     check_label,
@@ -24,8 +24,7 @@ from earmark.core.tables.rows import (
     join_row,
     parse_event,
     parse_number,
-    parse_row,
-    read_header,
+    read_table,
 )
 
 WEAK_COLUMNS = ("filename", "event_labels")
@@ -116,9 +115,10 @@ def strong_table(path: str | Path) -> Table[StrongRow]:
     Raises:
         LabelError: If the file cannot be read or lacks a column.
     """
+    path = Path(path)
 
-    def parse(path: Path, line: int, name: str, row: Mapping[str, str]) -> StrongRow | None:
-        event = parse_event(path, line, row)
+    def parse(line: int, name: str, row: Mapping[str, str], notes: Notes) -> StrongRow | None:
+        event = parse_event(path, line, row, notes)
         return None if event is None else StrongRow(line, name, event)
 
     return _table(path, EVENT_COLUMNS, parse)
@@ -131,9 +131,10 @@ def weak_table(path: str | Path) -> Table[WeakRow]:
         LabelError: If the file cannot be read or lacks a column.
     """
 
-    def parse(path: Path, line: int, name: str, row: Mapping[str, str]) -> WeakRow:
-        labels = [label.strip() for label in row["event_labels"].split(",")]
-        kept = tuple(dict.fromkeys(label for label in labels if not is_nothing(label)))
+    def parse(line: int, name: str, row: Mapping[str, str], _: Notes) -> WeakRow:
+        written = row["event_labels"]
+        labels = [] if is_nothing(written) else [label.strip() for label in written.split(",")]
+        kept = tuple(dict.fromkeys(filter(None, labels)))
         for label in kept:
             check_label(label, f"{path}:{line}")
         return WeakRow(line, name, kept)
@@ -149,7 +150,7 @@ def duration_table(path: str | Path) -> Table[DurationRow]:
     """
     found: dict[str, float] = {}
 
-    def parse(path: Path, line: int, name: str, row: Mapping[str, str]) -> DurationRow:
+    def parse(line: int, name: str, row: Mapping[str, str], _: Notes) -> DurationRow:
         seconds = parse_number(row["duration"], "duration", path, line)
         if seconds <= 0 or found.setdefault(name, seconds) != seconds:
             raise LabelError(
@@ -203,6 +204,12 @@ def write_weak(path: str | Path, mapping: Mapping[str, Sequence[str]]) -> None:
             )
         for label in labels:
             check_label(label, path)
+        if is_nothing(",".join(labels)) and labels:
+            raise LabelError(
+                f"the class name {labels[0]!r} of {name} would be read as no class",
+                where=path,
+                hint="Rename the class",
+            )
     _write_rows(path, WEAK_COLUMNS, [[name, ",".join(own)] for name, own in mapping.items()])
 
 
@@ -215,28 +222,29 @@ def write_durations(path: str | Path, mapping: Mapping[str, float]) -> None:
 def _table(
     path: str | Path,
     columns: Sequence[str],
-    parse: Callable[[Path, int, str, Mapping[str, str]], R | None],
+    parse: Callable[[int, str, Mapping[str, str], Notes], R | None],
 ) -> Table[R]:
-    path = Path(path)
-    header, lines = read_header(path, "\t", columns)
+    notes = Notes()
+    table = read_table(path, columns, notes=notes)
     rows: list[R] = []
     clips: list[str] = []
     faults: list[Fault] = []
-    for line, text in lines:
+    for line, text in table.lines:
         # Even of a row that is no row of the table the clip should be known.
-        name = (text.split("\t") + [""] * len(header))[header.index("filename")].strip()
+        name = table.field(text, "filename")
         try:
-            fields = parse_row(path, line, header, text, "\t")
+            fields = table.row(line, text)
             name = fields["filename"]
             if not base_name(name):
                 raise LabelError("a row without a file name", where=f"{path}:{line}")
-            row = parse(path, line, name, fields)
+            row = parse(line, name, fields, notes)
             if row is not None:
                 rows.append(row)
         except LabelError as error:
             faults.append(Fault(line, name, error))
         clips.append(name)
-    return Table(path, header, tuple(rows), tuple(clips), tuple(faults))
+    notes.report()
+    return Table(table.path, table.columns, tuple(rows), tuple(clips), tuple(faults))
 
 
 def _write_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

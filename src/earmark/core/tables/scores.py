@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import LabelError, ScoreError
-from earmark.core.files import read_text
+from earmark.core.files import read_text, split_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +124,7 @@ class ScoreTable:
             raise ScoreError(
                 f"cannot read the score table ({error.what})", where=path, hint=error.hint
             ) from None
-        lines = text.splitlines()
+        lines = split_lines(text)
         first = next((number for number, line in enumerate(lines) if line.strip()), len(lines))
         header = lines[first] if first < len(lines) else ""
         delimiter = "," if "," in header and "\t" not in header else "\t"

@@ -15,7 +15,7 @@ from earmark.core.errors import AudioError, DataError, LabelError, together
 from earmark.core.event import Event
 from earmark.core.formats import READERS, format_of
 from earmark.core.formats.base import Hints, own_name
-from earmark.core.formats.columns import columns_of, seconds_of
+from earmark.core.formats.columns import columns_of
 from earmark.core.formats.raven import SUFFIXES as SELECTIONS
 from earmark.core.naming import (
     Claims,
@@ -27,7 +27,7 @@ from earmark.core.naming import (
     listed_at,
     names_from,
 )
-from earmark.core.tables.rows import parse_number, parse_row, read_header
+from earmark.core.tables.rows import EARLY, parse_number, read_table
 
 #: How the names of label files end that are looked for in folders.
 SUFFIXES = (".txt", ".tsv", ".csv", ".eaf", ".json", ".jsonl", ".ndjson", ".vtt")
@@ -169,17 +169,15 @@ def read_regions(path: Path, reading: Reading) -> dict[str, list[tuple[float, fl
     Raises:
         LabelError: If it is no such table; it names the line.
     """
-    delimiter = "," if path.suffix.lower() == ".csv" else "\t"
-    header, lines = read_header(path, delimiter, (), reading.encoding)
+    table = read_table(path, encoding=reading.encoding)
     needs = ("filename", "onset", "offset")
-    columns = columns_of(header, Hints(columns=reading.columns), path, needs=needs)
+    columns = columns_of(table.columns, Hints(columns=reading.columns), path, needs=needs)
     found: dict[str, list[tuple[float, float]]] = {}
-    for line, text in lines:
-        row = parse_row(path, line, header, text, delimiter)
+    for line, row in table:
         onset, offset = (
-            parse_number(seconds_of(row[columns[name]]), name, path, line)
-            for name in ("onset", "offset")
+            parse_number(row[columns[name]], name, path, line) for name in ("onset", "offset")
         )
+        onset = 0.0 if -EARLY <= onset < 0 else onset
         if not 0 <= onset < offset:
             raise LabelError(
                 f"a stretch from {onset:g} s to {offset:g} s",
@@ -261,11 +259,12 @@ def _read(
         faults=faults,
     )
     content = READERS[format](file, hints)
+    notes = (*content.notes, *hints.notes.sentences())
     rows: Rows = {}
     for name, event in content.events:
         rows.setdefault("" if name == _OWN else name, []).append(event)
     # An empty label track says that nothing happens; an empty table says nothing of anything.
-    return rows if rows or format in ("tsv", "csv") else {"": []}, content.notes
+    return rows if rows or format in ("tsv", "csv") else {"": []}, notes
 
 
 def _refuse_missing(missing: Mapping[str, Path], finder: Finder) -> None:

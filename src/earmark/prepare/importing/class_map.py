@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from earmark.core.config import Settings, load_yaml, parse_settings
 from earmark.core.errors import ConfigError, LabelError
-from earmark.core.tables.rows import check_label
+from earmark.core.tables.rows import check_label, is_nothing
 from earmark.data.classes import OTHERS
 
 Rest = Literal["error", "keep", "drop"]
@@ -61,7 +61,8 @@ class ClassMap(Settings):
         Exact names come before names with a star; the longest of these counts.
 
         Raises:
-            KeyError: The name stands nowhere, and ``rest`` is ``error``.
+            KeyError: The name stands nowhere, and ``rest`` is ``error``, or it may mean that there
+                is no name, as ``NA`` and ``none``.
         """
         known: dict[str, str | None] = {
             **dict.fromkeys(self.drop, None),
@@ -72,7 +73,8 @@ class ClassMap(Settings):
         fitting = [pattern for pattern in known if "*" in pattern and _fits(pattern, label)]
         if fitting:
             return known[max(fitting, key=len)]
-        if self.rest == "error":
+        # Some programs write these words where there is nothing: only who says so has such a class.
+        if self.rest == "error" or (self.rest == "keep" and is_nothing(label)):
             raise KeyError(label)
         return label if self.rest == "keep" else None
 
@@ -92,6 +94,13 @@ class ClassMap(Settings):
                 result[label] = result[label] if label in result else self.target(label)
             except KeyError:
                 lost.setdefault(label, []).append(file)
+        empty = next(filter(is_nothing, lost), None)
+        if empty is not None:
+            raise LabelError(
+                f"the class name {empty!r} may mean that there is none",
+                where=lost[empty][0],
+                hint=f"Say what it is: --drop {empty}, --rename {empty}=NEW, or a class of the map",
+            )
         if lost:
             shown = ", ".join(f"{name!r} ({len(files)})" for name, files in sorted(lost.items()))
             raise LabelError(
@@ -154,9 +163,11 @@ def _names(given: object) -> list[str]:
     """A list of names from a list, one name or nothing."""
     if given is None:
         return []
-    if isinstance(given, str):
-        return [given]
-    return [str(name) for name in given] if isinstance(given, Sequence) else [str(given)]
+    names = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    for name in names:
+        if isinstance(name, bool):
+            raise ConfigError(f"a class name reads as {name} in YAML", hint="Put it in quotes")
+    return ["null" if name is None else str(name) for name in names]
 
 
 def _fits(pattern: str, label: str) -> bool:

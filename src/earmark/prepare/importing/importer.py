@@ -117,7 +117,7 @@ def _regions(path: Path, reading: Reading, gathered: Gathered) -> dict[str, list
 
 
 def _splits(path: Path, prepared: Sequence[Prepared], gathered: Gathered) -> dict[str, str]:
-    rows = read_rows(path, "," if path.suffix.lower() == ".csv" else "\t", ("filename", "split"))
+    rows = read_rows(path, ("filename", "split"))
     listed = {row["filename"]: row["split"] for _, row in rows}
     known = gathered.finder.match(path, listed)
     return check_splits(
