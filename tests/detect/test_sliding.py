@@ -207,8 +207,8 @@ def test_held_audio_does_not_grow() -> None:
     sizes = []
     for _ in range(200):
         scorer.push(block)
-        audio = sum(block.size for block in scorer._cutter.blocks)
-        audio += sum(window.samples.size for window in scorer._waiting)
+        audio = sum(block.size for block in scorer._feed.cutter.blocks)
+        audio += sum(window.samples.size for window in scorer._feed.waiting)
         sizes.append(audio + scorer._mean.sum.size)
     assert max(sizes[100:]) <= max(sizes[:100]) + HOP * 78
     assert max(sizes) < 6 * 160_000

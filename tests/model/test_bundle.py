@@ -11,7 +11,14 @@ import torch
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.tuning.tune import CSEBB_GRID as GRID
-from earmark.model.bundle import FILES, find_bundle, load_bundle, save_bundle, save_postprocess
+from earmark.model.bundle import (
+    EXTRAS,
+    FILES,
+    find_bundle,
+    load_bundle,
+    save_bundle,
+    save_postprocess,
+)
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 
@@ -103,7 +110,7 @@ def test_hub_folder_is_used(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> No
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert load_bundle("someone/something").spec.labels == LABELS
-    assert asked == [("someone/something", list(FILES))]
+    assert asked == [("someone/something", [*FILES, *EXTRAS])]
 
 
 def test_shipped_bundle_loads_and_says_what_it_is() -> None:

@@ -17,6 +17,7 @@ from earmark.cli.doctor import doctor
 from earmark.cli.evaluate import evaluate
 from earmark.cli.export import export
 from earmark.cli.import_labels import import_labels
+from earmark.cli.info import info
 from earmark.cli.listen import listen
 from earmark.cli.options import accepting_old_spellings
 from earmark.cli.pretrain import pretrain
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "tune": tune,
     "detect": detect,
     "listen": listen,
+    "info": info,
     "import": import_checkpoint,
     "export": export,
     "demo": demo,

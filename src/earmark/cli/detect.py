@@ -106,7 +106,8 @@ class DetectOptions(DetectionOptions):
         from earmark.deliver.batch import DetectorSettings
 
         options = {**self.network, "batch_size": self.batch_size}
-        return DetectorSettings(self.bundle, self.threshold, self.channels, options)
+        classes = tuple(self.classes or ())
+        return DetectorSettings(self.bundle, self.threshold, self.channels, classes, options)
 
 
 @with_options
@@ -122,6 +123,7 @@ def detect(options: DetectOptions) -> None:
     Examples:
     - `earmark detect mini kitchen.wav --out found`
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
+    - `earmark detect audioset street.wav --out found --classes Speech --classes Dog`
     - `earmark detect mini array.wav --out found --channels each --score-format tsv`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from earmark.data.manifest import Evaluation
     from earmark.detect.network import Trained
     from earmark.detect.postprocess import PostProcess
+    from earmark.score.classes import ScoredClasses
     from earmark.score.report import Measurement
 
 
@@ -49,6 +50,10 @@ class EvaluateOptions:
         "Use this instead of the bundle's own: none, median=SECONDS, csebb, "
         "csebb=STEP,absolute=A,relative=R, a postprocess.yaml, or another bundle.",
     )
+    class_map: Path | None = option(
+        None, "YAML file with a line for each class that the data name otherwise: 'theirs: the "
+        "data's'. Several may become one.",
+    )  # fmt: skip
     drop_eventless: DropEventless = False
     resamples: Resamples = 1000
     plot: bool | None = option(
@@ -74,6 +79,8 @@ def evaluate(options: EvaluateOptions) -> None:
         earmark evaluate runs/mine --data data --out runs/mine/validation
 
         earmark evaluate runs/mine --data data --split test --postprocess median=0.45 --out OUT
+
+        earmark evaluate audioset --data data --class-map desed.yaml --out OUT
     """
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
@@ -84,10 +91,13 @@ def evaluate(options: EvaluateOptions) -> None:
     used = trained.postprocess if spec is None else read_postprocess(spec)
     variants, tuned_on = _variants(trained, used, other=spec is not None)
     evaluation = open_split(console, options.data, options.split)
+    classes, renamed = _classes(options.class_map, evaluation), options.class_map is not None
+    if renamed:
+        trained, classes = _mapped(trained, classes)
     tables = score_split(console, trained, evaluation, options.batch_size)
     _write_tables(options.out / "scores", tables)
     drop = options.drop_eventless
-    measured = _measured(used, tables, evaluation, drop)
+    measured = _measured(used, tables, evaluation, classes, drop)
     with counting("intervals") as bar:
         found = report([measured], resamples=options.resamples, progress=bar)
     found |= {
@@ -95,7 +105,7 @@ def evaluate(options: EvaluateOptions) -> None:
         "split": options.split,
         "postprocess": {"method": "none"} if used is None else used.to_dict(),
         "variants": {
-            name: _brief(report([_measured(other, tables, evaluation, drop)]))
+            name: _brief(report([_measured(other, tables, evaluation, classes, drop)]))
             for name, other in variants.items()
         },
     }
@@ -110,6 +120,28 @@ def evaluate(options: EvaluateOptions) -> None:
         console.print(views.variants_table(found, "bundle" if spec is None else "this"))
     write_json(options.out / "metrics.json", found)
     plot(console, options.out, [(title, found, [measured])], wanted=options.plot)
+
+
+def _classes(class_map: Path | None, evaluation: Evaluation) -> ScoredClasses:
+    """What the bundle's classes are called in the data, and which are measured."""
+    from earmark.score.classes import ScoredClasses, read_class_map
+
+    if class_map is None:
+        return ScoredClasses(chosen=evaluation.labelled)
+    there = {event.event_label for own in evaluation.events.values() for event in own}
+    names = read_class_map(str(class_map))
+    return ScoredClasses(names, evaluation.labelled or tuple(sorted(there)))
+
+
+def _mapped(trained: Trained, classes: ScoredClasses) -> tuple[Trained, ScoredClasses]:
+    """The network with those of its classes that are measured under some name, and these names."""
+    from earmark.detect.chosen import ChosenClasses
+
+    classes.check(trained.labels, filter(None, map(classes.of, trained.labels)))
+    columns = [n for n, label in enumerate(trained.labels) if classes.of(label) is not None]
+    kept = replace(trained, network=ChosenClasses(trained.network, columns))
+    names = {label: name for label, name in classes.names.items() if label in kept.labels}
+    return kept, replace(classes, names=names)
 
 
 def open_split(console: Console, data: Path, split: str) -> Evaluation:
@@ -161,13 +193,14 @@ def _measured(
     postprocess: PostProcess | None,
     tables: Mapping[str, ScoreTable],
     evaluation: Evaluation,
+    classes: ScoredClasses,
     drop_eventless: bool,
 ) -> Measurement:
-    from earmark.detect.evaluate import classes_of, split_task
+    from earmark.detect.evaluate import split_task
     from earmark.detect.systems import Preparation, measure_system
     from earmark.score.settings import MetricSettings
 
-    preparation = Preparation(classes_of(evaluation), postprocess)
+    preparation = Preparation(classes, postprocess, rename_last=bool(classes.names))
     labels = () if not tables else preparation.named(next(iter(tables.values()))).labels
     settings = MetricSettings(drop_eventless=drop_eventless)
     return measure_system(tables, preparation, split_task(evaluation, tables, labels, settings))

@@ -54,12 +54,13 @@ def export(
     from earmark.detect.evaluate import load_split
     from earmark.detect.network import load_trained
     from earmark.model.sed import SedNetwork
+    from earmark.model.tagger import Tagger
 
     console = Console()
     require_export()
     evaluation = None if data is None else load_split(data, split)[0]
     trained = load_trained(bundle)
-    if not isinstance(trained.network, SedNetwork):
+    if not isinstance(trained.network, SedNetwork | Tagger):
         raise typer.BadParameter(f"{bundle} is exported already", param_hint="BUNDLE")
     with console.status("") as status:
         report = export_network(

@@ -107,7 +107,11 @@ def _open(options: ListenOptions, rate: int) -> EventStream:
     from earmark.detect.detector import Detector
 
     detector = Detector.from_pretrained(
-        options.bundle, threads=1, channels=options.channels, **options.network
+        options.bundle,
+        threads=1,
+        channels=options.channels,
+        classes=options.classes,
+        **options.network,
     )
     if options.threshold is not None:
         detector.postprocess = detector.postprocess.with_threshold(options.threshold)

@@ -161,6 +161,16 @@ Threshold = Annotated[
     typer.Option(help="Score above which a class is detected; by default the bundle's own."),
 ]
 
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--classes",
+        metavar="NAME,…",
+        help="Detect only these classes, by name, number or identifier; may be repeated. Names "
+        "with commas are quoted as in CSV. By default all.",
+    ),
+]
+
 Resamples = Annotated[
     int,
     typer.Option(
@@ -221,6 +231,7 @@ class DetectionOptions:
     """Options of the commands that detect events in recordings."""
 
     bundle: Bundle
+    classes: Classes = None
     threshold: Threshold = None
     device: Device = "auto"
     precision: DetectionPrecision = "32-true"

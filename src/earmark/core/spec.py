@@ -17,12 +17,15 @@ class ModelSpec:
         frame_hop: Samples of one output frame.
         window: Samples of one call.
         sample_rate: Samples per second the network listens at.
+        ids: Identifiers of the classes in their publisher's list, in the same order; empty where
+            they have none.
     """
 
     labels: tuple[str, ...]
     frame_hop: int
     window: int = 10 * SAMPLE_RATE
     sample_rate: int = SAMPLE_RATE
+    ids: tuple[str, ...] = ()
 
     @property
     def grid(self) -> FrameGrid:
@@ -52,4 +55,5 @@ def spec_of(network: object) -> ModelSpec:
         )
     if isinstance(spec, ModelSpec):
         return spec
-    return ModelSpec(tuple(spec.labels), spec.frame_hop, spec.window, spec.sample_rate)
+    ids = tuple(getattr(spec, "ids", ()))
+    return ModelSpec(tuple(spec.labels), spec.frame_hop, spec.window, spec.sample_rate, ids)

@@ -45,12 +45,14 @@ class DetectorSettings:
         bundle: A shipped bundle, a folder, or a Hub id.
         threshold: Instead of the bundle's own.
         channels: ``mean``, ``first``, a channel's number, or ``each``.
+        classes: To detect, by name, number or identifier; all if empty.
         options: Further settings of `Detector.from_pretrained`.
     """
 
     bundle: str
     threshold: float | None = None
     channels: str = "mean"
+    classes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, threads: int | None = None) -> Detector:
@@ -64,7 +66,11 @@ class DetectorSettings:
         """
         channels = "mean" if self.channels == "each" else self.channels
         detector = Detector.from_pretrained(
-            self.bundle, channels=channels, threads=threads, **self.options
+            self.bundle,
+            channels=channels,
+            threads=threads,
+            classes=self.classes,
+            **self.options,
         )
         if self.threshold is not None:
             detector.postprocess = detector.postprocess.with_threshold(self.threshold)

@@ -19,7 +19,7 @@ from earmark.core.files import write_text
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.postprocess_spec import TUNING_FILE, TUNING_FORMAT
 from earmark.detect.tuning.tune import Tuning
-from earmark.model.bundle import FILES, find_bundle, save_postprocess
+from earmark.model.bundle import EXTRAS, FILES, find_bundle, save_postprocess
 
 HEADING = "## Tuned post-processing"
 LICENCE = "## Licence"
@@ -72,7 +72,7 @@ def writable_bundle(name: str | Path, out: Path | None) -> Path:
         return folder
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for file in (*FILES, TUNING_FILE):
+        for file in (*FILES, *EXTRAS, TUNING_FILE):
             if (folder / file).is_file():
                 shutil.copyfile(folder / file, out / file)
     except OSError as error:

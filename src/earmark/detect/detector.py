@@ -18,6 +18,7 @@ from earmark.core.parallel import Progress
 from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
+from earmark.detect.chosen import choose_classes
 from earmark.detect.network import as_scorer, load_trained, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
 from earmark.detect.postprocess import scores_to_events
@@ -129,7 +130,8 @@ class Detector:
             name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the
                 name of a repository on the Hugging Face Hub.
             **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), ``precision`` (``32-true``,
-                or ``bf16-mixed``, which is faster with an encoder: docs/long_recordings.md), and
+                or ``bf16-mixed``, which is faster with an encoder: docs/long_recordings.md),
+                ``classes`` (those to detect, by name, number or identifier; all by default), and
                 what the constructor takes: ``hop_seconds``, ``lookahead_seconds``,
                 ``batch_size``, ``weighting``, ``channels``, ``threads``, and ``postprocess``,
                 which replaces the bundle's own.
@@ -137,12 +139,14 @@ class Detector:
         Raises:
             BundleError: If there is no such bundle, or it is not complete.
             ConfigError: If a setting or the bundle's post-processing is not usable.
+            LabelError: If one of the classes is unknown or ambiguous.
         """
+        classes = settings.pop("classes", None)
         chosen = {key: settings.pop(key) for key in ("device", "precision") if key in settings}
         trained = load_trained(name, **chosen)
         postprocess = settings.pop("postprocess", None)
         return cls(
-            trained.network,
+            choose_classes(trained.network, classes) if classes else trained.network,
             trained.postprocess if postprocess is None else postprocess,
             path=trained.path,
             fingerprint=trained.fingerprint,
@@ -298,7 +302,7 @@ class Detector:
                 hint="Leave --latency out, or use median post-processing",
             )
         plan = plan_windows(spec_of(self.network))
-        frame, taken = plan.grid.seconds, stream.latency - stream.lookahead
+        frame, taken = plan.grid.seconds, stream.latency - stream.window_lookahead
         frames = int((latency - taken) / frame + 1e-9)
         least = 1 if self.hop_seconds is None else int(np.ceil(self.hop_seconds / frame - 1e-9))
         if frames < least:

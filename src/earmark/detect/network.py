@@ -29,7 +29,9 @@ class WindowScorer(Protocol):
     """Scores windows of audio: NumPy in, NumPy out. Several threads may call it at once.
 
     Further methods are optional: ``one_thread_each()``, for one whose runtime would use several
-    cores for a call, ``batch_size()`` and ``threads()``; see the functions below.
+    cores for a call, ``batch_size()`` and ``threads()``; see the functions below; and
+    ``one_pass()``, for one that computes a part of its work once over a recording: see
+    `earmark.detect.one_pass`.
     """
 
     @property

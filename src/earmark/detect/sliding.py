@@ -10,11 +10,12 @@ not scored yet is held.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,76 @@ from numpy.typing import NDArray
 from earmark.core.errors import AudioError, ConfigError, ScoreError
 from earmark.core.parallel import Progress
 from earmark.core.spec import spec_of
+from earmark.core.timeline import WindowPlan
 from earmark.detect.network import WindowScorer, as_scorer, one_thread_each
+from earmark.detect.one_pass import FrameTrack, PassScorer, Stretch, one_pass_of, score_pass
 from earmark.detect.windows import OverlapMean, Window, WindowCutter, plan_windows
 
 if TYPE_CHECKING:
     from earmark.detect.network import Network
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows to be scored in one call, and what is to be encoded for them, if anything is."""
+
+    windows: list[Window]
+    stretch: Stretch | None
+
+
+class WindowFeed:
+    """Batches of windows of audio that arrives, and what the scorer encodes once for them.
+
+    Args:
+        scorer: What is to score them.
+        plan: The windows.
+        size: Windows of a batch.
+    """
+
+    def __init__(self, scorer: WindowScorer, plan: WindowPlan, size: int) -> None:
+        if size < 1:
+            raise ConfigError(f"a batch of {size} windows is empty", hint="Use 1 or more")
+        self.scorer, self.plan, self.size = scorer, plan, size
+        self.cutter = WindowCutter(plan)
+        self.two_steps: PassScorer | None = one_pass_of(scorer)
+        self.track = None if self.two_steps is None else FrameTrack(self.two_steps, plan)
+        self.waiting: list[Window] = []  # the next batch
+
+    @property
+    def context(self) -> int:
+        """Samples after a window that its scores may depend on."""
+        return 0 if self.two_steps is None else self.two_steps.context
+
+    def push(self, block: NDArray[np.float32]) -> Iterator[WindowBatch]:
+        """Takes the next samples; gives the batches they complete."""
+        yield from self._batches(self.cutter.push(self.track.push(block) if self.track else block))
+
+    def finish(self) -> Iterator[WindowBatch]:
+        """Ends the recording; gives the other batches, the last of which may be smaller."""
+        if self.track:
+            yield from self._batches(self.cutter.push(self.track.finish()))
+        yield from self._batches(self.cutter.finish())
+        if self.waiting:
+            yield self._batch()
+
+    def _batches(self, windows: Iterable[Window]) -> Iterator[WindowBatch]:
+        for window in windows:
+            self.waiting.append(window)
+            if len(self.waiting) == self.size:
+                yield self._batch()
+
+    def _batch(self) -> WindowBatch:
+        windows, self.waiting = self.waiting, []
+        return WindowBatch(windows, self.track.cut(windows) if self.track else None)
+
+    def score(self, batch: WindowBatch) -> NDArray[np.floating]:
+        """Scores of a batch's windows [B, T, C]; several threads may ask at once."""
+        if batch.stretch is None or self.two_steps is None:
+            return score_batch(self.scorer, batch.windows)
+        strong = score_pass(self.two_steps, batch.windows, batch.stretch, self.plan)
+        return _checked(strong, self.scorer, len(batch.windows))
 
 
 class SlidingScorer:
@@ -57,19 +123,20 @@ class SlidingScorer:
         weighting: str = "hann",
         lookahead_seconds: float | None = None,
     ) -> None:
-        _check_batch(batch_size)
         self.plan = plan_windows(spec_of(network), hop_seconds, lookahead_seconds)
-        self._network = as_scorer(network)
-        self._batch_size = batch_size
-        self._cutter = WindowCutter(self.plan)
+        self._feed = WindowFeed(as_scorer(network), self.plan, batch_size)
         self._mean = OverlapMean(self.plan, weighting, len(spec_of(network).labels))
-        self._waiting: list[Window] = []  # the next batch
         self._finished = False
 
     @property
     def samples(self) -> int:
-        """Samples received so far."""
-        return self._cutter.samples
+        """Samples received so far, but for those that wait for what is to follow them."""
+        return self._feed.cutter.samples
+
+    @property
+    def context(self) -> int:
+        """Samples after a window that its scores may depend on."""
+        return self._feed.context
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Takes the next samples.
@@ -86,8 +153,8 @@ class SlidingScorer:
         """
         if self._finished:
             raise AudioError("the recording has ended: no more audio can be added")
-        scores = self._score(self._cutter.push(block))
-        if self._waiting:
+        scores = self._score(self._feed.push(block))
+        if self._feed.waiting:
             return scores
         return np.concatenate([scores, self._mean.settle(self.samples)])
 
@@ -106,11 +173,9 @@ class SlidingScorer:
             ScoreError: If the network's output does not fit its specification.
         """
         self._finished = True
-        scores = [self._score(self._cutter.finish())]
-        if self._waiting:
-            scores.append(self._score_waiting())
-        self._cutter.blocks = []
-        return np.concatenate([*scores, self._mean.finish(self.samples)])
+        scores = self._score(self._feed.finish())
+        self._feed.cutter.blocks = []
+        return np.concatenate([scores, self._mean.finish(self.samples)])
 
     def state(self) -> dict[str, Any]:
         """Where it is, for `restore`.
@@ -118,34 +183,29 @@ class SlidingScorer:
         Raises:
             AudioError: If the recording has ended, or windows wait for a batch to be full.
         """
-        if self._finished or self._waiting:
+        if self._finished or self._feed.waiting:
             raise AudioError("the recording has ended, or is scored in batches of several windows")
-        cutter, mean = self._cutter, self._mean
+        cutter, mean, track = self._feed.cutter, self._mean, self._feed.track
         audio = np.concatenate([np.zeros(0, dtype=np.float32), *cutter.blocks])
         return {
             "cutter": [cutter.samples, cutter.cut, cutter.first, audio],
             "mean": [mean.frames, mean.last, mean.sum, mean.mass],
-        }
+        } | ({} if track is None else {"track": track.state()})
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where another one with the same network and settings was."""
-        cutter, mean = self._cutter, self._mean
+        cutter, mean, track = self._feed.cutter, self._mean, self._feed.track
         cutter.samples, cutter.cut, cutter.first, audio = state["cutter"]
         cutter.blocks = [audio]
         mean.frames, mean.last, mean.sum, mean.mass = state["mean"]
+        if track is not None:
+            track.restore(state["track"])
 
-    def _score(self, windows: Iterable[Window]) -> NDArray[np.float32]:
-        """Lets windows wait until a batch is full; returns what became final [t, C]."""
+    def _score(self, batches: Iterable[WindowBatch]) -> NDArray[np.float32]:
+        """Scores batches; returns what became final [t, C]."""
         out = [np.zeros((0, self._mean.sum.shape[1]), dtype=np.float32)]
-        for window in windows:
-            self._waiting.append(window)
-            if len(self._waiting) == self._batch_size:
-                out.append(self._score_waiting())
+        out += [add_batch(self._mean, one.windows, self._feed.score(one)) for one in batches]
         return np.concatenate(out)
-
-    def _score_waiting(self) -> NDArray[np.float32]:
-        batch, self._waiting = self._waiting, []
-        return add_batch(self._mean, batch, score_batch(self._network, batch))
 
 
 def sliding_scores(
@@ -186,19 +246,18 @@ def sliding_scores(
         ConfigError: If the hop, the batch size or the weighting is not usable.
         ScoreError: If the network's output does not fit its specification.
     """
-    _check_batch(batch_size)
     spec = spec_of(network)
-    cutter = WindowCutter(plan_windows(spec, hop_seconds, lookahead_seconds))
-    mean = OverlapMean(cutter.plan, weighting, len(spec.labels))
-    batches = _batches(cutter, blocks, batch_size)
+    plan = plan_windows(spec, hop_seconds, lookahead_seconds)
+    feed = WindowFeed(as_scorer(network), plan, batch_size)
+    mean = OverlapMean(plan, weighting, len(spec.labels))
     parts: list[NDArray[np.float32]] = []
-    with closing(_scored(batches, as_scorer(network), threads)) as scored:
+    with closing(_scored(feed, blocks, threads)) as scored:
         for batch, strong in scored:
-            parts.append(add_batch(mean, batch, strong))
+            parts.append(add_batch(mean, batch.windows, strong))
             if progress is not None:
-                total = max(cutter.samples, total_samples or 0)
-                progress(mean.frames, mean.plan.grid.frames_covering(total))
-    parts.append(mean.finish(cutter.samples))
+                total = max(feed.cutter.samples, total_samples or 0)
+                progress(mean.frames, plan.grid.frames_covering(total))
+    parts.append(mean.finish(feed.cutter.samples))
     if progress is not None:
         progress(mean.frames, mean.frames)
     return np.concatenate(parts)
@@ -226,7 +285,7 @@ def scores_of_windows(
     windows = [
         window
         for cutter, samples in zip(cutters, recordings, strict=True)
-        for window in chain(cutter.push(samples), _finish(cutter))
+        for window in chain(cutter.push(samples), _late(cutter.finish))
     ]
     found = []
     for window, strong in zip(windows, score_batch(as_scorer(network), windows), strict=True):
@@ -236,44 +295,27 @@ def scores_of_windows(
     return found
 
 
-def _check_batch(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ConfigError(f"a batch of {batch_size} windows is empty", hint="Use 1 or more")
-
-
-def _batches(
-    cutter: WindowCutter, blocks: Iterable[NDArray[np.float32]], size: int
-) -> Iterator[list[Window]]:
-    """The windows of a recording by as many as there are in a batch."""
-    waiting: list[Window] = []
-    pushed = chain.from_iterable(cutter.push(block) for block in blocks)
-    for window in chain(pushed, _finish(cutter)):
-        waiting.append(window)
-        if len(waiting) == size:
-            yield waiting
-            waiting = []
-    if waiting:
-        yield waiting
-
-
-def _finish(cutter: WindowCutter) -> Iterator[Window]:
-    """The last windows, which are asked for after all blocks."""
-    yield from cutter.finish()
+def _late(finish: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """What is asked for after all blocks."""
+    yield from finish()
 
 
 def _scored(
-    batches: Iterable[list[Window]], scorer: WindowScorer, threads: int | None
-) -> Generator[tuple[list[Window], NDArray[np.floating]]]:
+    feed: WindowFeed, blocks: Iterable[NDArray[np.float32]], threads: int | None
+) -> Generator[tuple[WindowBatch, NDArray[np.floating]]]:
     """Batches with their scores, in order."""
+    pushed = chain.from_iterable(feed.push(block) for block in blocks)
+    batches = chain(pushed, _late(feed.finish))
     if threads is None:
         for batch in batches:
-            yield batch, score_batch(scorer, batch)
+            yield batch, feed.score(batch)
         return
-    waiting: deque[tuple[list[Window], Future[NDArray[np.floating]]]] = deque()
-    with one_thread_each(scorer) as begin, ThreadPoolExecutor(threads, initializer=begin) as pool:
+    waiting: deque[tuple[WindowBatch, Future[NDArray[np.floating]]]] = deque()
+    begins = one_thread_each(feed.scorer)
+    with begins as begin, ThreadPoolExecutor(threads, initializer=begin) as pool:
         try:
             for batch in batches:
-                waiting.append((batch, pool.submit(score_batch, scorer, batch)))
+                waiting.append((batch, pool.submit(feed.score, batch)))
                 if len(waiting) > threads:  # one more, so that none waits for the reading
                     done, scores = waiting.popleft()
                     yield done, scores.result()
@@ -292,8 +334,14 @@ def score_batch(scorer: WindowScorer, batch: Sequence[Window]) -> NDArray[np.flo
     strong = scorer.score_windows(
         np.stack([window.samples for window in batch]), [window.length for window in batch]
     )
+    return _checked(strong, scorer, len(batch))
+
+
+def _checked(
+    strong: NDArray[np.floating], scorer: WindowScorer, windows: int
+) -> NDArray[np.floating]:
     spec = spec_of(scorer)
-    expected = (len(batch), spec.frames, len(spec.labels))
+    expected = (windows, spec.frames, len(spec.labels))
     if strong.shape != expected:
         raise ScoreError(
             f"the network returned scores of shape {strong.shape}, its specification "

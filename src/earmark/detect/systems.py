@@ -61,11 +61,14 @@ class Preparation:
         postprocess: Median filter or cSEBB; ``None`` for scores that are measured as they are.
         threshold: Detections are above it; for all classes or by class. That of ``postprocess``
             (0.5 without) if not given.
+        rename_last: ``postprocess`` is of the classes' old names: classes that get one name are
+            filtered and decided each by itself, and what overlaps is then joined.
     """
 
     classes: ScoredClasses = field(default_factory=ScoredClasses)
     postprocess: PostProcess | None = None
     threshold: float | Mapping[str, float] | None = None
+    rename_last: bool = False
 
     def named(self, table: ScoreTable) -> ScoreTable:
         """A table with the classes that are measured."""
@@ -73,11 +76,16 @@ class Preparation:
 
     def filtered(self, table: ScoreTable) -> ScoreTable:
         """The table that PSDS is measured on."""
+        if self.rename_last and self.postprocess is not None:
+            return self.named(filter_table(table, self.postprocess))
         table = self.named(table)
         return table if self.postprocess is None else filter_table(table, self.postprocess)
 
     def apply(self, table: ScoreTable) -> tuple[ScoreTable, list[Event]]:
         """The table that PSDS is measured on, and the detections for the F1 scores."""
+        if self.rename_last and self.postprocess is not None:
+            filtered, events = post_process(table, self.postprocess)
+            return self.named(filtered), _joined(self.classes.events({"": events})[""])
         table = self.named(table)
         if self.postprocess is None:
             threshold = DEFAULT_THRESHOLD if self.threshold is None else self.threshold
@@ -98,6 +106,19 @@ class Preparation:
         return {"method": "median", **told} | (
             {} if threshold is None else {"threshold": threshold}
         )
+
+
+def _joined(events: list[Event]) -> list[Event]:
+    """Events of a clip in which those of one class that overlap or touch are one."""
+    joined: list[Event] = []
+    for event in sorted(events, key=lambda event: (event.event_label, event.onset)):
+        last = joined[-1] if joined else None
+        if last and last.event_label == event.event_label and event.onset <= last.offset:
+            score = max(last.score or 0.0, event.score or 0.0)
+            joined[-1] = last._replace(offset=max(last.offset, event.offset), score=score)
+        else:
+            joined.append(event)
+    return sorted(joined)
 
 
 def fits_in_memory(tables: Mapping[str, ScoreTable]) -> bool:

@@ -6,15 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from earmark.core.errors import ConfigError
 from earmark.core.parallel import available_cores
 from earmark.core.spec import ModelSpec, spec_of
+from earmark.model.encoders.stretches import Stretches
 from earmark.model.packed import multiplies_bfloat16, pack
 
 CPU_BATCH = 4
@@ -143,6 +145,11 @@ class TorchScorer:
         """Batches at a time: one for each core; on a GPU two, so that it never waits."""
         return available_cores() if self.device.type == "cpu" else 2
 
+    def one_pass(self) -> TorchPass | None:
+        """The network in two steps, where its encoder hears only so far."""
+        stretches = getattr(self.network, "stretches", None)
+        return None if stretches is None else TorchPass(self.network, stretches, self.device)
+
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
     ) -> NDArray[np.float64]:
@@ -174,3 +181,36 @@ class TorchScorer:
             output = self.network(*inputs)
         scores: NDArray[np.float64] = output.strong.detach().to("cpu", torch.float64).numpy()
         return scores
+
+
+class TorchPass:
+    """A PyTorch network whose encoder runs once over a recording: a `PassScorer`.
+
+    Args:
+        network: With ``encode_frames`` and ``score_frames``.
+        stretches: Which audio its frames need.
+        device: Where it is.
+    """
+
+    def __init__(self, network: nn.Module, stretches: Stretches, device: torch.device) -> None:
+        self._network = cast(Any, network)
+        self._device = device
+        self.context, self.samples = stretches.context, stretches.samples
+
+    def encode(
+        self, samples: NDArray[np.float32], first: int, frames: range
+    ) -> NDArray[np.float32]:
+        """Samples [S] from sample ``first`` of the recording on → vectors of frames [F, D]."""
+        with torch.inference_mode(), evaluating(self._network):
+            given = torch.from_numpy(samples).to(self._device)
+            vectors: Tensor = self._network.encode_frames(given, first, frames)
+        return vectors.float().cpu().numpy()
+
+    def score_frames(
+        self, waveforms: NDArray[np.float32], encoded: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Windows [B, S] and their frames' vectors [B, T, D] → strong scores [B, T, C]."""
+        inputs = (torch.from_numpy(array).to(self._device) for array in (waveforms, encoded))
+        with torch.inference_mode(), evaluating(self._network):
+            strong: Tensor = self._network.score_frames(*inputs)
+        return strong.to("cpu", torch.float64).numpy()

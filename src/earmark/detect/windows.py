@@ -72,6 +72,20 @@ class Window:
     length: int
 
 
+def checked_block(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Samples [S].
+
+    Raises:
+        AudioError: If the block is not one-dimensional or not finite.
+    """
+    samples = np.asarray(block, dtype=np.float32)
+    if samples.ndim != 1:
+        raise AudioError(f"a block of audio has shape {samples.shape}", hint="Mix it to mono")
+    if not np.isfinite(samples).all():
+        raise AudioError("the audio has samples that are not finite numbers")
+    return samples
+
+
 class WindowCutter:
     """Cuts windows out of audio that arrives in blocks of any size.
 
@@ -95,11 +109,7 @@ class WindowCutter:
         Raises:
             AudioError: If the block is not one-dimensional or not finite.
         """
-        samples = np.asarray(block, dtype=np.float32)
-        if samples.ndim != 1:
-            raise AudioError(f"a block of audio has shape {samples.shape}", hint="Mix it to mono")
-        if not np.isfinite(samples).all():
-            raise AudioError("the audio has samples that are not finite numbers")
+        samples = checked_block(block)
         if samples.size:
             self.blocks.append(samples.copy())  # a microphone's buffer is used again
             self.samples += samples.size

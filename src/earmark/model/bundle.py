@@ -3,10 +3,15 @@
 ``model.safetensors`` (weights), ``config.yaml`` (format version and network settings),
 ``labels.txt`` (one class a line), ``postprocess.yaml`` (medians and thresholds by class),
 ``README.md`` (the model card). Nothing in it is ever unpickled.
+
+A bundle of format 2 has no weights of its own: its ``config.yaml`` names an encoder that comes with
+Earmark, whose classifier gives the scores (`earmark.model.tagger`), and the digest of its weights.
+``classes.csv`` beside it has the identifiers of the classes.
 """
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +29,21 @@ from earmark.core.spec import ModelSpec
 from earmark.model.encoders.encoder_file import is_encoder
 from earmark.model.folder import folder_fingerprint, missing_files, read_config, write_folder
 from earmark.model.sed import SedNetwork
+from earmark.model.tagger import Tagger, TaggerSettings, load_tagger
 
-FORMAT = 1
+FORMAT, TAGGER_FORMAT = 1, 2
 FILES = ("model.safetensors", "config.yaml", "labels.txt", "postprocess.yaml", "README.md")
 NEEDED = FILES[:4]
+CLASS_IDS = "classes.csv"
+EXTRAS = (CLASS_IDS, "NOTICE", "LICENSE")
+"""Files that some bundles have, too."""
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A loaded bundle: the network in evaluation mode and how to read its scores."""
 
-    network: SedNetwork
+    network: SedNetwork | Tagger
     postprocess: dict[str, Any]
     path: Path
 
@@ -46,7 +55,29 @@ class Bundle:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits over weights, settings, labels and post-processing."""
-        return folder_fingerprint(self.path, NEEDED)
+        return folder_fingerprint(self.path, needed_files(self.path))
+
+    @property
+    def trained(self) -> SedNetwork:
+        """The network, which training or other programs can go on with.
+
+        Raises:
+            BundleError: It is an encoder's own classifier.
+        """
+        if isinstance(self.network, SedNetwork):
+            return self.network
+        raise BundleError(
+            "is an encoder's own classifier, no trained detector",
+            where=self.path,
+            hint="Begin with the encoder itself: --init yamnet",
+        )
+
+
+def needed_files(folder: str | Path) -> tuple[str, ...]:
+    """Names of the files that a bundle needs: weights only where it has its own."""
+    config = Path(folder) / "config.yaml"
+    own = not config.is_file() or load_yaml(config).get("format") != TAGGER_FORMAT
+    return NEEDED if own else NEEDED[1:]
 
 
 def save_bundle(
@@ -76,7 +107,7 @@ def save_bundle(
 
 def is_bundle(folder: str | Path) -> bool:
     """Whether a folder holds all that a bundle needs (its card may be missing)."""
-    return not missing_files(folder, NEEDED)
+    return not missing_files(folder, needed_files(folder))
 
 
 def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path:
@@ -92,7 +123,7 @@ def save_postprocess(folder: str | Path, postprocess: Mapping[str, Any]) -> Path
     Raises:
         BundleError: The folder is no bundle or the file cannot be written.
     """
-    if missing := missing_files(folder, NEEDED):
+    if missing := missing_files(folder, needed_files(folder)):
         raise BundleError(f"is no bundle: {', '.join(missing)} missing", where=folder)
     path = Path(folder) / "postprocess.yaml"
     try:
@@ -134,7 +165,7 @@ def _from_hub(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(FILES)))
+        return Path(snapshot_download(name, allow_patterns=[*FILES, *EXTRAS]))
     # The hub's client raises many kinds of error, from HTTP to validation; all mean the same here.
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -152,7 +183,7 @@ def load_bundle(name: str | Path) -> Bundle:
         BundleError: A file is missing, of another format, or does not fit the others.
     """
     folder = find_bundle(name)
-    missing = missing_files(folder, NEEDED)
+    missing = missing_files(folder, needed_files(folder))
     if missing and is_encoder(folder):
         raise BundleError(
             "is an encoder, not a detector",
@@ -165,10 +196,23 @@ def load_bundle(name: str | Path) -> Bundle:
             where=folder,
             hint="A bundle is what `earmark train` leaves in its run folder",
         )
-    config = read_config(folder / "config.yaml", "bundle", FORMAT)
+    config = read_config(folder / "config.yaml", "bundle", FORMAT, TAGGER_FORMAT)
+    text = (folder / "labels.txt").read_text(encoding="utf-8")
+    labels = tuple(label for label in text.split("\n") if label)
+    network: SedNetwork | Tagger
+    if config["format"] == TAGGER_FORMAT:
+        where = folder / "config.yaml"
+        settings = parse_settings(TaggerSettings, config.get("tagger") or {}, where)
+        network = load_tagger(settings, labels, class_ids(folder, labels), where)
+    else:
+        network = _load_network(folder, config, labels)
+    return Bundle(network.eval(), load_yaml(folder / "postprocess.yaml"), folder)
+
+
+def _load_network(folder: Path, config: Mapping[str, Any], labels: tuple[str, ...]) -> SedNetwork:
+    """The network of a bundle that has weights of its own."""
     settings = parse_settings(NetworkSettings, config.get("network") or {}, folder / "config.yaml")
-    labels = (folder / "labels.txt").read_text(encoding="utf-8").split("\n")
-    network = SedNetwork(settings, tuple(label for label in labels if label))
+    network = SedNetwork(settings, labels)
     weights = folder / "model.safetensors"
     try:
         network.load_state_dict(load_file(weights))
@@ -177,4 +221,24 @@ def load_bundle(name: str | Path) -> Bundle:
         raise BundleError(
             f"weights do not fit config.yaml and labels.txt ({reason})", where=weights
         ) from None
-    return Bundle(network.eval(), load_yaml(folder / "postprocess.yaml"), folder)
+    return network
+
+
+def class_ids(folder: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Identifiers of a bundle's classes, as its ``classes.csv`` has them; empty without the file.
+
+    Raises:
+        BundleError: It is no such table, or not of these classes.
+    """
+    path = folder / CLASS_IDS
+    if not path.is_file():
+        return ()
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row[1:3] for row in csv.reader(file) if row][1:]
+    if [row[-1] for row in rows] != list(labels) or any(len(row) != 2 for row in rows):
+        raise BundleError(
+            "has other classes than labels.txt",
+            where=path,
+            hint="It has the columns index, mid and display_name, a row for each class in order",
+        )
+    return tuple(mid for mid, _ in rows)

@@ -58,22 +58,23 @@ def missing_files(folder: str | Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (Path(folder) / name).is_file()]
 
 
-def read_config(path: Path, kind: str, version: int) -> dict[str, Any]:
+def read_config(path: Path, kind: str, *versions: int) -> dict[str, Any]:
     """The YAML file that says what a folder holds.
 
     Args:
         path: The file.
         kind: ``bundle`` or ``encoder``, for errors.
-        version: The one format that is read.
+        versions: The formats that are read.
 
     Raises:
         ConfigError: It is no YAML mapping.
         BundleError: It is of another format.
     """
     config = load_yaml(path)
-    if config.get("format") != version:
+    if config.get("format") not in versions:
+        known = " and ".join(map(str, versions))
         raise BundleError(
-            f"has {kind} format {config.get('format')!r}; this version reads {version}",
+            f"has {kind} format {config.get('format')!r}; this version reads {known}",
             where=path,
             hint="Use the version of earmark named in the file",
         )

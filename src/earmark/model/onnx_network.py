@@ -46,6 +46,7 @@ def metadata(
     content = {
         "format": FORMAT,
         "labels": list(spec.labels),
+        **({"ids": list(spec.ids)} if spec.ids else {}),
         "sample_rate": spec.sample_rate,
         "window": spec.window,
         "frame_hop": spec.frame_hop,
@@ -86,6 +87,7 @@ class OnnxNetwork:
             frame_hop=content["frame_hop"],
             window=content["window"],
             sample_rate=content["sample_rate"],
+            ids=tuple(content.get("ids", ())),
         )
         self.postprocess: dict[str, Any] = content["postprocess"]
         self.precision: str = content["precision"]

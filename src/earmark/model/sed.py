@@ -14,10 +14,11 @@ from earmark.core.errors import ConfigError
 from earmark.core.spec import ModelSpec
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.features.frontend import LogMel
-from earmark.model.crnn import Crnn
+from earmark.model.crnn import Crnn, Posteriors
 from earmark.model.encoders.alignment import align_tokens
 from earmark.model.encoders.contract import FrameEncoder, MelEncoder, token_span
 from earmark.model.encoders.registry import make_encoder
+from earmark.model.encoders.stretches import Stretches
 
 
 class SedOutput(NamedTuple):
@@ -152,6 +153,39 @@ class SedNetwork(nn.Module):
         starts = torch.arange(tokens, device=valid.device, dtype=torch.float64) * hop + start
         frames = (starts // self.spec.frame_hop).long().clamp(0, valid.shape[1] - 1)  # [N]
         return valid[:, frames]
+
+    @property
+    def stretches(self) -> Stretches | None:
+        """How a recording's frames are encoded once, window by window no more; None if never."""
+        options = self.settings.encoder
+        if self.encoder is None or options is None or options.align != "exact":
+            return None
+        return Stretches.of(self.encoder, self.spec.frame_hop)
+
+    def encode_frames(self, samples: Tensor, first: int, frames: range) -> Tensor:
+        """Frames of a recording [F, D] from what its `stretches` say they need of it.
+
+        Args:
+            samples: [S] of the recording.
+            first: The sample they begin with, a multiple of the token hop.
+            frames: Which frames.
+        """
+        stretches = self.stretches
+        assert stretches is not None
+        tokens = self.sure_encoder(self.sure_encoder.features(samples[None]))  # [1, N, D]
+        wanted, begin = stretches.tokens(frames), first // stretches.hop
+        start = min(wanted.start - begin, tokens.shape[1] - 1)
+        tokens = tokens[:, start : max(start + 1, wanted.stop - begin)]
+        hop, offset = self.token_grid
+        offset += (start + begin) * hop - frames.start * self.spec.frame_hop
+        aligned = align_tokens(tokens, len(frames), "exact", hop, self.spec.frame_hop, offset)
+        return aligned[0]
+
+    def score_frames(self, waveforms: Tensor, encoded: Tensor) -> Tensor:
+        """Windows [B, S] and the encoder's vectors of their frames [B, T, D] → strong [B, T, C]."""
+        mels = self.scale(self.linear(waveforms, with_encoder=False))
+        posteriors: Posteriors = self.crnn(mels.cnn, None, self.spec.frames, encoded)[0]
+        return posteriors.strong
 
     def encode(self, mel: Tensor, valid: Tensor | None = None) -> Tensor:
         """The encoder's features, as `scale` gives them, and valid frames [B, T] → [B, N, D]."""

@@ -10,6 +10,10 @@ import numpy as np
 from earmark.core.errors import ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
+from earmark.score.events import some_of
+
+MOST_TOLD = 20
+"""So many classes are listed in a message."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,18 @@ class ScoredClasses:
             after: Classes there are after renaming, those of the truth included.
         """
         known = sorted(labels)
+        told = some_of(known, MOST_TOLD) or "none"
         unknown = sorted(set(self.names) - set(known))
         if unknown:
             raise ScoreError(
                 f"the class map renames {', '.join(unknown)}, which the predictions do not have",
-                hint=f"They have: {', '.join(known) or 'none'}.",
+                hint=f"They have: {told}.",
             )
         lacking = sorted(set(self.chosen or ()) - set(after))
         if lacking:
             raise ScoreError(
                 f"no class is called {', '.join(lacking)}",
-                hint=f"There are: {', '.join(known) or 'none'}.",
+                hint=f"There are: {told}.",
             )
 
 

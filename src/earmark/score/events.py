@@ -60,10 +60,10 @@ class EventArrays(Columns):
         return self.offset - self.onset
 
 
-def some_of(names: Sequence[str]) -> str:
+def some_of(names: Sequence[str], most: int = SHOWN) -> str:
     """The first names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more}"
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
 
 
 def check_clips(found: Iterable[str], known: Collection[str], what: str, among: str) -> None:

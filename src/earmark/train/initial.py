@@ -120,7 +120,7 @@ def _from_bundle(folder: Path, alone: bool) -> Start:
     for role in ("student", "teacher"):
         own = bundle.path / role
         found = bundle if alone or not is_bundle(own) else load_bundle(own)
-        states[role] = {f"network.{n}": v for n, v in found.network.state_dict().items()}
+        states[role] = {f"network.{n}": v for n, v in found.trained.state_dict().items()}
         if found is not bundle:
             what += f", its {role}"
     return Start(
@@ -128,7 +128,7 @@ def _from_bundle(folder: Path, alone: bool) -> Start:
         what,
         states["student"],
         states["teacher"],
-        bundle.network.settings,
+        bundle.trained.settings,
         bundle.spec.labels,
     )
 

@@ -204,7 +204,7 @@ def bundle_content(detector: Detector) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.suffix in _KEPT}
 
 
-_KEPT = (".safetensors", ".yaml", ".txt", ".onnx")
+_KEPT = (".safetensors", ".yaml", ".txt", ".csv", ".onnx")
 
 
 class ShardWorker:

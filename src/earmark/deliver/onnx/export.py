@@ -28,6 +28,7 @@ from earmark.detect.postprocess import PostProcess
 from earmark.model.onnx_network import SUFFIX, OnnxNetwork, metadata
 from earmark.model.packed import pack
 from earmark.model.sed import SedNetwork
+from earmark.model.tagger import Tagger
 
 if TYPE_CHECKING:
     import onnx
@@ -122,7 +123,7 @@ def require_export() -> None:
 
 
 def export_network(
-    network: SedNetwork,
+    network: SedNetwork | Tagger,
     postprocess: Mapping[str, Any],
     out: str | Path,
     *,
@@ -207,7 +208,7 @@ def _checked(out: Path, opset: int) -> Path:
 def _write(
     model: onnx.ModelProto,
     path: Path,
-    network: SedNetwork,
+    network: SedNetwork | Tagger,
     postprocess: Mapping[str, Any],
     source: str,
     precision: str,
@@ -232,7 +233,7 @@ def _broken(parity: Parity, out: Path) -> ExportError:
 
 def measure_loss(
     report: ExportReport,
-    network: SedNetwork,
+    network: SedNetwork | Tagger,
     evaluation: Evaluation,
     postprocess: PostProcess,
     progress: Callable[[str, int, int], None] = lambda *_: None,

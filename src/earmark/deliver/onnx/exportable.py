@@ -22,6 +22,7 @@ from earmark.deliver.onnx.matrix_mel import MatrixLogMel
 from earmark.features.frontend import LogMel
 from earmark.model.crnn import Gate
 from earmark.model.sed import SedNetwork
+from earmark.model.tagger import Tagger
 
 
 @torch.library.custom_op("earmark::gru", mutates_args=())
@@ -135,7 +136,7 @@ class ExportableNetwork(nn.Module):
 
     starts: Tensor
 
-    def __init__(self, network: SedNetwork) -> None:
+    def __init__(self, network: SedNetwork | Tagger) -> None:
         super().__init__()
         network = copy.deepcopy(network).cpu().float().eval()
         for module in [*network.modules()]:
@@ -146,7 +147,8 @@ class ExportableNetwork(nn.Module):
                     setattr(module, name, ExportableGate(child))
                 elif callable(spelt := getattr(child, "exportable", None)):
                     setattr(module, name, spelt())
-        network.crnn.rnn = cast(nn.GRU, ExportableGru(network.crnn.rnn))
+        if isinstance(network, SedNetwork):
+            network.crnn.rnn = cast(nn.GRU, ExportableGru(network.crnn.rnn))
         self.network = network
         starts = torch.arange(network.spec.frames) * network.spec.frame_hop
         self.register_buffer("starts", starts, False)

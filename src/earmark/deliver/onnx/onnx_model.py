@@ -17,9 +17,10 @@ from earmark.deliver.onnx.exportable import ExportableNetwork, translations
 from earmark.deliver.onnx.matrix_mel import MatrixLogMel
 from earmark.model.onnx_network import SAMPLES, STRONG, WAVEFORM, WEAK
 from earmark.model.sed import SedNetwork
+from earmark.model.tagger import Tagger
 
 
-def to_onnx(network: SedNetwork, opset: int) -> onnx.ModelProto:
+def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
     """Translates a network with `torch.export` and PyTorch's ONNX exporter.
 
     The model takes ``waveform`` [batch, window] and, if one likes, ``samples``: the lengths of the

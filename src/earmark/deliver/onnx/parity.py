@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from earmark.detect.torch_network import evaluating
 from earmark.model.onnx_network import OnnxNetwork
 from earmark.model.sed import SedNetwork
+from earmark.model.tagger import Tagger
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import load_synth_settings
 from earmark.synth.sources import SynthesisedSources
@@ -102,7 +103,7 @@ def probes(window: int, sample_rate: int) -> dict[str, Probe]:
     return found
 
 
-def measure_parity(network: SedNetwork, exported: OnnxNetwork) -> Parity:
+def measure_parity(network: SedNetwork | Tagger, exported: OnnxNetwork) -> Parity:
     """Compares an exported network with its source on all probes."""
     sounds = probes(network.spec.window, network.spec.sample_rate)
     batch = np.stack([probe.samples for probe in sounds.values()])
@@ -120,7 +121,9 @@ def measure_parity(network: SedNetwork, exported: OnnxNetwork) -> Parity:
     )
 
 
-def reference(network: SedNetwork, waveforms: Floats, lengths: list[int]) -> tuple[Floats, Floats]:
+def reference(
+    network: SedNetwork | Tagger, waveforms: Floats, lengths: list[int]
+) -> tuple[Floats, Floats]:
     """Strong [B, T, C] and weak [B, C] scores on PyTorch of windows with padding."""
     hop = network.spec.frame_hop
     starts = torch.arange(network.spec.frames) * hop
@@ -135,7 +138,7 @@ def _gap(ours: Floats, theirs: Floats) -> float:
 
 
 def measure_speed(
-    network: SedNetwork, exported: OnnxNetwork, threads: int, repeats: int = 5
+    network: SedNetwork | Tagger, exported: OnnxNetwork, threads: int, repeats: int = 5
 ) -> list[Speed]:
     """Times both on the same windows in alternation, with one window and with a batch per call.
 

@@ -88,6 +88,11 @@ class EventStream:
     @property
     def lookahead(self) -> float:
         """Seconds of later sound that a score may depend on."""
+        return self.window_lookahead + samples_to_seconds(self._scorer.context, self._rate)
+
+    @property
+    def window_lookahead(self) -> float:
+        """Of the look-ahead, what is within a window."""
         return self._scorer.plan.tail_frames * self._grid.seconds
 
     @property
@@ -97,7 +102,7 @@ class EventStream:
         The look-ahead and one frame, half the longest median filter, the longest gap that is
         closed, and a tenth of a second for the resampling of other rates.
         """
-        own = (self._scorer.plan.tail_frames + 1) * self._grid.seconds
+        own = self.lookahead + self._grid.seconds
         other = 0.0 if self.sample_rate == self._rate else RESAMPLING
         return float(own + other + self._finder.delay)
 

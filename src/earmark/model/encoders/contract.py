@@ -98,6 +98,34 @@ class MelEncoder(Protocol):
         """Linear mel [B, F, L] → features of the same shape."""
 
 
+@runtime_checkable
+class LocalEncoder(Protocol):
+    """A frame encoder that hears only so far, as a convolutional network does.
+
+    The tokens of a long recording are then computed once, and not again in every window. A stretch
+    that begins at a multiple of the token hop has the recording's own tokens, but for those whose
+    reach goes beyond it.
+
+    Attributes:
+        reach: Seconds before and after its centre beyond which no sound has a part in a token.
+    """
+
+    reach: Fraction
+
+
+class TaggingEncoder(FrameEncoder, Protocol):
+    """A frame encoder with a classifier of its own, so that it names what it hears.
+
+    Attributes:
+        classes: C, how many it names.
+    """
+
+    classes: int
+
+    def class_scores(self, tokens: Tensor) -> Tensor:
+        """Tokens [B, N, D] → probabilities [B, N, C]."""
+
+
 def token_centre(encoder: FrameEncoder, token: int) -> Fraction:
     """Seconds of a token's centre after the clip's start, exact."""
     return encoder.first_centre + token * encoder.token_hop

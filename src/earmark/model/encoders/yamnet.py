@@ -332,6 +332,7 @@ class Yamnet(nn.Module):
     """
 
     licence = LICENCE
+    classes = CLASSES
     max_seconds: float | None = None
 
     def __init__(

@@ -331,15 +331,16 @@ def _export_encoder(source: str | Path, out: Path) -> Conversion:
 
 def _export_bundle(source: str | Path, out: Path) -> Conversion:
     bundle = load_bundle(source)
-    pair = {"teacher": bundle.network, "student": bundle.network}
+    network = bundle.trained
+    pair = {"teacher": network, "student": network}
     if is_bundle(bundle.path / "student"):
-        pair["student"] = load_bundle(bundle.path / "student").network
+        pair["student"] = load_bundle(bundle.path / "student").trained
     checkpoint, differing = v1_checkpoint(pair, bundle.postprocess, bundle.path)
     write_checkpoint(checkpoint, out)
     notes = [f"v1's code scores otherwise: {fault}" for fault in differing]
     if is_bundle(bundle.path / "teacher"):
         notes.append("the teacher is the run's best epoch (the bundle), the student its last")
-    if pair["student"] is bundle.network:
+    if pair["student"] is network:
         notes.append("student and teacher are the same network")
     if bundle.postprocess.get("method", "median") != "median":
         notes.append("v1's code has median filters only, no boxes")
@@ -347,11 +348,11 @@ def _export_bundle(source: str | Path, out: Path) -> Conversion:
         ATST_SED,
         "sed_teacher, sed_student, state_dict",
         len(checkpoint["sed_teacher"]),
-        sum(parameter.numel() for parameter in bundle.network.parameters()),
+        sum(parameter.numel() for parameter in network.parameters()),
         out,
         "checkpoint",
         {
-            "encoder": _size_of(bundle.network.settings.encoder),
+            "encoder": _size_of(network.settings.encoder),
             "classes": ", ".join(bundle.spec.labels),
         },
         notes=tuple(notes),
