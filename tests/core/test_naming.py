@@ -16,6 +16,7 @@ from earmark.core.naming import (
     RecordingNames,
     UnclearNameError,
     base_name,
+    by_base_name,
     common_root,
     listed_at,
     names_from,
@@ -137,6 +138,10 @@ def test_what_is_not_clear_names_both() -> None:
     for name in ("site3/0500.wav", "D:\\rec\\site3\\0500.wav", "site9/x.wav", "y.wav"):
         assert known.find(name) is None  # its folder is known and does not hold it, or differs
     assert known.find("D:\\anywhere\\x.wav") == "site3/x.wav"
+    loose: dict[str, str] = {}
+    assert known.match(["site9/x.wav", "site3/0500.wav", "y.wav"], loose=loose) == loose
+    assert loose == {"site9/x.wav": "site3/x.wav"}
+    assert "'site9/x.wav' is taken for site3/x.wav" in by_base_name(loose)[0]
     alone = recordings(["0500.wav"])
     with pytest.raises(LabelError, match=r"'2023/0500\.wav' and '2024/0500\.wav' could both be"):
         alone.match(["2023/0500.wav", "2024/0500.wav"])

@@ -239,6 +239,11 @@ class _Match:
     tail: int
     odd: int
 
+    @property
+    def is_loose(self) -> bool:
+        """Whether the folders that both name differ."""
+        return self.tail < min(self.known.depth, len(self.parts))
+
     def fits(self, own: int) -> bool:
         """Whether no folder differs that both name; ``own`` components of the listed name count."""
         return self.tail >= min(own, self.known.depth)
@@ -296,6 +301,7 @@ class RecordingNames:
         beside: Path | None = None,
         claims: Claims | None = None,
         faults: Faults | None = None,
+        loose: dict[str, str] | None = None,
     ) -> dict[str, str]:
         """The recordings that the names of a file mean.
 
@@ -307,6 +313,8 @@ class RecordingNames:
             claims: Which name each recording was found by, to be filled; one for all files that
                 speak of the same recordings. Of this file alone by default.
             faults: Names that are not clear, to be filled; by default they are errors.
+            loose: Names whose base name only one recording has, and in folders of other names, to
+                be filled with these recordings; by default such names mean none.
 
         Returns:
             Listed name → recording; those that mean none are left out.
@@ -320,10 +328,14 @@ class RecordingNames:
         found: dict[str, str] = {}
         for one in parsed:
             try:
-                match = self._find(one, root, where, beside) if one.readings else None
+                match = None
+                if one.readings:
+                    match = self._find(one, root, where, beside, alone=loose is not None)
                 if match is not None:
                     self._claim(match, one, root, claims, where)
                     found[one.text] = match.known.name
+                    if loose is not None and one.root is None and match.is_loose:
+                        loose[one.text] = match.known.name
             except UnclearNameError as error:
                 if faults is None:
                     raise
@@ -344,13 +356,21 @@ class RecordingNames:
         return self.match([listed], where=where, beside=beside).get(listed)
 
     def _find(
-        self, listed: Listed, root: int, where: str | Path | None, beside: Path | None
+        self,
+        listed: Listed,
+        root: int,
+        where: str | Path | None,
+        beside: Path | None,
+        *,
+        alone: bool,
     ) -> _Match | None:
         matches = [m for parts in listed.readings for m in self._matches(parts)]
         longest = max((match.tail for match in matches), default=0)
         own = listed.beyond(root)
         # Where a label file lies need not be what its recording's folders are called.
         told = own if own and listed.root is None else 1
+        if alone and len({match.known.name for match in matches}) == 1:
+            told = 1
         fitting: Sequence[_Match] = [
             m for m in matches if m.tail == longest and m.fits(told) and not self._elsewhere(m)
         ]
@@ -413,6 +433,15 @@ class RecordingNames:
             for name in (parts, other)
         )
         return one == two
+
+
+def by_base_name(loose: Mapping[str, str]) -> list[str]:
+    """A sentence on names that were matched by base name alone, where there are any."""
+    if not loose:
+        return []
+    listed, name = next(iter(loose.items()))
+    count = f"{len(loose):,} listed name{'s' if len(loose) > 1 else ''}"
+    return [f"{count} matched by base name alone, folders differ: {listed!r} is taken for {name}"]
 
 
 def common_folder(listed: Sequence[Parts]) -> int:

@@ -89,6 +89,7 @@ class ClipFinder:
         names: Iterable[str],
         where: Path | None = None,
         faults: Faults | None = None,
+        loose: dict[str, str] | None = None,
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
         """The file of each listed name, and the names that have none.
 
@@ -96,12 +97,13 @@ class ClipFinder:
             names: Of a table.
             where: The table, for errors.
             faults: Names that are not clear, to be filled; by default they are errors.
+            loose: As of `RecordingNames.match`.
 
         Raises:
             UnclearNameError: A name could be of several clips, or two are of one.
         """
         listed, unclear = list(names), {} if faults is None else faults
-        known = self._known.match(listed, where=where, faults=faults)
+        known = self._known.match(listed, where=where, faults=faults, loose=loose)
         found = {name: self._paths[known[name]] for name in listed if name in known}
         return found, tuple(name for name in listed if name not in found and name not in unclear)
 

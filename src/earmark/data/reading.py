@@ -16,7 +16,7 @@ from typing import TypeVar
 from earmark.core.audio.audio import audio_info
 from earmark.core.errors import AudioError, LabelError
 from earmark.core.event import Event
-from earmark.core.naming import Faults, RecordingNames
+from earmark.core.naming import Faults, RecordingNames, by_base_name
 from earmark.core.tables.label_tables import (
     StrongRow,
     Table,
@@ -166,7 +166,10 @@ class SubsetReader:
             used, because rows are faulty or names not clear.
         """
         unclear: Faults = {}
-        found, missing = finder.match(listed, where, unclear)
+        loose: dict[str, str] = {}
+        found, missing = finder.match(listed, where, unclear, loose)
+        for text in by_base_name(loose):
+            self.note(f"{name}: {text}")
         if unclear:
             self.note(
                 f"{name}: {len(unclear)} names are not clear and left out "

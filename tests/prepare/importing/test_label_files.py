@@ -185,3 +185,46 @@ def test_what_every_reader_takes(tmp_path: Path) -> None:
     assert any("b.txt:1: begins before 0 s" in note for note in job.gathered.notes)
     with pytest.raises(LabelError, match=r"b\.txt: the class name 'NA' .*--drop NA"):
         read(tmp_path)
+
+
+def test_all_bad_rows_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        record(tmp_path / f"{name}.wav", 12)
+    (tmp_path / "one.csv").write_text(
+        "filename,onset,offset,event_label\na.wav,1,2,Dog\na.wav,x,2,Dog\nb.wav,3,2,Dog\n"
+    )
+    rows = "".join(f"a.wav\t{n}\ty\tDog\n" for n in range(20))
+    (tmp_path / "two.tsv").write_text(
+        f"filename\tonset\toffset\tevent_label\nb.wav\t1\t2\tDog\n{rows}"
+    )
+    (tmp_path / "README.txt").write_text("recorded at dawn\nby hand\n")
+    with pytest.raises(LabelError) as caught:
+        gather([tmp_path], [], Reading())
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"{tmp_path / 'one.csv'}:3: the onset 'x' is not a number; 21 more rows")
+    for place in ("one.csv:4: an event from 3 s to 2 s", "two.tsv:3:", "two.tsv:10:"):
+        assert place in text
+    assert "and 12 more" in text  # ten are told
+    assert "README" not in text
+    for name in ("one.csv", "two.tsv"):
+        (tmp_path / name).unlink()
+    (tmp_path / "a.txt").write_text("1.0\t2.0\tDog\n")
+    found = gather([tmp_path], [], Reading())
+    assert {path.name: why for path, why in found.aside.items()} == {
+        "README.txt": "not a line of a label track: start, end and label, separated by tabs"
+    }
+
+
+def test_a_path_in_other_folders_is_taken_by_its_base_name_and_said(tmp_path: Path) -> None:
+    for name in ("site_1/a.wav", "site_2/b.wav", "site_2/c.wav"):
+        record(tmp_path / "rec" / name, 12)
+    table = tmp_path / "all.csv"
+    head = "filename,onset,offset,event_label\n"
+    table.write_text(head + "D:\\Audio\\Site 1\\a.wav,1,2,Dog\nD:\\Audio\\Site 2\\b.wav,3,4,Dog\n")
+    found = gather([table], [tmp_path / "rec"], Reading())
+    assert [bool(one.events) for one in found.recordings] == [True, True, False]
+    assert "2 listed names matched by base name alone" in found.notes[-1]
+    table.write_text(head + "Site 1/a.wav,1,2,Dog\nSite 2/a.wav,3,4,Dog\n")
+    with pytest.raises(LabelError, match=r"'Site 1/a\.wav' and 'Site 2/a\.wav' could both be"):
+        gather([table], [tmp_path / "rec"], Reading())

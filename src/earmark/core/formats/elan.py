@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree as Xml
 
 from earmark._version import __version__
@@ -214,25 +215,26 @@ def _medium(path: Path, root: Xml.Element, hints: Hints) -> tuple[str, int]:
     if not linked:
         return hints.recording or own_name(path), 0
     if hints.find is None:
-        there = (one for one in linked if any(map(os.path.isfile, one[0])))
+        there = (one for one in linked if _is_file(one[0][0]))
         names, begins = next(there, linked[0])
-        return _base(names[-1]), begins
-    found = [
-        (name, begins, recording.casefold().endswith(_base(name).casefold()))
-        for names, begins in linked
-        for name in names
-        if (recording := hints.find(name)) is not None
-    ]
+        return _base(names[0]), begins
+    found = []
+    for names, begins in linked:
+        meant = {name: recording for name in names if (recording := hints.find(name)) is not None}
+        clear = [name for name, recording in meant.items() if recording != name]
+        for name in clear[:1] or list(meant)[:1]:
+            exact = meant[name].casefold().endswith(_base(name).casefold())
+            found.append((name, begins, exact))
     # A recording of another suffix may be made from any of the media that are not there.
-    meant = [one for one in found if one[2]][:1] or found
-    if len({begins for _, begins, _ in meant}) > 1:
-        both = " and ".join(dict.fromkeys(_base(name) for name, _, _ in meant))
+    chosen = [one for one in found if one[2]][:1] or found
+    if len({begins for _, begins, _ in chosen}) > 1:
+        both = " and ".join(dict.fromkeys(_base(name) for name, _, _ in chosen))
         raise LabelError(
             f"the recording could be {both}, which begin at different times",
             where=path,
             hint="Give the recording the name of the one it was made from",
         )
-    return (meant[0][0], meant[0][1]) if meant else (linked[0][0][-1], linked[0][1])
+    return (chosen[0][0], chosen[0][1]) if chosen else (linked[0][0][0], linked[0][1])
 
 
 def _base(name: str) -> str:
@@ -241,10 +243,15 @@ def _base(name: str) -> str:
 
 
 def _names(path: Path, medium: Xml.Element) -> list[str]:
-    """How a document names one of its media: from its own folder, and wholly."""
+    """How a document names one of its media: from its own folder where it is there, and wholly."""
     relative, whole = medium.get("RELATIVE_MEDIA_URL"), medium.get("MEDIA_URL")
-    near = str(full_path(path.parent) / relative.replace("\\", "/")) if relative else None
-    return [name for name in (near, whole) if name]
+    near = str(full_path(path.parent) / relative.replace("\\", "/")) if relative else ""
+    there = next((name for name in (near, unquote(near)) if _is_file(name)), None)
+    return [name for name in (there, whole, None if there else near) if name]
+
+
+def _is_file(name: str) -> bool:
+    return os.path.isfile(name)  # noqa: PTH113 - of any text, however long
 
 
 def _slots(annotation: Xml.Element) -> list[str]:

@@ -216,7 +216,7 @@ class _Examination:
     ) -> tuple[dict[str, Path], tuple[str, ...]]:
         """The clips that names mean, and the names of none; those that are not clear are noted."""
         unclear: Faults = {}
-        matched = self.finders[subset.name].match(names, faults=unclear)
+        matched = self.finders[subset.name].match(names, faults=unclear, loose={})
         lines = self.labels[subset.name].lines
         for name, error in unclear.items():
             path, line = (table, None) if table else lines.get(name, (subset.tables[0], None))

@@ -22,6 +22,7 @@ from earmark.core.naming import (
     Faults,
     Listed,
     RecordingNames,
+    by_base_name,
     common_root,
     full_path,
     listed_at,
@@ -146,6 +147,7 @@ def gather(
                 gathered.missing.setdefault(name or own_name(file.path, SELECTIONS), file.path)
     if faults:
         raise together(faults)
+    gathered.notes += by_base_name(finder.loose)
     if gathered.missing and not skip_missing:
         _refuse_missing(gathered.missing, finder)
     for path, key in finder.keys.items():
@@ -284,12 +286,14 @@ class Finder:
     Attributes:
         keys: Name of each recording, by its file.
         others: Files of the folders that are no recordings, with the reason.
+        loose: Listed names of recordings that lie in folders of other names, with these.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = list(dict.fromkeys(folders))
         contents = [folder_content(folder) for folder in self.folders]
         found = dict.fromkeys(path for content in contents for path in content.recordings)
+        self.loose: dict[str, str] = {}
         self.others = {path: why for content in contents for path, why in content.others.items()}
         if not found:
             told = "; ".join(left_out(self.others, SUFFIXES))
@@ -312,7 +316,7 @@ class Finder:
     ) -> dict[str, str]:
         """The recordings that names in a file mean, as `RecordingNames.match` says."""
         return self._names.match(
-            names, where=file, beside=file.parent, claims=claims, faults=faults
+            names, where=file, beside=file.parent, claims=claims, faults=faults, loose=self.loose
         )
 
     def of_file(self, file: LabelFile, claims: Claims, faults: Faults) -> str | None:
@@ -328,4 +332,5 @@ class Finder:
     def find(self, name: str, file: Path) -> str | None:
         """The recording that a name in a file means; the name itself where that is not clear."""
         faults: Faults = {}
-        return self.match(file, [name], faults=faults).get(name) or next(iter(faults), None)
+        found = self._names.match([name], where=file, beside=file.parent, faults=faults, loose={})
+        return found.get(name) or next(iter(faults), None)
