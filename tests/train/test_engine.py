@@ -96,9 +96,37 @@ def test_refuses_to_overwrite_or_to_mix_runs(
     before = (tmp_path / "state.ckpt").read_bytes()
     with pytest.raises(ConfigError, match="holds a run already"):
         _train(tiny_recipe, tiny_data, tmp_path)
-    with pytest.raises(ConfigError, match="other settings"):
+    with pytest.raises(ConfigError, match=r"other settings \(train\.lr was .*, now 0\.5\)"):
         _train(_set(tiny_recipe, lr=0.5), tiny_data, tmp_path, resume=True)
     assert (tmp_path / "state.ckpt").read_bytes() == before
+
+
+def test_a_run_goes_on_with_what_changes_nothing(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    whole = _train(tiny_recipe, tiny_data, tmp_path / "whole")
+    _train(tiny_recipe, tiny_data, tmp_path / "parts", stop_after_epochs=1)
+    other = _set(tiny_recipe, cache_gib=1.5, workers=1)
+    parts = _train(other, tiny_data, tmp_path / "parts", resume=True)
+    for name, value in whole.student.state_dict().items():
+        assert torch.equal(parts.student.state_dict()[name], value), name
+
+
+def test_the_journal_has_the_rate_of_the_last_step(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = _set(tiny_recipe, lr=0.004, warmup_steps=3, lr_final=0.5)
+    run = _train(recipe, tiny_data, tmp_path)
+    groups = {group["lr"] for group in run.optimizer.param_groups}
+    assert {run_record(tmp_path)[-1]["lr"]} == groups
+
+
+def test_a_warm_up_beyond_the_end_is_said(
+    tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    steps = tiny_recipe.train.steps
+    _train(_set(tiny_recipe, warmup_steps=steps + 1), tiny_data, tmp_path, stop_after_epochs=0)
+    assert f"warmup_steps is {steps + 1} and the whole run {steps} steps" in caplog.text
 
 
 @pytest.mark.parametrize("keep", [{"strong"}, {"strong", "unlabelled"}, {"weak"}])

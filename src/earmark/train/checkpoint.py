@@ -7,10 +7,15 @@ from typing import Any
 
 import torch
 
-from earmark.core.config import Settings, dump_yaml, parse_settings
+from earmark.core.config import Settings, differing, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
 
 STATE = "state.ckpt"
+FREE = {
+    *("name", "description"),
+    *(f"train.{name}" for name in ("workers", "cache_gib", "token_cache", "token_cache_gib")),
+}
+"""Settings that change nothing of what a run learns, and may be others when it goes on."""
 
 
 def open_run(
@@ -47,9 +52,12 @@ def _refuse_other_run(
     state: dict[str, Any], recipe: Settings, fingerprint: str, out: Path, data_name: str
 ) -> None:
     stored = parse_settings(type(recipe), state["recipe"], out / STATE)
-    if stored != recipe:
+    changed = [found for found in differing(recipe, stored) if found[0] not in FREE]
+    if changed:
+        shown = "; ".join(f"{name} was {theirs}, now {ours}" for name, ours, theirs in changed[:4])
+        more = f"; and {len(changed) - 4} more" if len(changed) > 4 else ""
         raise ConfigError(
-            "was begun with other settings",
+            f"was begun with other settings ({shown}{more})",
             where=out / "recipe.yaml",
             hint="Resume with the same recipe and overrides, or choose another folder",
         )

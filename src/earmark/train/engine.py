@@ -167,6 +167,13 @@ def train(
     lone = lone_clips(groups, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:
         _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
+    if settings.warmup_steps > settings.steps and fabric.is_global_zero:
+        _log.warning(
+            "train.warmup_steps is %d and the whole run %d steps: the learning rate never reaches "
+            "its peak",
+            settings.warmup_steps,
+            settings.steps,
+        )
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
     tokens = open_token_cache(recipe, run.encoder, fabric)
@@ -302,8 +309,8 @@ class Training(LoopTask):
         run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
 
     def rates(self) -> dict[str, float]:
-        """The rate of the next step, as a fraction of the peak."""
-        return {"lr": learning_rate(self.run.step, self.settings)}
+        """The peak groups' learning rate in the last step."""
+        return {"lr": self.settings.lr * learning_rate(self.run.step - 1, self.settings)}
 
     def end_epoch(self, figures: dict[str, float]) -> dict[str, Any]:
         """Validate where it is time; keep the best network, and both at the end."""
