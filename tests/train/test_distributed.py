@@ -261,7 +261,7 @@ def test_clips_without_a_partner_are_told() -> None:
 
 
 def test_devices_that_are_not_there_are_one_line() -> None:
-    with pytest.raises(ConfigError, match="cannot run so") as caught:
+    with pytest.raises(ConfigError, match="cannot start with these devices") as caught:
         make_fabric("cuda" if not torch.cuda.is_available() else "tpu", devices=1)
     assert "\n" not in str(caught.value)
 

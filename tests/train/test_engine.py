@@ -184,7 +184,8 @@ def test_the_split_that_chooses_and_its_medians(
     tiny_data: Path, tiny_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     medians = {"Dog": 0.7, "default": 0.3}
-    recipe = _set(tiny_recipe, validate_on=("nowhere", "test"), median_seconds=medians, epochs=1)
+    chosen = {"validate_on": ("nowhere", "test"), "median_seconds": medians}
+    recipe = _set(tiny_recipe, **chosen, epochs=1, warmup_steps=1)
     _train(recipe, tiny_data, tmp_path / "one")
     assert run_record(tmp_path / "one")[0]["validation"]["teacher"]["of"] == 2  # clips of test
     assert "Scores on the split `test`" in (tmp_path / "one/README.md").read_text()

@@ -163,7 +163,7 @@ def test_refuses_to_overwrite_or_to_mix_runs(sounds: Survey, tmp_path: Path) -> 
     other = Survey(sounds.paths, sounds.samples, {}, "0123")
     with pytest.raises(ConfigError, match=r"other data.*same recordings"):
         _pretrain(recipe, other, tmp_path, resume=True)
-    with pytest.raises(ConfigError, match="6 crops cannot be dealt into 7 parts"):
+    with pytest.raises(ConfigError, match="6 crops cannot be divided into 7 micro-batches"):
         _pretrain(small_pretraining("train.accumulate=7"), sounds, tmp_path / "new")
 
 

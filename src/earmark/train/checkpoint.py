@@ -76,7 +76,7 @@ def save_state(state: dict[str, Any], out: Path) -> None:
     draft.replace(out / STATE)
 
 
-def part_generator(seed: int, step: int, part: int) -> torch.Generator:
-    """The generator of one part of a step."""
-    key = (seed * 1_000_003 + step) * 1_009 + part
+def micro_batch_generator(seed: int, step: int, index: int) -> torch.Generator:
+    """The generator of one micro-batch of a step."""
+    key = (seed * 1_000_003 + step) * 1_009 + index
     return torch.Generator().manual_seed(key % 2**63)

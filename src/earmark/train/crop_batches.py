@@ -19,44 +19,46 @@ from earmark.data.dataset import split_evenly
 
 
 class CropSampler:
-    """Numbers of the crops of each part that this process takes, step after step.
+    """Numbers of the crops of each micro-batch that this process takes, step after step.
 
-    Step s is the crops [s · batch, (s + 1) · batch) of the stream, whatever it is dealt into.
+    Step s is the crops [s · batch, (s + 1) · batch) of the stream, however it is divided.
 
     Raises:
-        ConfigError: A step has fewer crops than parts.
+        ConfigError: A step has fewer crops than micro-batches.
     """
 
     def __init__(
         self, batch: int, start: int, stop: int, rank: int = 0, world: int = 1, accumulate: int = 1
     ) -> None:
         self.batch, self.start, self.stop = batch, start, stop
-        parts = world * accumulate
-        if batch < parts:
+        count = world * accumulate
+        if batch < count:
             raise ConfigError(
-                f"a step of {batch} crops cannot be dealt into {parts} parts "
+                f"a step of {batch} crops cannot be divided into {count} micro-batches "
                 f"({world} processes, {accumulate} turns each)",
                 hint="Give fewer devices, a smaller train.accumulate or a larger train.batch",
             )
-        sizes = [size for (size,) in split_evenly([batch], parts)]
+        sizes = [size for (size,) in split_evenly([batch], count)]
         ends = np.cumsum(sizes).tolist()
-        mine = range(rank, parts, world)
-        self.spans = [(ends[part] - sizes[part], ends[part]) for part in mine]  # one for each turn
+        mine = range(rank, count, world)
+        self.spans = [
+            (ends[number] - sizes[number], ends[number]) for number in mine
+        ]  # one for each micro-batch
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.start, self.stop):
-            for turn in range(len(self.spans)):
-                yield self.numbers(step, turn)
+            for index in range(len(self.spans)):
+                yield self.numbers(step, index)
 
-    def numbers(self, step: int, turn: int) -> list[int]:
-        """Crops of one turn of a step."""
-        first, last = self.spans[turn]
+    def numbers(self, step: int, index: int) -> list[int]:
+        """Crops of one micro-batch of a step."""
+        first, last = self.spans[index]
         return list(range(step * self.batch + first, step * self.batch + last))
 
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops of one part: ``waveforms`` [B, S], ``samples`` [B] of sound in them."""
+    """Crops of one micro-batch: ``waveforms`` [B, S], ``samples`` [B] of sound in them."""
 
     numbers: list[int]
     waveforms: Tensor

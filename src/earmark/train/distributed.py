@@ -1,12 +1,12 @@
 """One training run on several processes and nodes, through Lightning Fabric.
 
-A step is the recipe's batch, whatever it runs on. It is dealt into P = processes · accumulate
-parts, each mixed within itself by draws from (seed, step, part), normalised by its own batch
-statistics and weighed so that the gradients are those of the step's means (`train.micro_batch`).
-After the parts come one optimiser step and one move of the teacher. Running statistics are the
-mean over the parts of what each makes of those before the step, so every process holds the same
-weights, buffers, optimiser and teacher after every step, and k processes do what one does with
-``accumulate: k``.
+A step is the recipe's batch, whatever it runs on. It is divided into P = processes · accumulate
+micro-batches, each mixed within itself by draws from (seed, step, micro-batch), normalised by its
+own batch statistics and weighed so that the gradients are those of the step's means
+(`train.micro_batch`). After them come one optimiser step and one move of the teacher. Running
+statistics are the mean over micro-batches of what each makes of those before the step, so every
+process holds the same weights, buffers, optimiser and teacher after every step, and k processes do
+what one does with ``accumulate: k``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class ElsewhereError(EarmarkError):
-    """What another process failed of; that one tells the user."""
+    """What another process failed of; that one reports it."""
 
 
 def make_fabric(
@@ -94,7 +94,7 @@ def make_fabric(
         )
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"cannot run so ({str(error).partition('.')[0]})",
+            f"cannot start with these devices ({str(error).partition('.')[0]})",
             hint="Use --device cpu, or fewer --devices",
         ) from None
 
@@ -224,27 +224,27 @@ def mean_figures(fabric: Fabric, figures: dict[str, float]) -> dict[str, float]:
 
 
 class StepBuffers:
-    """Running statistics that move once a step, however many parts it has.
+    """Running statistics that move once a step, however many micro-batches it has.
 
-    Each part begins with those from before the step; after it they are the mean over parts,
+    Each micro-batch begins with those from before the step; after it they are the mean over them,
     weighted by clips. Means thereby are those of the whole batch; variances lack what lies between
-    the parts' means, as does the normalisation of each part.
+    the micro-batches' means, as does the normalisation of each.
 
     Args:
         fabric: Of the run.
         modules: Where to look for batch norms and running centres.
-        parts: Parts of a step on all processes; with one nothing is to be done.
+        count: Micro-batches of a step on all processes; with one nothing is to be done.
     """
 
-    def __init__(self, fabric: Fabric, modules: Iterable[nn.Module], parts: int) -> None:
+    def __init__(self, fabric: Fabric, modules: Iterable[nn.Module], count: int) -> None:
         self.fabric = fabric
         self._buffers: list[Tensor] = []
         self._counters: list[Tensor] = []
         self._start: list[Tensor] = []
         self._sum = torch.zeros(0)
-        if parts == 1:
+        if count == 1:
             return
-        for module in (part for whole in modules for part in whole.modules()):
+        for module in (inner for whole in modules for inner in whole.modules()):
             if isinstance(module, nn.modules.batchnorm._BatchNorm | RunningCentre):
                 for value in module.buffers(recurse=False):
                     kind = self._buffers if value.is_floating_point() else self._counters
@@ -261,13 +261,13 @@ class StepBuffers:
         for value, before in zip((*self._buffers, *self._counters), self._start, strict=True):
             value.copy_(before)
 
-    def end_micro_batch(self, share: float) -> None:
-        """Add what a part with this share of the clips made of them."""
+    def end_micro_batch(self, fraction: float) -> None:
+        """Add what a micro-batch with this fraction of the clips made of them."""
         if self._buffers:
-            self._sum += share * self._flat()
+            self._sum += fraction * self._flat()
 
     def end_step(self) -> None:
-        """Take the mean over the parts of all processes."""
+        """Take the mean over the micro-batches of all processes."""
         if not self._buffers:
             return
         if self.fabric.world_size > 1:
@@ -296,7 +296,7 @@ def shared_scores(
 def shared_evaluation(
     fabric: Fabric, network: nn.Module, evaluation: Evaluation, postprocess: PostProcess
 ) -> dict[str, Any]:
-    """`evaluate_network` with the clips dealt over the processes; the same metrics on all."""
+    """`evaluate_network` with the clips divided among the processes; the same metrics on all."""
     if fabric.world_size == 1:
         return evaluate_network(network, evaluation, postprocess)
     training = network.training

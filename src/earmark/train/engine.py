@@ -29,7 +29,7 @@ from earmark.method.versions import step_of
 from earmark.model.bundle import save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.card import model_card
-from earmark.train.checkpoint import open_run, part_generator
+from earmark.train.checkpoint import micro_batch_generator, open_run
 from earmark.train.distributed import (
     agree,
     gather,
@@ -141,7 +141,7 @@ def train(
         BundleError: ``train.init`` is not for this network.
     """
     settings = recipe.train
-    settings.medians(manifest.labels)  # a class without one is better told now than hours later
+    settings.medians(manifest.labels)  # a class without one is better reported now than hours later
     fabric = fabric or make_fabric(precision=settings.precision)
     start(fabric)
     state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
@@ -166,7 +166,9 @@ def train(
     dataset, groups = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(groups, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:
-        _log.warning("some parts of a step have one %s clip, which is not mixed", ", ".join(lone))
+        _log.warning(
+            "some micro-batches of a step have one %s clip, which is not mixed", ", ".join(lone)
+        )
     if settings.warmup_steps > settings.steps and fabric.is_global_zero:
         _log.warning(
             "train.warmup_steps is %d and the whole run %d steps: the learning rate never reaches "
@@ -287,21 +289,21 @@ class Training(LoopTask):
             self.fabric,
             batches,
             self.settings.accumulate,
-            lambda part: part_generator(self.settings.seed, self.run.step, part),
+            lambda index: micro_batch_generator(self.settings.seed, self.run.step, index),
             self.recipe.method,
             self.run.teacher.valid_at_tap,
         )
 
-    def loss(self, part: MicroBatch) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, micro_batch: MicroBatch) -> tuple[Tensor, dict[str, float]]:
         """The method's step on a micro-batch."""
         method, encoder = self.recipe.method, self.run.encoder
-        batch = part.batch.to(self.fabric.device)
+        batch = micro_batch.batch.to(self.fabric.device)
         if encoder is not None and self.tokens is not None:
-            read = partial(self.tokens.tokens_of, part.batch, self.fabric.device)
+            read = partial(self.tokens.tokens_of, micro_batch.batch, self.fabric.device)
             encoder = replace(encoder, read=read)
-        inputs = StepInputs(part.mix, part.weights, encoder)
+        inputs = StepInputs(micro_batch.mix, micro_batch.weights, encoder)
         models, step = (self.student, self.run.teacher), self.run.step
-        return step_of(method)(*models, batch, step, method, part.generator, inputs)
+        return step_of(method)(*models, batch, step, method, micro_batch.generator, inputs)
 
     def move_teacher(self) -> None:
         """The moving average of the student."""

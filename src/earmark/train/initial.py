@@ -155,8 +155,8 @@ def begin_with(student: Student, start: Start, settings: TrainSettings) -> Begun
     notes = _compare_settings(student.network.settings, start)
     notes += _compare_classes(student.network.spec.labels, start, settings.init_classes)
     own = student.state_dict()
-    part = "network.encoder." if start.is_encoder else "network."
-    taken = _fitted(own, start.student, part, start, student.network.spec.labels)
+    prefix = "network.encoder." if start.is_encoder else "network."
+    taken = _fitted(own, start.student, prefix, start, student.network.spec.labels)
     heads = {name: value for name, value in own.items() if name.startswith("heads.")}
     reason = _why_not(heads, start, student.tap) if settings.init_heads != "fresh" else "fresh"
     if heads and reason and settings.init_heads == "need":
@@ -191,12 +191,12 @@ def teach(teacher: Teacher, start: Start, begun: Begun) -> None:
 
 
 def _fitted(
-    own: State, found: State, part: str, start: Start, labels: tuple[str, ...]
+    own: State, found: State, prefix: str, start: Start, labels: tuple[str, ...]
 ) -> dict[str, Tensor]:
-    """The tensors of a part of a network, none missing, rows of classes by their names."""
+    """The tensors of a network under a prefix, none missing, rows of classes by their names."""
     fitted: dict[str, Tensor] = {}
     for name, value in own.items():
-        if not name.startswith(part):
+        if not name.startswith(prefix):
             continue
         by_class = name.startswith(_CLASS_ROWS) and start.labels is not None
         wanted = (len(start.labels or ()), *value.shape[1:]) if by_class else tuple(value.shape)
@@ -268,18 +268,18 @@ def _compare_classes(ours: tuple[str, ...], start: Start, how: str) -> list[str]
         return []
     new = [label for label in ours if label not in start.labels]
     gone = [label for label in start.labels if label not in ours]
-    told = "; ".join(
+    differing_classes = "; ".join(
         f"{what} {', '.join(names)}" for what, names in (("without", new), ("with", gone)) if names
     )
     if how == "same":
         raise BundleError(
-            f"has other classes than the data: {told}",
+            f"has other classes than the data: {differing_classes}",
             where=start.folder,
             hint="To keep all but the rows of classes it does not know: train.init_classes=known",
         )
     kept = ", ".join(label for label in ours if label in start.labels) or "none"
     new_ones = ", ".join(new) or "none"
     return [
-        f"{start.folder} has other classes ({told}); begun at random: {new_ones}; classes kept: "
-        f"{kept}; all other weights are kept"
+        f"{start.folder} has other classes ({differing_classes}); begun at random: {new_ones}; "
+        f"classes kept: {kept}; all other weights are kept"
     ]

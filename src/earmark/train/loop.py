@@ -27,7 +27,7 @@ from earmark.train.journal import Journal
 
 
 class Reporter(Protocol):
-    """Who is told how a run goes."""
+    """Receives the progress of a run."""
 
     def on_step(self, step: int, steps: int, figures: dict[str, float]) -> None:
         """After each optimiser step, with the losses of its last batch."""
@@ -77,7 +77,7 @@ class LoopTask(ABC):
         fabric: Device, precision and processes.
         student: The run's student as Fabric wrapped it.
         out: The run folder.
-        reporter: Who is told.
+        reporter: Receives the progress.
     """
 
     settings: LoopSettings
@@ -100,7 +100,7 @@ class LoopTask(ABC):
         """This process's micro-batches of the next step."""
 
     @abstractmethod
-    def loss(self, part: Any) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, micro_batch: Any) -> tuple[Tensor, dict[str, float]]:
         """The loss of a micro-batch, and figures worth watching."""
 
     @abstractmethod
@@ -164,21 +164,21 @@ def optimizer_step(task: LoopTask, batches: Iterator[Any]) -> dict[str, float]:
     run, fabric, settings = task.run, task.fabric, task.settings
     task.set_rates()
     run.optimizer.zero_grad(set_to_none=True)
-    parts = task.read_step(batches)
+    micro_batches = task.read_step(batches)
     modules = (run.student, run.teacher)
     buffers = StepBuffers(fabric, modules, settings.accumulate * fabric.world_size)
     buffers.begin_step()
     sums: dict[str, float] = {}
-    for number, part in enumerate(parts, start=1):
+    for number, micro_batch in enumerate(micro_batches, start=1):
         buffers.begin_micro_batch()
-        torch.manual_seed(part.seed)  # dropout has only the global generator
-        waiting = number < len(parts)
+        torch.manual_seed(micro_batch.seed)  # dropout has only the global generator
+        waiting = number < len(micro_batches)
         with fabric.no_backward_sync(task.student, enabled=waiting), fabric.autocast():
-            loss, figures = task.loss(part)
-            fabric.backward(loss * part.weight / settings.accumulate)
-        buffers.end_micro_batch(part.fraction)
+            loss, figures = task.loss(micro_batch)
+            fabric.backward(loss * micro_batch.weight / settings.accumulate)
+        buffers.end_micro_batch(micro_batch.fraction)
         for name, value in figures.items():
-            sums[name] = sums.get(name, 0.0) + value * part.weight / settings.accumulate
+            sums[name] = sums.get(name, 0.0) + value * micro_batch.weight / settings.accumulate
     buffers.end_step()
     if settings.gradient_clip is not None:
         fabric.clip_gradients(task.student, run.optimizer, max_norm=settings.gradient_clip)

@@ -59,16 +59,16 @@ def train_mode(module: nn.Module, frozen: Iterable[str]) -> None:
     """Training mode for all but the frozen modules, whose batch norms and dropouts stand still."""
     prefixes = tuple(frozen)
     module.train()
-    for name, part in module.named_modules():
+    for name, inner in module.named_modules():
         if name and prefixes and f"{own_name(name)}.".startswith(prefixes):
-            part.eval()
+            inner.eval()
 
 
 def encoder_layers(module: nn.Module) -> dict[str, int]:
     """How many layers below its top each parameter of the encoder lies, by its own name."""
-    for name, part in module.named_modules():
+    for name, inner in module.named_modules():
         if own_name(name) == "encoder":
-            layers = cast(FrameEncoder, part).layers()
+            layers = cast(FrameEncoder, inner).layers()
             return {f"encoder.{n}": depth for depth, group in enumerate(layers) for n in group}
     return {}
 
@@ -108,16 +108,16 @@ def make_optimizer(module: nn.Module, settings: TrainSettings) -> torch.optim.Op
         )
     if not groups:
         raise ConfigError("train.frozen: nothing is left to learn")
-    parts = [group | {"lr": group["peak"], "name": name} for name, group in groups.items()]
+    learning = [group | {"lr": group["peak"], "name": name} for name, group in groups.items()]
     kind = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
-    return kind(parts, lr=settings.lr, weight_decay=settings.weight_decay)
+    return kind(learning, lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings) -> None:
     """Scale every group's peak rate for the step about to be taken."""
-    share = learning_rate(step, settings)
+    fraction = learning_rate(step, settings)
     for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * share
+        group["lr"] = group["peak"] * fraction
 
 
 def _parts(names: Iterable[str]) -> list[str]:

@@ -35,7 +35,7 @@ from earmark.method.pretraining import (
 from earmark.method.teacher import update_teacher
 from earmark.model.encoders.encoder_file import Encoder, save_encoder
 from earmark.train.card import encoder_card
-from earmark.train.checkpoint import open_run, part_generator
+from earmark.train.checkpoint import micro_batch_generator, open_run
 from earmark.train.crop_batches import CropBatch, CropSampler, MixBank, read_crops
 from earmark.train.distributed import (
     agree,
@@ -54,7 +54,7 @@ from earmark.train.loop import (
 )
 
 _log = logging.getLogger(__name__)
-_CROP_DRAWS = 1_008  # beyond the parts of any step: draws of a crop are no draws of a part
+_CROP_DRAWS = 1_008  # beyond the micro-batches of any step: draws of a crop are no draws of one
 UNREADABLE = "unreadable.tsv"
 
 
@@ -103,7 +103,7 @@ def set_schedules(
 
 @dataclass
 class PretrainRun:
-    """What changes while pretraining; ``banks`` has one for each turn of this process."""
+    """What changes while pretraining; ``banks`` has one for each micro-batch of this process."""
 
     student: PretrainStudent
     teacher: PretrainTeacher
@@ -169,8 +169,8 @@ def pretrain(
     state = agree(fabric, lambda: open_run(out, recipe, fingerprint, resume, "recordings"))
     torch.manual_seed(settings.seed)
     student = PretrainStudent(recipe)
-    parts = settings.accumulate * fabric.world_size
-    room = -(-recipe.perturbation.bank // parts)
+    of_all = settings.accumulate * fabric.world_size
+    room = -(-recipe.perturbation.bank // of_all)
     run = PretrainRun(
         student,
         PretrainTeacher(student, settings.teacher),
@@ -191,7 +191,7 @@ def pretrain(
 
 
 @dataclass(frozen=True)
-class CropPart(MicroStep):
+class CropMicroBatch(MicroStep):
     """Crops of a step that this process takes at once.
 
     Attributes:
@@ -229,11 +229,11 @@ class Pretraining(LoopTask):
     def refill_banks(self) -> None:
         """Read again what the banks held: earlier crops are known by number."""
         run, sampler = self.run, self.sampler(0, self.run.step)
-        for turn, bank in enumerate(run.banks):
-            first, last = sampler.spans[turn]
+        for index, bank in enumerate(run.banks):
+            first, last = sampler.spans[index]
             steps = -(-bank.capacity // (last - first))
             earlier = range(max(0, run.step - steps), run.step)
-            numbers = [sampler.numbers(step, turn) for step in earlier]
+            numbers = [sampler.numbers(step, index) for step in earlier]
             for batch in read_crops(self.stream, numbers, self.settings.workers if numbers else 0):
                 mels = self.frontend(batch.waveforms.to(self.fabric.device))
                 bank.push(mels, self.mel_frames(batch))
@@ -257,11 +257,11 @@ class Pretraining(LoopTask):
         """Learning rate and weight decay."""
         set_schedules(self.run.optimizer, self.run.step, self.settings)
 
-    def read_step(self, batches: Iterator[CropBatch]) -> list[CropPart]:
+    def read_step(self, batches: Iterator[CropBatch]) -> list[CropMicroBatch]:
         """Micro-batches with everything drawn for every crop, weighed by their masked tokens."""
         recipe, fabric, run = self.recipe, self.fabric, self.run
         seed, read = self.settings.seed, []
-        for turn in range(self.settings.accumulate):
+        for index in range(self.settings.accumulate):
             batch = next(batches)
             run.faults |= batch.faults
             draws = [
@@ -270,39 +270,41 @@ class Pretraining(LoopTask):
                     recipe.tokens,
                     recipe.mask,
                     recipe.perturbation.alpha,
-                    part_generator(seed, number, _CROP_DRAWS),
+                    micro_batch_generator(seed, number, _CROP_DRAWS),
                 )
                 for number, tokens in zip(batch.numbers, self.tokens(batch).tolist(), strict=True)
             ]
-            part = turn * fabric.world_size + fabric.global_rank
-            generator = part_generator(seed, run.step, part)
+            place = index * fabric.world_size + fabric.global_rank
+            generator = micro_batch_generator(seed, run.step, place)
             depth = int(torch.randint(2**62, (), generator=generator))
             read.append((depth, batch, draws, torch.stack([draw.masked for draw in draws])))
         counts = [float(masked.sum()) for *_, masked in read]
         mean = float(reduce_mean(fabric, torch.tensor(counts, dtype=torch.float64).mean()))
-        parts = self.settings.accumulate * fabric.world_size
+        of_all = self.settings.accumulate * fabric.world_size
         return [
-            CropPart(depth, count / mean, count / mean / parts, batch, draws, masked, bank)
+            CropMicroBatch(depth, count / mean, count / mean / of_all, batch, draws, masked, bank)
             for (depth, batch, draws, masked), count, bank in zip(
                 read, counts, run.banks, strict=True
             )
         ]
 
-    def loss(self, part: CropPart) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, micro_batch: CropMicroBatch) -> tuple[Tensor, dict[str, float]]:
         """The masked tokens of one view guessed from the other."""
         with torch.autocast(self.fabric.device.type, enabled=False):
-            views = self.views(part)
+            views = self.views(micro_batch)
         return pretraining_loss(self.student, self.run.teacher, views)
 
     @torch.no_grad()
-    def views(self, part: CropPart) -> CropViews:
+    def views(self, micro_batch: CropMicroBatch) -> CropViews:
         """Both views of the crops; the clean ones go into the bank for later steps."""
-        device, batch = self.fabric.device, part.batch
+        device, batch = self.fabric.device, micro_batch.batch
         clean = self.frontend(batch.waveforms.to(device))  # [B, F, L]
         options, frontend = self.recipe.perturbation, self.recipe.encoder.frontend
-        perturbed = perturb(clean, part.draws, part.bank.at, options, frontend)
-        part.bank.push(clean, self.mel_frames(batch))
-        return crop_views(clean, perturbed, self.tokens(batch).to(device), part.masked.to(device))
+        perturbed = perturb(clean, micro_batch.draws, micro_batch.bank.at, options, frontend)
+        micro_batch.bank.push(clean, self.mel_frames(batch))
+        return crop_views(
+            clean, perturbed, self.tokens(batch).to(device), micro_batch.masked.to(device)
+        )
 
     def move_teacher(self) -> None:
         """The moving average of the student."""

@@ -78,7 +78,7 @@ class TokenCache:
         network: Whose encoder it is; its weights must not change any more.
         limit: Bytes of the whole folder, at most.
         arithmetic: Device and precision, as far as they decide about tokens.
-        writers: Processes that write to it together; each has its share of what room is left.
+        writers: Processes that write to it together; each may fill an equal fraction of the room.
 
     Raises:
         ConfigError: The folder cannot be made.
@@ -111,15 +111,15 @@ class TokenCache:
         known = [tokens for tokens in found if tokens is not None]
         self.misses += len(new)
         self.hits += len(keys) - len(new)
-        parts = [torch.stack(known).to(device)] if known else []
+        known_and_new = [torch.stack(known).to(device)] if known else []
         if new:
             waveforms, valid = batch.waveforms[new].to(device), batch.valid[new].to(device)
             made = clean_tokens(self._network, waveforms, valid).float()
             self._keep([keys[row] for row in new], made)
-            parts.append(made)
+            known_and_new.append(made)
         old = [key for key, tokens in zip(rows, found, strict=True) if tokens is not None]
         places = {key: place for place, key in enumerate([*old, *(keys[row] for row in new)])}
-        return torch.cat(parts)[[places[key] for key in keys]]
+        return torch.cat(known_and_new)[[places[key] for key in keys]]
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key[2:]}.npy"
