@@ -14,7 +14,7 @@ import pandas as pd
 
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.f1 import detections_from_scores
-from earmark.score.files import ScoreFolder, read_seconds, read_truth
+from earmark.score.files import ScoreFolder, read_listed
 from earmark.score.psds import PSDS1, PSDS2, psds
 from earmark.score.report import ScoringTask, compare_systems, measure_tables
 
@@ -49,10 +49,11 @@ parser.add_argument("paths", type=Path, nargs="*", metavar="A B TRUTH DURATIONS"
 paths = parser.parse_args().paths or make_up(Path("runs/compared"))
 if len(paths) != 4:
     parser.error("give all four paths, or none")
-truth, seconds = read_truth(paths[2]).events, read_seconds(paths[3])
+listed, lengths = read_listed(paths[2], paths[3])
+truth, seconds = listed.events, lengths or {}
 statistics = []
 for folder in paths[:2]:
-    tables = ScoreFolder(folder)
+    tables = ScoreFolder(folder, listed.ids)
     for name, parameters in (("PSDS1", PSDS1), ("PSDS2", PSDS2)):
         print(f"{folder.name}: {name} {psds(tables, truth, seconds, parameters).value:.3f}")
     found = detections_from_scores(tables, threshold=0.5)

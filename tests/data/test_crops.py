@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_audio(out / "too_short.wav", np.full(1000, 0.1, dtype=np.float32))
     (out / "text.wav").write_text("no audio at all")
     (out / "empty.wav").write_bytes(b"")
-    (out / "notes.txt").write_text("is not looked at")
+    (out / "notes.txt").write_text("is no recording")
     return out
 
 
@@ -46,6 +46,7 @@ def test_survey_finds_measures_and_names(folder: Path) -> None:
     assert found.samples.tolist() == [96_000, 8_000, 16_000, 27_200]
     assert {path.name for path in found.faults} == {"too_short.wav", "text.wav", "empty.wav"}
     assert "shorter than 0.24 s" in found.faults[folder / "too_short.wav"]
+    assert {path.name: why for path, why in found.others.items()} == {"notes.txt": "not sound"}
     assert told[-1] == (7, 7)
     assert found.hours == pytest.approx(147_200 / 16_000 / 3600)
 

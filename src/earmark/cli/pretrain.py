@@ -42,6 +42,7 @@ def pretrain(options: PretrainOptions) -> None:
     - shorter: `--set train.epochs=5`
     - the published size: `--size base --device cuda --devices 4 --precision bf16-mixed`
     """
+    from earmark.core.audio.folders import left_out
     from earmark.data.crops import survey
     from earmark.train.distributed import ElsewhereError, agree
     from earmark.train.pretrain import UNREADABLE
@@ -64,7 +65,10 @@ def pretrain(options: PretrainOptions) -> None:
             f"{recordings.fingerprint}"
         )
         if recordings.faults:
-            note(console, f"{len(recordings.faults)} files cannot be used")
+            path, why = next(iter(recordings.faults.items()))
+            note(console, f"{len(recordings.faults)} recordings cannot be used, as {path}: {why}")
+        for text in left_out(recordings.others):
+            note(console, text)
         console.print(
             f"ATST-Frame {settings.size}, {settings.train.steps} steps of {settings.train.batch} "
             f"crops of {settings.window_seconds:g} s"

@@ -7,16 +7,16 @@ that a resumed run and several processes read what one uninterrupted process wou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import audio_info, load_excerpt
-from earmark.core.audio.folders import list_audio
+from earmark.core.audio.folders import folder_content
 from earmark.core.errors import AudioError, DataError, EarmarkError
 from earmark.core.files import write_faults as write_faults
 from earmark.core.parallel import Progress, tracked
@@ -35,12 +35,14 @@ class Survey:
         samples: [R] their lengths at 16 kHz.
         faults: What cannot be used, and why.
         fingerprint: 16 hexadecimal digits over names, lengths and rates of the usable ones.
+        others: Files of the folders that are no recordings, and why.
     """
 
     paths: tuple[Path, ...]
     samples: NDArray[np.int64]
     faults: dict[Path, str]
     fingerprint: str
+    others: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def hours(self) -> float:
@@ -66,7 +68,9 @@ def survey(
         AudioError: A folder is not there.
         DataError: No recording can be used.
     """
-    named = [(Path(folder), path) for folder in folders for path in list_audio(folder)]
+    contents = [(Path(folder), folder_content(folder)) for folder in folders]
+    named = [(folder, path) for folder, content in contents for path in content.recordings]
+    others = {path: why for _, content in contents for path, why in content.others.items()}
     digest, paths, samples, faults = hashlib.sha256(), [], [], dict[Path, str]()
     with ThreadPoolExecutor(workers) as pool:
         found = pool.map(_measure, (path for _, path in named))
@@ -85,7 +89,7 @@ def survey(
     if not paths:
         _nothing_usable(folders, faults)
     lengths = np.array(samples, dtype=np.int64)
-    return Survey(tuple(paths), lengths, faults, digest.hexdigest()[:16])
+    return Survey(tuple(paths), lengths, faults, digest.hexdigest()[:16], others)
 
 
 def _measure(path: Path) -> tuple[int, int] | str:
