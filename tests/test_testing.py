@@ -80,6 +80,19 @@ class Delayed(Toy):
         return F.pad(tokens, (0, 0, 2, 0))[:, : tokens.shape[1]]
 
 
+class Local(Toy):
+    max_seconds = None
+    reach = Fraction(3 * HOP, 2 * 16_000)
+
+
+class LooksFurther(Local):
+    reach = Fraction(HOP, 4 * 16_000)
+
+
+class FloatReach(Local):
+    reach = 0.075  # type: ignore[assignment]
+
+
 class Miscounts(Toy):
     def tokens_of(self, features: Tensor) -> int:
         return features.shape[1] + 1
@@ -163,6 +176,7 @@ def test_an_encoder_that_keeps_its_promises_passes() -> None:
         "independence within the batch",
         "padding invariance",
         "times",
+        "reach",
         "layers",
         "state round-trip",
     ]
@@ -174,7 +188,14 @@ def test_an_encoder_that_keeps_its_promises_passes() -> None:
 
 @pytest.mark.parametrize("encoder", [Yamnet((6, 12, 14)), Yamnet((2,)), Yamnet(patches=True)])
 def test_yamnet_keeps_its_promises(encoder: Yamnet) -> None:
-    check_encoder(encoder, export=False)
+    assert "reach: kept (0.4875 s" in str(check_encoder(encoder, export=False)) or (
+        not encoder.patches
+    )
+
+
+def test_how_far_an_encoder_hears_is_measured() -> None:
+    assert "reach: kept (0.075 s, largest difference" in str(check_encoder(Local(), export=False))
+    assert "reach: kept (not declared" in str(check_encoder(Toy(), export=False))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +207,8 @@ def test_yamnet_keeps_its_promises(encoder: Yamnet) -> None:
         (Late, "times"),
         (Delayed, "times"),
         (Deaf, "times"),
+        (LooksFurther, "reach"),
+        (FloatReach, "reach"),
         (TooFew, "tokens"),
         (TooWide, "tokens"),
         (FloatHop, "attributes"),

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from earmark.core.errors import EarmarkError
 from earmark.core.timeline import SAMPLE_RATE, seconds_to_samples
-from earmark.model.encoders.contract import FrameEncoder, token_centre
+from earmark.model.encoders.contract import FrameEncoder, LocalEncoder, token_centre
 
 TOLERANCE = 1e-4
 """Largest difference that counts as none, relative to the largest number in a token."""
@@ -109,6 +109,7 @@ def check_encoder(
         "independence within the batch": trial.independence,
         "padding invariance": trial.padding,
         "times": trial.times,
+        "reach": trial.reach,
         "layers": trial.layers,
         "state round-trip": trial.round_trip,
     }
@@ -273,6 +274,33 @@ class _Trial:
                 )
             worst = max(worst, abs(found - wanted) * hop)
         return f"clicks arrive within {float(worst):.3f} s"
+
+    def reach(self) -> str:
+        """A stretch has the recording's tokens, but for those that hear beyond it."""
+        encoder = self.encoder
+        if not isinstance(encoder, LocalEncoder):
+            return "not declared: every window is encoded by itself"
+        if not isinstance(encoder.reach, Fraction) or encoder.reach <= 0:
+            raise _broken("reach", f"it is {encoder.reach!r}, not a positive fractions.Fraction")
+        hop = encoder.token_hop * SAMPLE_RATE
+        if encoder.max_seconds is not None or hop.denominator != 1:
+            return "of no use where max_seconds is set, or token_hop is no whole samples"
+        around = int(encoder.reach * SAMPLE_RATE) + 1
+        samples = max(self.samples, 4 * around + 8 * int(hop))
+        first, end = samples // 4 // int(hop), 3 * samples // 4
+        waveforms = self.noise(1, samples)
+        whole, part = self.run(waveforms)[0], self.run(waveforms[:, first * int(hop) : end])[0]
+        centres = [token_centre(encoder, first + k) * SAMPLE_RATE for k in range(len(part))]
+        held = [first * hop <= centre - around and centre + around <= end for centre in centres]
+        inside = torch.tensor(held, device=part.device)
+        equal, difference = self.same(part[inside], whole[first : first + len(part)][inside])
+        if not equal:
+            raise _broken(
+                "reach",
+                f"tokens farther than {float(encoder.reach):g} s from a stretch's ends differ by "
+                f"{difference:.2g} of their largest number from the recording's",
+            )
+        return f"{float(encoder.reach):g} s, largest difference {difference:.1g}"
 
     def layers(self) -> str:
         """Every parameter once."""

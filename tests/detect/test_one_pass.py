@@ -209,7 +209,8 @@ def test_held_audio_does_not_grow(network: SedNetwork) -> None:
         sizes.append(held + scorer._mean.sum.size)
     assert track.tail is not None
     assert len(track.tail.result()) <= scorer.plan.window_frames
-    assert max(sizes[30:]) <= max(sizes[:30]) < 12 * RATE
+    assert max(sizes[30:]) <= max(sizes[:30]) + RATE  # blocks meet the hop at another place
+    assert max(sizes) < 9 * RATE
 
 
 @pytest.mark.parametrize("seconds", [9.7, 10.0, 14.4, 31.07])

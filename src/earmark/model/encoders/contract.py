@@ -104,7 +104,8 @@ class LocalEncoder(Protocol):
 
     The tokens of a long recording are then computed once, and not again in every window. A stretch
     that begins at a multiple of the token hop has the recording's own tokens, but for those whose
-    reach goes beyond it.
+    reach goes beyond it. It takes input of any length, and its token hop is whole samples; others
+    are run window by window all the same.
 
     Attributes:
         reach: Seconds before and after its centre beyond which no sound has a part in a token.

@@ -33,9 +33,11 @@ class Stretches:
 
     @classmethod
     def of(cls, encoder: FrameEncoder, frame_hop: int) -> Stretches | None:
-        """Those of an encoder; None if it hears its whole input, or between samples."""
+        """Those of an encoder; None if it does not say how far it hears, or takes no stretches."""
         hop = encoder.token_hop * SAMPLE_RATE
-        if not isinstance(encoder, LocalEncoder) or hop.denominator != 1:
+        if not isinstance(encoder, LocalEncoder):
+            return None
+        if encoder.max_seconds is not None or hop.denominator != 1:
             return None
         centre, reach = encoder.first_centre * SAMPLE_RATE, encoder.reach * SAMPLE_RATE
         return cls(frame_hop, int(hop), centre, reach)
