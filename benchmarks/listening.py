@@ -27,7 +27,7 @@ from scipy.stats import chi2
 from earmark import Detector
 from earmark.core.config import parse_settings
 from earmark.core.timeline import SAMPLE_RATE
-from earmark.score.f1 import intersection_statistics
+from earmark.score.f1 import IntersectionCriterion, f1_statistics
 from earmark.synth.blend import BlendedSources
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import SynthSettings
@@ -87,7 +87,8 @@ def listening(detector: Detector, bank: BlendedSources, count: int, seed: int) -
     labels = sorted(
         {event[2] for rows in (*truth.values(), *detections.values()) for event in rows}
     )
-    counts = intersection_statistics(detections, truth, labels, clips=sorted(truth))
+    criterion = IntersectionCriterion()
+    counts = f1_statistics(detections, truth, labels, criterion, clips=sorted(truth))
     tp, detected, true = counts.tp, counts.detected, counts.true  # [N, C]
     rng, rows = np.random.default_rng(seed), []
     for _ in range(1000):

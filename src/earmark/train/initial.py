@@ -77,18 +77,19 @@ def read_start(folder: str | Path, epoch: str = "last") -> Start:
     shipped = shipped_folder("bundles") / folder
     folder = shipped if not Path(folder).exists() and shipped.is_dir() else Path(folder)
     if is_encoder(folder):
-        return _from_encoder(load_encoder(folder), folder)
+        name = folder.name if folder == shipped else str(folder)
+        return _from_encoder(load_encoder(folder), folder, name)
     if epoch == "last" and (folder / STATE).is_file():
         return _from_run(folder)
     return _from_bundle(folder, alone=epoch == "best")
 
 
-def _from_encoder(found: Encoder, folder: Path) -> Start:
+def _from_encoder(found: Encoder, folder: Path, name: str) -> Start:
     state = {f"network.encoder.{name}": value for name, value in found.weights.items()}
     for head, tensors in (("projector", found.projector), ("predictor", found.predictor)):
         state |= {f"heads.{head}.layers.{n}": v for n, v in (tensors or {}).items()}
     source = found.source.get("layout") or found.source.get("recipe") or "unknown origin"
-    what = f"the encoder `{folder}` ({source}, fingerprint `{encoder_fingerprint(folder)}`)"
+    what = f"the encoder `{name}` ({source}, fingerprint `{encoder_fingerprint(folder)}`)"
     settings = NetworkSettings(encoder=found.settings)
     return Start(folder, what, state, {}, settings, is_encoder=True)
 
