@@ -11,10 +11,11 @@ STAMP := $(VENV)/.installed
 ORACLE := .venv-oracle
 ORACLE_STAMP := $(ORACLE)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
+NODE_STAMP := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-avx2 lint format typecheck check docs oracle bench bundle clean
+.PHONY: help install demo test test-avx2 lint format typecheck check docs node oracle bench bundle clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +50,8 @@ check: lint typecheck test ## All three, as a change must pass them
 docs: $(DOCS_STAMP) ## Build the documentation into site/, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --clean $(ARGS)
 
+node: $(NODE_STAMP) ## Install the web's ONNX Runtime for the test that runs a model in node
+
 oracle: $(STAMP) $(ORACLE_STAMP) ## Make the expected scores again with the reference libraries
 	$(ORACLE)/bin/python benchmarks/oracle/make_expected.py $(ARGS)
 	$(ORACLE)/bin/python benchmarks/oracle/make_csebb.py
@@ -82,6 +85,11 @@ $(STAMP): pyproject.toml constraints.txt
 $(DOCS_STAMP): $(STAMP)
 	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 		$(VENV)/bin/python -m pip install --disable-pip-version-check --quiet -e '.[docs]'
+	@touch $@
+
+# Scripts of packages would fetch more from other places; the test needs none of it.
+$(NODE_STAMP): tests/node/package.json tests/node/package-lock.json
+	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Some of the reference libraries have no wheels for newer Pythons and build from their sources.

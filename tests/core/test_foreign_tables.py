@@ -227,6 +227,6 @@ def test_text_files_are_told_apart(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         assert format_of(path) == expected, text
-    assert set(READERS) == {*FORMATS, "elan-tab"}
+    assert set(READERS) == {*FORMATS, "elan-tab", "textgrid", "srt", "headerless"}
     with pytest.raises(LabelError, match=r"'praat'.*elan-tab"):
         read_events(path, "praat")

@@ -16,9 +16,9 @@ from earmark.core.tables.labels import events_by_clip
 from helpers.event_rows import names, rows_for, table
 from helpers.files import written
 
-EXACT = ("tsv", "csv", "json", "jsonl", "raven")
-NAMED = ("tsv", "csv", "json", "jsonl", "raven", "elan")
-STEPS = {"audacity": 1e-6, "elan": 1e-3, "webvtt": 1e-3}
+EXACT = ("tsv", "csv", "json", "jsonl", "raven", "rttm")
+NAMED = (*EXACT, "elan", "jams")
+STEPS = {"audacity": 1e-6, "elan": 1e-3, "webvtt": 1e-3, "jams": 1e-9}
 
 
 @pytest.mark.parametrize("scored", [True, False])
@@ -108,7 +108,7 @@ def test_no_event_is_written_that_is_none(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("format", ["audacity", "raven", "elan", "webvtt"])
+@pytest.mark.parametrize("format", ["audacity", "raven", "elan", "webvtt", "jams"])
 def test_one_recording_a_file(format: str, tmp_path: Path) -> None:
     with pytest.raises(LabelError, match="one recording"):
         write_events(
@@ -117,7 +117,7 @@ def test_one_recording_a_file(format: str, tmp_path: Path) -> None:
 
 
 def test_unknown_formats(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="tsv, csv, json, jsonl, audacity, raven, elan, webvtt"):
+    with pytest.raises(LabelError, match="raven, elan, webvtt, jams, rttm"):
         write_events(tmp_path / "x", table(), "xml")
     with pytest.raises(LabelError, match="known kind"):
         read_events(tmp_path / "x.xml")
@@ -179,7 +179,7 @@ def test_which_column_is_the_class(tmp_path: Path) -> None:
 
 def test_a_score_for_some_events(tmp_path: Path) -> None:
     events = table(("a.wav", 0.0, 1.0, "Dog", 0.5), ("a.wav", 2.0, 3.0, "Dog", float("nan")))
-    for format in ("tsv", "csv", "json", "jsonl", "raven", "elan"):
+    for format in ("tsv", "csv", "json", "jsonl", "raven", "elan", "jams", "rttm"):
         path = tmp_path / f"a{FORMATS[format].suffix}"
         write_events(path, events, format)
         pd.testing.assert_frame_equal(read_events(path), events)

@@ -124,17 +124,45 @@ def test_scores_as_in_v1_are_the_network_s(tmp_path: Path) -> None:
     check_parity(export_network(network, POSTPROCESS, tmp_path / "m.onnx", repeats=1).files[0])
 
 
-def test_samples_need_not_be_given(exported: Path, network: SedNetwork) -> None:
+def test_clips_of_any_length_up_to_a_window(exported: Path, network: SedNetwork) -> None:
     session = onnxruntime.InferenceSession(str(exported))
-    waveform = np.stack([sound(2.0, seed) for seed in range(5)])
-    strong, weak = session.run(None, {"waveform": waveform})
-    expected = reference(network, waveform, [2 * RATE] * 5)
-    np.testing.assert_allclose(strong, expected[0], atol=1e-4)
-    np.testing.assert_allclose(weak, expected[1], atol=1e-4)
-    told = session.run(None, {"waveform": waveform, "samples": np.array([2 * RATE] * 5)})
-    np.testing.assert_array_equal(told[0], strong)
-    short = session.run(None, {"waveform": waveform, "samples": np.array([RATE] * 5)})
-    assert np.abs(short[1] - weak).max() > 1e-3  # padding has no part in the weak scores
+    assert [one.name for one in session.get_inputs()] == ["waveform"]
+    whole = np.stack([sound(2.0, seed) for seed in range(5)])
+    for samples in (2 * RATE, RATE, 1_001):
+        waveform = whole[:, :samples]
+        padded = np.pad(waveform, ((0, 0), (0, 2 * RATE - samples)))
+        expected = reference(network, padded, [samples] * 5)
+        strong, weak = session.run(None, {"waveform": waveform})
+        np.testing.assert_allclose(strong, expected[0], atol=1e-4)
+        np.testing.assert_allclose(weak, expected[1], atol=1e-4)
+    with pytest.raises(Exception, match="ONNXRuntimeError"):  # never cut in silence
+        session.run(None, {"waveform": np.zeros((1, 2 * RATE + 1), np.float32)})
+    mixed = OnnxNetwork(exported)(whole, [2 * RATE, RATE, 1_001, RATE, 2 * RATE])
+    clips = np.stack(
+        [
+            np.where(np.arange(2 * RATE) < n, one, 0)
+            for one, n in zip(whole, [2 * RATE, RATE, 1_001, RATE, 2 * RATE], strict=True)
+        ]
+    ).astype(np.float32)
+    expected = reference(network, clips, [2 * RATE, RATE, 1_001, RATE, 2 * RATE])
+    np.testing.assert_allclose(mixed.strong, expected[0], atol=1e-4)
+    np.testing.assert_allclose(mixed.weak, expected[1], atol=1e-4)
+
+
+def test_the_file_documents_itself(exported: Path, report: ExportReport) -> None:
+    model = onnx.load(exported)
+    about = {one.key: one.value for one in model.metadata_props}
+    assert json.loads(about["labels"]) == list(LABELS)
+    assert (about["sample_rate"], about["window_seconds"]) == ("16000", "2.0")
+    hop = OnnxNetwork(exported).spec.frame_hop / RATE
+    assert float(about["hop_seconds"]) == hop
+    assert "Cat, Dog, Käfer" in model.doc_string
+    assert "mono at 16000 Hz" in model.graph.input[0].doc_string
+    assert all("probability" in one.doc_string for one in model.graph.output)
+    written = report.to_dict()
+    assert written["labels"] == list(LABELS)
+    assert (written["sample_rate"], written["window_seconds"]) == (RATE, 2.0)
+    assert written["hop_seconds"] == hop
 
 
 def test_the_file_knows_everything_and_nothing_of_the_machine(
@@ -193,8 +221,8 @@ def test_what_differs_is_not_written(
 ) -> None:
     original = ExportableNetwork.forward
 
-    def wrong(self: Any, waveform: torch.Tensor, samples: torch.Tensor) -> Any:
-        strong, weak = original(self, waveform, samples)
+    def wrong(self: Any, waveform: torch.Tensor) -> Any:
+        strong, weak = original(self, waveform)
         return strong * 0.999, weak
 
     monkeypatch.setattr(ExportableNetwork, "forward", wrong)

@@ -9,7 +9,7 @@ from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS
 from earmark.core.tables.rows import check_label, check_name
 
-MANY = ("tsv", "csv", "json", "jsonl")
+MANY = ("tsv", "csv", "json", "jsonl", "rttm")
 NO_XML = {"\ufffe", "\uffff"}
 Rows = list[tuple[str, float, float, str, float]]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from earmark.deliver.fleets.store import Remote
     from earmark.deliver.journal import Record
 
-_EVENTS = ("tsv", "csv", "json", "jsonl", "audacity", "raven", "elan", "webvtt")
+_EVENTS = ("tsv", "csv", "json", "jsonl", "audacity", "raven", "elan", "webvtt", "jams", "rttm")
 _SCORES = ("tsv", "csv", "npz", "parquet")
 _BY_DEFAULT = "tsv,json,audacity"
 _ROWS = 40  # of the table printed for a single recording

@@ -23,7 +23,20 @@ if TYPE_CHECKING:
 _SHOWN = 5  # of each kind of oddity, on a terminal; files have all
 _COLUMNS = ("onset", "offset", "duration", "label", "filename")
 LabelFormat = Literal[
-    "audacity", "raven", "elan", "elan-tab", "tsv", "csv", "json", "jsonl", "webvtt"
+    "audacity",
+    "raven",
+    "elan",
+    "elan-tab",
+    "tsv",
+    "csv",
+    "headerless",
+    "json",
+    "jsonl",
+    "jams",
+    "rttm",
+    "textgrid",
+    "webvtt",
+    "srt",
 ]
 NAMES, CLIPS, DIVISION = "Classes", "Clips", "Training, validation and test"
 

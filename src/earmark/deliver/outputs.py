@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from earmark.detect.detector import Result
 
-COMBINED = ("tsv", "csv", "json", "jsonl")
+COMBINED = tuple(name for name, kind in FORMATS.items() if not kind.one_recording)
 """Formats that hold the events of many recordings."""
 _drawing = threading.Lock()  # matplotlib's fonts are not made for threads
 

@@ -24,7 +24,8 @@ from earmark.core.spec import ModelSpec
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-FORMAT = 1
+FORMAT = 2
+_WITH_SAMPLES = 1  # a format whose files take padded windows and a second input, the lengths
 CPU_BATCH, GPU_BATCH = 4, 32
 SUFFIX = ".onnx"
 METADATA = "earmark"
@@ -42,7 +43,10 @@ class OnnxOutput(NamedTuple):
 def metadata(
     spec: ModelSpec, postprocess: Mapping[str, Any], source: str, precision: str
 ) -> dict[str, str]:
-    """What an exported file says about itself, under the key by which it is found again."""
+    """What an exported file says about itself, under the key by which it is found again.
+
+    What other programs need stands beside it, too: class names as a JSON list, seconds and rate.
+    """
     content = {
         "format": FORMAT,
         "labels": list(spec.labels),
@@ -54,7 +58,13 @@ def metadata(
         "source": source,
         "precision": precision,
     }
-    return {METADATA: json.dumps(content, ensure_ascii=False, sort_keys=True)}
+    plain = {
+        "labels": json.dumps(spec.labels, ensure_ascii=False),
+        "sample_rate": str(spec.sample_rate),
+        "window_seconds": repr(spec.window / spec.sample_rate),
+        "hop_seconds": repr(spec.frame_hop / spec.sample_rate),
+    }
+    return {METADATA: json.dumps(content, ensure_ascii=False, sort_keys=True), **plain}
 
 
 class OnnxNetwork:
@@ -89,6 +99,7 @@ class OnnxNetwork:
             sample_rate=content["sample_rate"],
             ids=tuple(content.get("ids", ())),
         )
+        self._format: int = content["format"]
         self.postprocess: dict[str, Any] = content["postprocess"]
         self.precision: str = content["precision"]
         self._fingerprint: str | None = None
@@ -140,11 +151,19 @@ class OnnxNetwork:
                 f"waveforms of shape {batch.shape} are no batch of windows",
                 hint=f"Give [clips, samples], at most {self.spec.window} samples",
             )
-        lengths = [batch.shape[1]] * len(batch) if samples is None else list(samples)
-        padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
-        inputs = {WAVEFORM: padded, SAMPLES: np.asarray(lengths, dtype=np.int64)}
+        lengths = np.full(len(batch), batch.shape[1]) if samples is None else np.asarray(samples)
         session = self._session(getattr(self._caller, "threads", self._threads))
-        strong, weak = session.run([STRONG, WEAK], inputs)
+        if self._format == _WITH_SAMPLES:
+            padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
+            inputs = {WAVEFORM: padded, SAMPLES: lengths.astype(np.int64)}
+            return OnnxOutput(*session.run([STRONG, WEAK], inputs))
+        spec = self.spec
+        strong = np.empty((len(batch), spec.frames, len(spec.labels)), np.float32)
+        weak = np.empty((len(batch), len(spec.labels)), np.float32)
+        for length in np.unique(lengths):  # the padding of clips of one length is the same
+            own = lengths == length
+            clips = np.ascontiguousarray(batch[own, :length])
+            strong[own], weak[own] = session.run([STRONG, WEAK], {WAVEFORM: clips})
         return OnnxOutput(strong, weak)
 
     def score_windows(
@@ -167,7 +186,7 @@ def _load(path: Path, threads: int, device: str) -> InferenceSession:
         raise BundleError("no such file", where=path, hint="`earmark export` makes one")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3  # that `samples` has a default is told as a warning otherwise
+    options.log_severity_level = 3  # of format 1 it warns that `samples` has a default
     providers = _providers(onnxruntime.get_available_providers(), device)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
@@ -199,7 +218,7 @@ def _content(session: InferenceSession, path: Path) -> dict[str, Any]:
     if text is None:
         raise BundleError("an ONNX file, but not one of `earmark export`", where=path, hint=hint)
     content: dict[str, Any] = json.loads(text)
-    if content.get("format") != FORMAT:
+    if content.get("format") not in (_WITH_SAMPLES, FORMAT):
         raise BundleError(
             f"has format {content.get('format')!r} of exported networks; this version reads "
             f"{FORMAT}",

@@ -24,6 +24,7 @@ from earmark.core.errors import ConfigError
 from earmark.core.event import Event
 from earmark.core.files import remove_drafts, write_text, write_whole
 from earmark.core.folders import claim_folder
+from earmark.core.formats.jams import annotation, document
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import write_durations, write_strong, write_weak
 from earmark.synth.placing import Ingredient
@@ -36,7 +37,6 @@ RECORD = "synth.yaml"
 
 _JOURNAL = ".synth"  # holds the labels of finished blocks until the dataset is complete
 _BLOCK = 20  # clips of one job
-_JAMS_VERSION = "0.3.4"  # of the schema followed
 _STRONG = ("strong", "validation", "test")
 
 #: Of the way sounds become clips. A folder that another version began is refused, so it goes up
@@ -270,43 +270,11 @@ def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[st
         _observation(event.onset, event.offset - event.onset, event.event_label)
         for event in soundscape.events
     )
-    return {
-        "annotations": [
-            _annotation("scaper", seconds, made),
-            _annotation("tag_open", seconds, heard),
-        ],
-        "file_metadata": {
-            "title": name,
-            "artist": "",
-            "release": "",
-            "duration": seconds,
-            "identifiers": {},
-            "jams_version": _JAMS_VERSION,
-        },
-        "sandbox": {},
-    }
-
-
-def _annotation(
-    namespace: str, seconds: float, observations: Iterable[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "annotation_metadata": {
-            "curator": {"name": "", "email": ""},
-            "annotator": {},
-            "version": "",
-            "corpus": "",
-            "annotation_tools": f"earmark {__version__}",
-            "annotation_rules": "",
-            "validation": "",
-            "data_source": "program",
-        },
-        "namespace": namespace,
-        "data": list(observations),
-        "sandbox": {},
-        "time": 0.0,
-        "duration": seconds,
-    }
+    annotations = [
+        annotation("scaper", seconds, list(made)),
+        annotation("tag_open", seconds, list(heard)),
+    ]
+    return document(name, seconds, annotations)
 
 
 def _observation(time: float, duration: float, value: Any) -> dict[str, Any]:

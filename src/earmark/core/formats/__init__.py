@@ -10,12 +10,16 @@ from earmark.core.errors import LabelError, together
 from earmark.core.files import Notes, read_text, split_lines, write_text
 from earmark.core.formats.audacity import AUDACITY
 from earmark.core.formats.base import Content, EventFormat, Hints, checked, event_table
-from earmark.core.formats.delimited import CSV, TSV
+from earmark.core.formats.captions import WEBVTT, read_subrip
+from earmark.core.formats.delimited import CSV, TSV, has_times, read_headerless
 from earmark.core.formats.elan import ELAN
 from earmark.core.formats.elan_tab import is_tab_export, read_tab_export
+from earmark.core.formats.jams import JAMS
 from earmark.core.formats.jsons import JSON, JSON_LINES, events_schema
 from earmark.core.formats.raven import RAVEN, is_selection_table
-from earmark.core.formats.webvtt import WEBVTT
+from earmark.core.formats.rttm import RTTM
+from earmark.core.formats.textgrid import read_textgrid
+from earmark.core.tables.rows import is_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,16 +43,25 @@ FORMATS: Mapping[str, EventFormat] = {
     "raven": RAVEN,
     "elan": ELAN,
     "webvtt": WEBVTT,
+    "jams": JAMS,
+    "rttm": RTTM,
 }
 """Kinds of files for events by name."""
 
 READERS: Mapping[str, Callable[[Path, Hints], Content]] = {
     **{name: one.read for name, one in FORMATS.items()},
     "elan-tab": read_tab_export,
+    "textgrid": read_textgrid,
+    "srt": read_subrip,
+    "headerless": read_headerless,
 }
-"""How each kind of file is read; ELAN's exported tables are read only."""
+"""How each kind of file is read; those of ``FORMATS`` are written, too."""
 
-_SUFFIXES = {one.suffix: name for name, one in FORMATS.items()} | {".ndjson": "jsonl"}
+SUFFIXES: Mapping[str, str] = {
+    **{one.suffix: name for name, one in FORMATS.items() if name != "raven"},
+    **{".ndjson": "jsonl", ".textgrid": "textgrid", ".srt": "srt", ".ann": "headerless"},
+}
+"""How the names of label files end → which of ``READERS`` they are, their content permitting."""
 
 
 def write_events(
@@ -117,34 +130,41 @@ def read_events(
 
 
 def format_of(path: str | Path, encoding: str | None = None) -> str:
-    """Which of ``READERS`` a file is, by its suffix; of ``.txt`` files, by their first lines.
+    """Which of ``READERS`` a file is, by its suffix; of text and tables, by their first lines.
 
     Raises:
         LabelError: If it is none of them.
     """
     path = Path(path)
-    name = _SUFFIXES.get(path.suffix.lower())
-    if name == "audacity":
-        return _kind_of_text(path, encoding)
+    name = SUFFIXES.get(path.suffix.lower())
+    if name in ("audacity", "tsv", "csv"):
+        return _kind_of_text(path, encoding, name)
     if name is None:
         raise LabelError(
-            "not a known kind of event file", where=path, hint=f"Known: {', '.join(_SUFFIXES)}"
+            "not a known kind of event file", where=path, hint=f"Known: {', '.join(SUFFIXES)}"
         )
     return name
 
 
-def _kind_of_text(path: Path, encoding: str | None) -> str:
-    """What a text file is: a label track unless its first lines look like another's."""
+def _kind_of_text(path: Path, encoding: str | None, name: str) -> str:
+    """What a text file is: what its first lines look like, else what its suffix says."""
     text = read_text(path, encoding, Notes())  # the reader says what it finds
     lines = [line for line in split_lines(text) if line.strip()]
     first = lines[0] if lines else ""
     if is_selection_table(first):
         return "raven"
-    if is_tab_export(lines):
+    if name == "audacity" and is_tab_export(lines):
         return "elan-tab"
+    if first.lstrip().startswith('"ooTextFile"') or first.startswith("File type = "):
+        return "textgrid"
+    if has_times(first):
+        track = first.count("\t") == 2 and has_times("\t".join(first.split("\t")[:2]))
+        return "audacity" if name == "audacity" and track else "headerless"
+    if name != "audacity":
+        return name
     # A table has a heading, a label track begins with a time.
-    headed = "\t" in first and not any(sign.isdigit() for sign in first.split("\t")[0])
-    return "tsv" if headed and not first.startswith("\\") else "audacity"
+    headed = any(sign in first for sign in "\t,;") and not first.startswith("\\")
+    return "tsv" if headed and not is_time(first.split("\t")[0]) else "audacity"
 
 
 def _check_known(name: str, known: Collection[str]) -> None:

@@ -18,9 +18,39 @@ from earmark.core.tables.rows import (
 )
 
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "filename": ("filename", "file", "file name", "begin path", "begin file", "recording", "audio"),
-    "onset": ("onset", "begin time", "start time", "start", "begin", "onset s"),
-    "offset": ("offset", "end time", "end", "stop", "offset s"),
+    "filename": (
+        "filename",
+        "file",
+        "file name",
+        "begin path",
+        "begin file",
+        "recording",
+        "audio",
+        "audio file",
+        "filepath",
+        "path",
+        "segment id",
+    ),
+    "onset": (
+        "onset",
+        "begin time",
+        "start time",
+        "start",
+        "begin",
+        "onset s",
+        "start time seconds",
+        "start seconds",
+    ),
+    "offset": (
+        "offset",
+        "end time",
+        "end",
+        "stop",
+        "offset s",
+        "end time seconds",
+        "stop seconds",
+        "stop time",
+    ),
     "event_label": (
         "event label",
         "label",
@@ -35,6 +65,32 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """What columns are called, without case, unit and punctuation; the first one there is taken."""
 
+
+PROGRAMS: tuple[tuple[frozenset[str], Mapping[str, tuple[str, ...]]], ...] = (
+    (  # Kaleidoscope, whose OFFSET is where an event begins, and BirdNET's tables of that form
+        frozenset({"in file", "offset", "duration"}),
+        {
+            "filename": ("in file",),
+            "onset": ("offset",),
+            "duration": ("duration",),
+            "event_label": ("manual id", "auto id", "top1match", "common name"),
+            "score": ("confidence",),
+        },
+    ),
+    (  # crowsetta, whose "annotation" is a number
+        frozenset({"label", "onset s", "offset s", "annotation"}),
+        {
+            "filename": ("notated path",),
+            "onset": ("onset s",),
+            "offset": ("offset s",),
+            "event_label": ("label",),
+        },
+    ),
+    (frozenset({"name", "start", "duration"}), {"event_label": ("name",)}),  # Adobe Audition
+    (frozenset({"name", "start", "end"}), {"event_label": ("name",)}),  # Reaper
+    (frozenset({"name", "start seconds", "stop seconds"}), {"event_label": ("name",)}),  # DAS
+)
+"""Headings by which the tables of a program are known → what else its columns are called."""
 
 NEEDED = ("onset", "offset", "event_label")
 """What a row needs to be an event; the offset may be a duration instead."""
@@ -66,12 +122,17 @@ def columns_of(
     """
     plain = {_plain(name): name for name in reversed(header)}
     found = {}
-    for ours, names in NAMES.items():
+    program = next((names for marks, names in PROGRAMS if marks <= plain.keys()), {})
+    for ours, names in ({} if "onset" in program else NAMES).items():
         there = [plain[name] for name in names if name in plain]
         if there:
             found[ours] = there[0]
         if ours == "event_label" and len(there) > 1 and _plain(there[0]) != "event label":
             found[ours] = _chosen(header, hints, there, where)
+    for ours, names in program.items():
+        own = next((plain[name] for name in names if name in plain), None)
+        if own is not None:
+            found.setdefault(ours, own)
     if hints.label_column is not None:
         found["event_label"] = _chosen(header, hints, [], where)
     found |= {ours: _there(header, theirs, where) for ours, theirs in hints.columns.items()}
@@ -138,6 +199,31 @@ def events_of_rows(
             named = _event(path, line, row, columns, recording, hints)
             events += [] if named is None else [named]
     return events
+
+
+def is_kaleidoscope(columns: Mapping[str, str]) -> bool:
+    """Whether the columns that were found are those of such a table."""
+    return _plain(columns["onset"]) == "offset" and _plain(columns.get("filename", "")) == "in file"
+
+
+_FOLDERS = ("indir", "folder")
+
+
+def rows_of_kaleidoscope(path: Path, rows: Iterable[Row], hints: Hints) -> Iterator[Row]:
+    """Rows of a table of Kaleidoscope: the person's name of an event before the program's.
+
+    Files are named with their folders; a row without a name of either is no event.
+    """
+    names = dict(PROGRAMS[0][1])
+    for line, row in rows:
+        plain = {_plain(name): name for name in row}
+        ids = [plain[name] for name in names["event_label"] if name in plain]
+        label = next((row[name] for name in ids if row[name]), "")
+        if hints.label_column is None and not label:
+            hints.notes.add("a row without a name of its sound is left aside", f"{path}:{line}")
+            continue
+        parts = [row.get(plain.get(name, ""), "") for name in (*_FOLDERS, "in file")]
+        yield line, row | {ids[0]: label, plain["in file"]: "/".join(filter(None, parts))}
 
 
 def rows_of(table: TextTable, hints: Hints) -> Iterator[Row]:

@@ -21,11 +21,19 @@ import torch
 from earmark._version import __version__
 from earmark.core.errors import ConfigError, ExportError, optional_package
 from earmark.core.parallel import available_cores
+from earmark.core.spec import ModelSpec
 from earmark.data.manifest import Evaluation
 from earmark.deliver.onnx.parity import TOLERANCE, Parity, Speed, measure_parity, measure_speed
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
-from earmark.model.onnx_network import SUFFIX, OnnxNetwork, metadata
+from earmark.model.onnx_network import (
+    STRONG,
+    SUFFIX,
+    WAVEFORM,
+    WEAK,
+    OnnxNetwork,
+    metadata,
+)
 from earmark.model.packed import pack
 from earmark.model.sed import SedNetwork
 from earmark.model.tagger import Tagger
@@ -61,6 +69,7 @@ class ExportReport:
     """An export: the files, single precision first, and under which versions they were made."""
 
     source: str
+    spec: ModelSpec
     parameters: int
     opset: int
     threads: int
@@ -70,6 +79,10 @@ class ExportReport:
         """As it stands in the report file."""
         return {
             "source": self.source,
+            "labels": list(self.spec.labels),
+            "sample_rate": self.spec.sample_rate,
+            "window_seconds": self.spec.window / self.spec.sample_rate,
+            "hop_seconds": self.spec.frame_hop / self.spec.sample_rate,
             "parameters": self.parameters,
             "tolerance": TOLERANCE,
             "opset": self.opset,
@@ -182,7 +195,7 @@ def export_network(
         for precision, draft in drafts.items():
             draft.replace(targets[precision])
     count = sum(parameter.numel() for parameter in network.parameters())
-    return ExportReport(source, count, opset, threads, tuple(files))
+    return ExportReport(source, network.spec, count, opset, threads, tuple(files))
 
 
 def int8_path(out: Path) -> Path:
@@ -218,7 +231,24 @@ def _write(
 
     model.producer_name, model.producer_version = "earmark", __version__
     onnx.helper.set_model_props(model, metadata(network.spec, postprocess, source, precision))
+    _describe(model, network.spec)
     onnx.save(model, path)
+
+
+def _describe(model: onnx.ModelProto, spec: ModelSpec) -> None:
+    """Documents the inputs and outputs inside the model."""
+    hop, rate = spec.frame_hop / spec.sample_rate, spec.sample_rate
+    texts = {
+        WAVEFORM: f"[batch, samples] float32: mono at {rate} Hz, full scale 1; 1 to {spec.window} "
+        f"samples ({spec.window / rate:g} s), clips of one batch of one length",
+        STRONG: f"[batch, {spec.frames}, {len(spec.labels)}]: probability of each class in each "
+        f"frame; frame f lasts from f * {hop!r} s to (f + 1) * {hop!r} s",
+        WEAK: f"[batch, {len(spec.labels)}]: probability of each class in the clip",
+    }
+    for value in [*model.graph.input, *model.graph.output]:
+        value.doc_string = texts[value.name]
+    names = ", ".join(spec.labels)
+    model.doc_string = f"Sound event detection of {names} (in this order). Made by earmark export."
 
 
 def _broken(parity: Parity, out: Path) -> ExportError:

@@ -125,10 +125,11 @@ class ExportableGate(nn.Module):
 
 
 class ExportableNetwork(nn.Module):
-    """Waveforms [B, window] and their lengths [B] in samples → strong [B, T, C], weak [B, C].
+    """Waveforms [B, S] of at most a window → strong [B, T, C], weak [B, C].
 
-    Frames that begin after a clip's end are padding: the encoder does not attend to them (unless
-    the network was trained to), and they have no part in the weak scores.
+    What is missing of a window is filled up with zeros. Frames that begin there are padding: the
+    encoder does not attend to them (unless the network was trained to), and they have no part in
+    the weak scores.
 
     Args:
         network: It is copied and stays as it is.
@@ -150,11 +151,15 @@ class ExportableNetwork(nn.Module):
         if isinstance(network, SedNetwork):
             network.crnn.rnn = cast(nn.GRU, ExportableGru(network.crnn.rnn))
         self.network = network
+        self.window = network.spec.window
         starts = torch.arange(network.spec.frames) * network.spec.frame_hop
         self.register_buffer("starts", starts, False)
 
-    def forward(self, waveform: Tensor, samples: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores of a batch."""
-        valid = self.starts < samples.unsqueeze(1)  # [B, T]
-        output = self.network(waveform, valid)
+    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores of a batch of clips of one length."""
+        batch, samples = waveform.shape
+        # Joined, not padded: ONNX's padding would cut off what is longer than a window.
+        silence = waveform.new_zeros(batch, self.window - samples)
+        valid = (self.starts < samples).expand(batch, -1)  # [B, T]
+        output = self.network(torch.cat([waveform, silence], 1), valid)
         return output.strong, output.weak

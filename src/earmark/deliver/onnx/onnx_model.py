@@ -7,15 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import onnx
 import torch
-from onnx import numpy_helper
 
 from earmark.deliver.onnx.compact import compact_frontend
 from earmark.deliver.onnx.exportable import ExportableNetwork, translations
 from earmark.deliver.onnx.matrix_mel import MatrixLogMel
-from earmark.model.onnx_network import SAMPLES, STRONG, WAVEFORM, WEAK
+from earmark.model.onnx_network import STRONG, WAVEFORM, WEAK
 from earmark.model.sed import SedNetwork
 from earmark.model.tagger import Tagger
 
@@ -23,9 +21,8 @@ from earmark.model.tagger import Tagger
 def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
     """Translates a network with `torch.export` and PyTorch's ONNX exporter.
 
-    The model takes ``waveform`` [batch, window] and, if one likes, ``samples``: the lengths of the
-    clips before padding, [batch] or one for all; without them every clip fills its window. It
-    gives ``strong`` [batch, T, C] and ``weak`` [batch, C].
+    The model takes ``waveform`` [batch, samples], at most a window of samples, and gives ``strong``
+    [batch, T, C] and ``weak`` [batch, C].
 
     Args:
         network: On any device; left as it is.
@@ -33,18 +30,18 @@ def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
     """
     exportable = ExportableNetwork(network).eval()
     window = network.spec.window
-    # Two clips, one of them shorter: an example of one would be taken for the only possible batch.
-    waveform, samples = torch.zeros(2, window), torch.tensor([window, window // 2])
-    batch = torch.export.Dim("batch", min=1)
+    # An example of one clip, or of a whole window, would be taken for the only possible one.
+    waveform = torch.zeros(2, window // 2)
+    batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", max=window)
     with _quiet():
         program = torch.onnx.export(
             exportable,
-            (waveform, samples),
-            input_names=[WAVEFORM, SAMPLES],
+            (waveform,),
+            input_names=[WAVEFORM],
             output_names=[STRONG, WEAK],
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=({0: batch}, {0: batch}),
+            dynamic_shapes=({0: batch, 1: samples},),
             custom_translation_table=translations(),
             verbose=False,
         )
@@ -55,7 +52,6 @@ def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
     for name, module in exportable.named_modules():
         if isinstance(module, MatrixLogMel):
             compact_frontend(model, f"{name}.", module)
-    _default_samples(model, window)
     onnx.checker.check_model(model)
     return model
 
@@ -84,11 +80,3 @@ def _strip(model: onnx.ModelProto) -> None:
         del item.metadata_props[:]
     for node in graph.node:
         node.doc_string = ""
-
-
-def _default_samples(model: onnx.ModelProto, window: int) -> None:
-    """Gives ``samples`` a value for callers that do not: the whole window."""
-    value = next(value for value in model.graph.input if value.name == SAMPLES)
-    value.type.tensor_type.shape.dim[0].dim_param = "batch or 1"
-    default = numpy_helper.from_array(np.array([window], dtype=np.int64), SAMPLES)
-    model.graph.initializer.append(default)

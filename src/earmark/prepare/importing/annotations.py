@@ -14,6 +14,7 @@ from earmark.core.audio.folders import folder_content, left_out, list_files, why
 from earmark.core.errors import AudioError, DataError, LabelError, together
 from earmark.core.event import Event
 from earmark.core.formats import READERS, format_of
+from earmark.core.formats import SUFFIXES as LABEL_SUFFIXES
 from earmark.core.formats.base import Hints, own_name
 from earmark.core.formats.columns import columns_of
 from earmark.core.formats.raven import SUFFIXES as SELECTIONS
@@ -31,7 +32,7 @@ from earmark.core.naming import (
 from earmark.core.tables.rows import EARLY, parse_number, read_table
 
 #: How the names of label files end that are looked for in folders.
-SUFFIXES = (".txt", ".tsv", ".csv", ".eaf", ".json", ".jsonl", ".ndjson", ".vtt")
+SUFFIXES = tuple(LABEL_SUFFIXES)
 _OWN = "\0"  # what no file can name: the recording of the label file's own name
 _TAIL = re.compile(r"[ _.-]+(labels?|label track|annotations?|events?|selections)$", re.IGNORECASE)
 

@@ -1,7 +1,7 @@
-"""WebVTT: captions for the players of browsers (W3C, "WebVTT: The Web Video Text Tracks Format").
+"""Captions: WebVTT for browsers (W3C, "WebVTT: The Web Video Text Tracks Format"), and SubRip.
 
 An event is a cue, its class the text. Files name no recording and have no scores. Times are whole
-milliseconds, and a cue lasts at least one.
+milliseconds, and a cue lasts at least one. SubRip is read only.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from earmark.core.formats.base import (
 )
 from earmark.core.tables.rows import read_event
 
-_TIME = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
-_TAG = re.compile(r"<[^>]*>")
+_TIME = re.compile(r"(-?)(?:(\d+):)?([0-5]?\d):([0-5]?\d)[.,](\d{3})")
+_TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")  # of markup, and of places on the screen
 
 
 def _write(content: Content) -> str:
@@ -43,9 +43,22 @@ def _read(path: Path, hints: Hints) -> Content:
     lines = hints.lines(path)
     if not lines[0].startswith("WEBVTT"):
         raise LabelError("no WebVTT file: its first line is not WEBVTT", where=f"{path}:1")
+    return _cues(path, lines, hints)
+
+
+def read_subrip(path: Path, hints: Hints) -> Content:
+    """Read subtitles of the form SubRip (``.srt``): numbered cues, times with a comma.
+
+    Raises:
+        LabelError: If a cue is no event; it names the line.
+    """
+    return _cues(path, hints.lines(path), hints)
+
+
+def _cues(path: Path, lines: list[str], hints: Hints) -> Content:
     name = hints.name(path)
     events: list[Named] = []
-    number = 1
+    number = 0
     while number < len(lines):
         if lines[number].startswith("NOTE"):  # a comment, up to the next empty line
             number = _end(lines, number)
@@ -91,8 +104,9 @@ def _times(line: str, where: str) -> tuple[float, float]:
 
 
 def _seconds(match: re.Match[str]) -> float:
-    hours, minutes, seconds, rest = (int(part or 0) for part in match.groups())
-    return (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
+    hours, minutes, seconds, rest = (int(part or 0) for part in match.groups()[1:])
+    time = (((hours * 60 + minutes) * 60 + seconds) * 1000 + rest) / 1000
+    return -time if match[1] else time
 
 
 WEBVTT = EventFormat(
