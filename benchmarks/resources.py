@@ -32,9 +32,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from earmark.core.training import Recipe
 from earmark.data.dataset import Batch
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import Recipe
 from earmark.method.step import StepInputs, training_step
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import leave_out_unused

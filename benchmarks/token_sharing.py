@@ -29,10 +29,10 @@ from typing import Any
 
 import torch
 
-from earmark.core.training import Recipe
 from earmark.data.dataset import KINDS, Batch
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import Recipe
 from earmark.method.step import StepInputs
 from earmark.method.versions import draw_mix, step_of
 from earmark.model.encoders.atst import ENCODER_SIZES

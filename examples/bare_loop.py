@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from earmark.core.config import FrontendSettings
-from earmark.core.training import MixupSettings
 from earmark.features.frontend import LogMel
 from earmark.method import losses, mixup, teacher
 from earmark.method.networks import FrameHead
+from earmark.method.settings import MixupSettings
 
 B, T, HOP = 16, 32, 1024  # clips of two seconds at 16 kHz
 generator = torch.Generator().manual_seed(0)

@@ -17,7 +17,7 @@ from earmark.core.config import (
     parse_settings,
 )
 from earmark.core.errors import ConfigError
-from earmark.core.training import MixupSettings, Recipe, TrainSettings
+from earmark.method.settings import MixupSettings, Recipe, TrainSettings
 
 
 def test_overrides_reach_any_depth_and_leave_the_original_alone() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from earmark.core.config import parse_settings
 from earmark.core.errors import ConfigError
-from earmark.core.pretraining import MaskSettings
-from earmark.core.training import MethodSettings, V1Settings
+from earmark.method.pretraining_settings import MaskSettings
+from earmark.method.settings import MethodSettings, V1Settings
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
 
 # `method` of the recipes atst-sed-stage1 and -stage2 as version 0.1 shipped them.

@@ -11,12 +11,12 @@ from lightning_fabric import Fabric
 
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError, EarmarkError
-from earmark.core.pretraining import PretrainRecipe
-from earmark.core.training import Recipe
 from earmark.data.crops import survey
 from earmark.data.manifest import Manifest, load_manifest
 from earmark.method.losses import strong_bce, weak_bce
 from earmark.method.networks import Student
+from earmark.method.pretraining_settings import PretrainRecipe
+from earmark.method.settings import Recipe
 from earmark.model.sed import SedNetwork
 from earmark.train.distributed import (
     StepBuffers,

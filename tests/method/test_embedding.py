@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from earmark.core.config import NetworkSettings, apply_overrides, parse_settings
-from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.losses import collapse_figures, frame_weights
 from earmark.method.mixup import Mix, mix_inputs, partner_gain
 from earmark.method.networks import Student, Teacher, faded
+from earmark.method.settings import MethodSettings
 from earmark.method.step import training_step
 from earmark.method.teacher import ema_decay, ramp
 from earmark.method.views import make_views

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.training import MixupSettings
 from earmark.method.mixup import Mix, draw_mix, mix_inputs, mix_targets
+from earmark.method.settings import MixupSettings
 
 KINDS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
 

@@ -12,12 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from earmark.core.config import ATST_FRONTEND, AtstSettings
-from earmark.core.pretraining import (
-    HeadSettings,
-    MaskSettings,
-    PerturbationSettings,
-    PretrainRecipe,
-)
 from earmark.method.networks import FrameHead
 from earmark.method.pretraining import (
     CropViews,
@@ -31,6 +25,12 @@ from earmark.method.pretraining import (
     perturb,
     pretraining_loss,
     span_mask,
+)
+from earmark.method.pretraining_settings import (
+    HeadSettings,
+    MaskSettings,
+    PerturbationSettings,
+    PretrainRecipe,
 )
 from earmark.train.crop_batches import MixBank
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from earmark.core.config import NetworkSettings, apply_overrides, parse_settings
-from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix, mix_known
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import MethodSettings
 from earmark.method.step import StepResult, training_step
 from earmark.method.teacher import ramp
 from earmark.model.sed import SedNetwork

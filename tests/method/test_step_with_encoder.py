@@ -11,10 +11,10 @@ from torch import Tensor
 
 from earmark.core.config import AtstSettings, NetworkSettings, apply_overrides, parse_settings
 from earmark.core.errors import ConfigError
-from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.mixup import Mix, draw_mix, mix_inputs
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import MethodSettings
 from earmark.method.step import StepInputs, StepResult
 from earmark.method.versions import step_of
 from earmark.method.views import make_views

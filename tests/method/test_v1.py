@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from earmark.core.config import AtstSettings
-from earmark.core.training import MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method import views
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import MethodSettings
 from earmark.method.step import StepInputs
 from earmark.method.v1 import draw_mix, training_step
 from earmark.model.sed import SedNetwork

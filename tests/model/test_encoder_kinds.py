@@ -21,8 +21,8 @@ from earmark.core.config import (
     parse_settings,
 )
 from earmark.core.errors import BundleError, ConfigError
-from earmark.core.training import EmbeddingSettings, MethodSettings, TrainSettings
 from earmark.method.networks import Student, check_views
+from earmark.method.settings import EmbeddingSettings, MethodSettings, TrainSettings
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.encoders.alignment import overlap_weights
 from earmark.model.encoders.encoder_file import Encoder, load_encoder, save_encoder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from earmark.core.training import Recipe
+from earmark.method.settings import Recipe
 from earmark.synth.settings import load_synth_settings
 from earmark.synth.soundscapes import write_dataset
 from earmark.synth.sources import SynthesisedSources

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from lightning_fabric import Fabric
 
-from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
+from earmark.method.settings import Recipe
 from earmark.train.engine import run_record, train
 from helpers import damage
 

@@ -9,8 +9,8 @@ import torch
 from lightning_fabric import Fabric
 
 from earmark.core.errors import DataError
-from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
+from earmark.method.settings import Recipe
 from earmark.train.engine import run_record, train
 
 STRONG = (

@@ -16,13 +16,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import Recipe
 from earmark.data.crops import survey
 from earmark.data.dataset import Batch, ClipGroup
 from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import score_clips
 from earmark.method.mixup import Mix
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import Recipe
 from earmark.method.step import StepInputs
 from earmark.method.versions import step_of
 from earmark.model.bundle import load_bundle

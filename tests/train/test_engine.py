@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 
 from earmark.core.audio.audio import load_audio
 from earmark.core.errors import ConfigError
-from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
+from earmark.method.settings import Recipe
 from earmark.model.bundle import FILES, load_bundle
 from earmark.train.engine import Run, run_record, train, warn_of_collapse
 from earmark.train.recipe import load_recipe

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from earmark.core.errors import BundleError
-from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
 from earmark.method.networks import FrameHead, Student, Teacher
+from earmark.method.settings import Recipe
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.encoders.atst import AtstFrame
 from earmark.model.encoders.encoder_file import Encoder, encoder_fingerprint, save_encoder

@@ -10,9 +10,9 @@ from torch import nn
 
 from earmark.core.config import AtstSettings, NetworkSettings
 from earmark.core.errors import ConfigError
-from earmark.core.training import EmbeddingSettings, TrainSettings
 from earmark.data.manifest import load_manifest
 from earmark.method.networks import Student
+from earmark.method.settings import EmbeddingSettings, TrainSettings
 from earmark.method.teacher import ramp
 from earmark.model.bundle import load_bundle
 from earmark.model.sed import SedNetwork

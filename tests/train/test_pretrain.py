@@ -13,9 +13,9 @@ from lightning_fabric import Fabric
 
 from earmark.core.audio.audio import write_audio
 from earmark.core.errors import ConfigError
-from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import Survey, survey
 from earmark.method.pretraining import PretrainStudent
+from earmark.method.pretraining_settings import PretrainRecipe, PretrainTrainSettings
 from earmark.model.encoders.encoder_file import ENCODER_FILES, load_encoder
 from earmark.train.crop_batches import CropSampler
 from earmark.train.distributed import make_fabric

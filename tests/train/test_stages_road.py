@@ -11,8 +11,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from earmark.core.training import Recipe
 from earmark.data.manifest import load_manifest
+from earmark.method.settings import Recipe
 from earmark.train.engine import Run, run_record, train
 from earmark.train.optim import learning_rate
 from earmark.train.recipe import load_recipe, recipe_names

@@ -16,9 +16,9 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import Recipe
 from earmark.data.dataset import Batch
 from earmark.data.manifest import load_manifest
+from earmark.method.settings import Recipe
 from earmark.model.sed import SedNetwork
 from earmark.train import token_cache
 from earmark.train.engine import Run, run_record, train

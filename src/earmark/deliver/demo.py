@@ -19,12 +19,12 @@ import numpy as np
 from earmark.core.audio.audio import write_audio
 from earmark.core.event import Event
 from earmark.core.formats import write_events
-from earmark.core.training import Recipe
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
 from earmark.deliver.pictures.view import plot_detection
 from earmark.detect.detector import Detector, Result
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
+from earmark.method.settings import Recipe
 from earmark.model.bundle import FILES, load_bundle
 from earmark.synth.scene import make_recording
 from earmark.synth.settings import SynthSettings, load_synth_settings

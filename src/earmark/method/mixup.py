@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from earmark.core.training import MixupSettings
+from earmark.method.settings import MixupSettings
 
 
 @dataclass(frozen=True)

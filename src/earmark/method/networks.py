@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import EmbeddingSettings, MethodSettings
+from earmark.method.settings import EmbeddingSettings, MethodSettings
 from earmark.method.teacher import make_teacher, update_teacher
 from earmark.model.encoders.contract import MelEncoder
 from earmark.model.sed import Mels, SedNetwork, SedOutput

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from earmark.core.config import FrontendSettings
-from earmark.core.pretraining import MaskSettings, PerturbationSettings, PretrainRecipe
 from earmark.features.augment import frequency_warp
 from earmark.method.losses import collapse_figures, embedding_loss
 from earmark.method.networks import FrameHead
+from earmark.method.pretraining_settings import MaskSettings, PerturbationSettings, PretrainRecipe
 from earmark.method.teacher import make_teacher
 from earmark.model.encoders.atst import AtstFrame
 

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from earmark.core.training import EmbeddingSettings, MethodSettings
 from earmark.data.dataset import Batch
 from earmark.method.losses import (
     collapse_figures,
@@ -31,6 +30,7 @@ from earmark.method.losses import (
 )
 from earmark.method.mixup import Mix, draw_mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
+from earmark.method.settings import EmbeddingSettings, MethodSettings
 from earmark.method.teacher import ramp
 from earmark.method.views import EncoderTokens, TapEnergy, Views, make_views
 from earmark.model.encoders.alignment import align_tokens

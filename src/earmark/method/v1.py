@@ -11,7 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from earmark.core.training import MethodSettings, MixupSettings, V1Settings
 from earmark.data.dataset import KINDS, Batch
 from earmark.method import mixup
 from earmark.method import step as v2
@@ -19,6 +18,7 @@ from earmark.method import views as v2_views
 from earmark.method.losses import collapse_figures, strong_consistency, weak_consistency
 from earmark.method.mixup import Mix
 from earmark.method.networks import Teacher
+from earmark.method.settings import MethodSettings, MixupSettings, V1Settings
 from earmark.method.teacher import ramp
 from earmark.method.views import EncoderTokens, Views
 from earmark.model.sed import Mels, SedNetwork, SedOutput

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from earmark.core.training import MethodSettings
 from earmark.method import mixup, step, v1
+from earmark.method.settings import MethodSettings
 
 
 def draw_mix(kinds: Tensor, settings: MethodSettings, generator: torch.Generator) -> mixup.Mix:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import MethodSettings, MixupSettings
 from earmark.data.dataset import Batch
 from earmark.features.augment import frequency_warp
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs, mixture_valid, partner_gain
 from earmark.method.networks import Teacher, View
+from earmark.method.settings import MethodSettings, MixupSettings
 from earmark.model.encoders.contract import MelEncoder
 from earmark.model.sed import Mels, SedNetwork
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from earmark._version import __version__
-from earmark.core.pretraining import PretrainRecipe
-from earmark.core.training import Recipe
 from earmark.data.crops import Survey
 from earmark.data.manifest import Manifest
+from earmark.method.pretraining_settings import PretrainRecipe
+from earmark.method.settings import Recipe
 from earmark.train.recipe import validation_split
 
 FIGURES = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")

@@ -18,11 +18,11 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import Recipe, TrainSettings
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import Student, Teacher, check_views
+from earmark.method.settings import Recipe, TrainSettings
 from earmark.method.step import StepInputs
 from earmark.method.teacher import ema_decay
 from earmark.method.versions import step_of

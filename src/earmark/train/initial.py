@@ -13,8 +13,8 @@ from torch import Tensor
 from earmark.core.config import EncoderSettings, NetworkSettings, differing, parse_settings
 from earmark.core.errors import BundleError
 from earmark.core.folders import shipped_folder
-from earmark.core.training import Recipe, TrainSettings
 from earmark.method.networks import Student, Teacher
+from earmark.method.settings import Recipe, TrainSettings
 from earmark.model.bundle import is_bundle, load_bundle
 from earmark.model.encoders.encoder_file import (
     Encoder,

@@ -20,7 +20,7 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from earmark.core.config import Settings, dump_yaml
-from earmark.core.training import LoopSettings
+from earmark.method.settings import LoopSettings
 from earmark.train.checkpoint import save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
 from earmark.train.journal import Journal

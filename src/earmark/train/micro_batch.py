@@ -16,9 +16,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from earmark.core.training import MethodSettings
 from earmark.data.dataset import KINDS, Batch
 from earmark.method.mixup import Mix, mix_known, mixture_valid
+from earmark.method.settings import MethodSettings
 from earmark.method.step import MeanWeights
 from earmark.method.versions import draw_mix
 from earmark.train.distributed import reduce_mean

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from earmark.core.errors import ConfigError
-from earmark.core.training import TrainSettings
+from earmark.method.settings import TrainSettings
 from earmark.method.teacher import ramp
 from earmark.model.encoders.contract import FrameEncoder
 

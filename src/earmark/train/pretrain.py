@@ -19,7 +19,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from earmark.core.pretraining import PretrainRecipe, PretrainTrainSettings
 from earmark.data.crops import CropStream, Survey, write_faults
 from earmark.features.frontend import LogMel
 from earmark.method.pretraining import (
@@ -32,6 +31,7 @@ from earmark.method.pretraining import (
     perturb,
     pretraining_loss,
 )
+from earmark.method.pretraining_settings import PretrainRecipe, PretrainTrainSettings
 from earmark.method.teacher import update_teacher
 from earmark.model.encoders.encoder_file import Encoder, save_encoder
 from earmark.train.card import encoder_card

@@ -9,9 +9,9 @@ from typing import Any
 
 from earmark.core.config import apply_overrides, load_yaml, parse_settings
 from earmark.core.errors import ConfigError
-from earmark.core.pretraining import PretrainRecipe
-from earmark.core.training import Recipe
 from earmark.data.manifest import Evaluation, Manifest
+from earmark.method.pretraining_settings import PretrainRecipe
+from earmark.method.settings import Recipe
 
 
 def _folder(kind: str = "") -> Path:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from earmark.core.config import AtstSettings, NonNegative, Positive, Proportion, Settings
 from earmark.core.timeline import SAMPLE_RATE
-from earmark.core.training import LoopSettings
+from earmark.method.settings import LoopSettings
 
 
 class MaskSettings(Settings):
