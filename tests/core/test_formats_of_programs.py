@@ -105,6 +105,8 @@ def test_selection_tables_have_what_raven_asks_for(tmp_path: Path) -> None:
     header, row = (line.split("\t") for line in path.read_text().splitlines())
     assert header[:7] == RAVEN.split("\n")[0].split("\t")[:7]
     assert row[:5] == ["1", "Spectrogram 1", "1", "0.00001", "123456.5"]
+    kinds = pd.read_csv(path, sep="\t").dtypes[list(header[3:7])]
+    assert (kinds == "float64").all()  # crowsetta refuses whole numbers of hertz
 
 
 def test_captions(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ _HEADER = (
     "Annotation",
 )
 TAB = "\t"
-_TOP = SAMPLE_RATE // 2  # Hz; what the networks hear
+_TOP = SAMPLE_RATE / 2  # Hz; what the networks hear
 
 
 def is_selection_table(first: str) -> bool:
@@ -53,7 +53,7 @@ def _write(content: Content) -> str:
             "1",
             _seconds(onset),
             _seconds(offset),
-            "0",
+            "0.0",
             str(_TOP),
             base_name(filename),
             label,
