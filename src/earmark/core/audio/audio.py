@@ -6,6 +6,7 @@ There is one way in: `read_blocks` decodes and resamples block by block in const
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -26,10 +27,12 @@ from earmark.core.audio.decoding import (
     opened,
     reason,
 )
-from earmark.core.audio.resampling import resampled, to_mono
+from earmark.core.audio.resampling import mono_blocks, resampled, to_mono
 from earmark.core.audio.samples import as_samples
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
+
+_log = logging.getLogger(__name__)
 
 AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
 """A path, a seekable binary file object, or ``(samples, sample_rate)``.
@@ -197,15 +200,13 @@ def read_blocks(
     if isinstance(source, tuple):
         samples, rate = _checked_array(source)
         size = max(1, int(block_seconds * rate))
-        mono = (
-            to_mono(samples[i : i + size], "audio", channel) for i in range(0, len(samples), size)
-        )
-        yield from resampled(mono, rate, sample_rate)
+        blocks = (samples[i : i + size] for i in range(0, len(samples), size))
+        yield from resampled(mono_blocks(blocks, "audio", channel), rate, sample_rate)
         return
     with opened(source) as recording:
         rate = int(recording.file.samplerate)
         size = max(1, int(block_seconds * rate))
-        mono = (to_mono(block, recording.name, channel) for block in decoded(recording, size))
+        mono = mono_blocks(decoded(recording, size), str(recording.name), channel)
         yield from resampled(mono, rate, sample_rate)
 
 
@@ -273,6 +274,7 @@ def write_audio(
             f"samples of shape {samples.shape} are no mono recording of finite numbers", where=path
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    _note_clipping(path, _beyond(samples))
     try:
         soundfile.write(path, to_int16(samples), sample_rate, subtype="PCM_16")
     except (OSError, RuntimeError) as error:
@@ -294,12 +296,25 @@ def write_blocks(
     Raises:
         AudioError: If it cannot be written.
     """
+    clipped = 0
     try:
         with soundfile.SoundFile(path, "w", sample_rate, 1, "PCM_16") as file:
             for block in blocks:
+                clipped += _beyond(block)
                 file.write(to_int16(block))
     except (OSError, RuntimeError) as error:
         raise AudioError(f"cannot be written ({reason(error)})", where=Path(path)) from None
+    _note_clipping(path, clipped)
+
+
+def _beyond(samples: NDArray[np.floating[Any]]) -> int:
+    """How many samples 16 bits cannot hold, by more than a hundredth: resampling overshoots."""
+    return int((np.abs(samples) > 1.01).sum())
+
+
+def _note_clipping(path: str | os.PathLike[str], count: int) -> None:
+    if count:
+        _log.warning("%s: %d samples beyond full scale were clipped", path, count)
 
 
 def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from earmark.core.audio.samples import check_range
 from earmark.core.errors import AudioError
 from earmark.core.timeline import resampled_length
 
+_log = logging.getLogger(__name__)
+CANCELLED = 0.1
+"""The mean's power beside that of independent channels, below which channels cancel each other."""
 QUALITY = "HQ"
 """Of soxr: 20 bits, linear phase."""
 
@@ -53,6 +57,36 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
             hint="Export it again, or leave it out",
         )
     return mono
+
+
+def mono_blocks(
+    blocks: Iterable[NDArray[Any]], name: str, channel: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """`to_mono` of every block of a recording; at its end reports what makes it say nothing.
+
+    That is digital silence, and channels that cancel each other: of two channels that have nothing
+    to do with each other, the mean has half the power.
+    """
+    apart = together = 0.0
+    channels = 1
+    for block in blocks:
+        mono = to_mono(block, name, channel)
+        together += float(np.square(mono, dtype=np.float64).sum())
+        if channel is None and block.shape[1] > 1:
+            channels = block.shape[1]
+            apart += sum(
+                float(np.square(to_mono(block, name, n + 1), dtype=np.float64).sum())
+                for n in range(channels)
+            )
+        yield mono
+    if channels > 1 and together < CANCELLED * apart / channels**2:
+        _log.warning(
+            "%s: its channels cancel each other, little is left of their mean; choose one of them "
+            "(--channels first)",
+            name,
+        )
+    elif together == 0.0:
+        _log.warning("%s: nothing but digital silence", name)
 
 
 HISTORY = 0.5

@@ -1,0 +1,75 @@
+"""Samples are looked at: channels that cancel, silence, what is beyond full scale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from earmark.core.audio import audio
+from earmark.core.audio.audio import load_audio, read_blocks, write_audio, write_blocks
+
+RATE = 16_000
+NOISE = 0.1 * np.random.default_rng(0).normal(size=(RATE, 4)).astype(np.float32)
+
+
+def notes_of(samples: np.ndarray, caplog: pytest.LogCaptureFixture) -> str:
+    caplog.clear()
+    load_audio((samples, RATE))
+    return caplog.text
+
+
+@pytest.mark.parametrize("kind", ["float32", "int16", "uint8"])
+@pytest.mark.parametrize("rest", [0.0, 0.05])
+def test_channels_that_cancel_are_reported(
+    kind: str, rest: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = NOISE[:, 0]
+    stereo = np.stack([left, -left + rest * NOISE[:, 1]], axis=1)
+    if kind != "float32":
+        full = 2 ** (8 * np.dtype(kind).itemsize - 1)
+        stereo = (stereo * full + (full if kind[0] == "u" else 0)).round().astype(kind)
+    assert "channels cancel" in notes_of(stereo, caplog)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_channels_that_do_not_are_not(channels: int, caplog: pytest.LogCaptureFixture) -> None:
+    assert not notes_of(NOISE[:, :channels], caplog)  # nothing to do with each other
+    alike = NOISE[:, :1] * np.linspace(0.1, 1.0, channels, dtype=np.float32)
+    assert not notes_of(alike, caplog)
+    dead = alike.copy()
+    dead[:, 1:] = 0.0  # one channel of several
+    assert not notes_of(dead, caplog)
+
+
+def test_a_channel_that_is_chosen_cancels_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack([NOISE[:, 0], -NOISE[:, 0]], axis=1), RATE)
+    assert sum(len(block) for block in read_blocks(path, channel=1)) == RATE
+    assert not caplog.text
+    assert sum(len(block) for block in read_blocks(path, block_seconds=0.3)) == RATE
+    assert caplog.text.count("channels cancel") == 1
+    assert "a.wav" in caplog.text
+
+
+def test_digital_silence_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    assert "digital silence" in notes_of(np.zeros((RATE, 2), np.float32), caplog)
+    assert "digital silence" in notes_of(np.zeros(RATE, np.int16), caplog)
+
+
+@given(gain=st.floats(0.5, 8.0))
+def test_what_is_clipped_is_counted(gain: float, tmp_path_factory: pytest.TempPathFactory) -> None:
+    samples = gain * np.sin(np.arange(RATE) / 50)
+    beyond = int((np.abs(samples) > 1.01).sum())
+    path, noted = tmp_path_factory.mktemp("clipped") / "a.wav", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audio._log, "warning", lambda *said: noted.append(said[2]))
+        write_audio(path, samples)
+        write_blocks(path, [samples[:999], samples[999:]])
+    assert noted == [beyond, beyond] * (beyond > 0)
