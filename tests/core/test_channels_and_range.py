@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from earmark.core.audio import audio
 from earmark.core.audio.audio import load_audio, read_blocks, write_audio, write_blocks
+from earmark.core.files import write_whole
 
 RATE = 16_000
 NOISE = 0.1 * np.random.default_rng(0).normal(size=(RATE, 4)).astype(np.float32)
@@ -61,6 +62,15 @@ def test_a_channel_that_is_chosen_cancels_nothing(
 def test_digital_silence_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     assert "digital silence" in notes_of(np.zeros((RATE, 2), np.float32), caplog)
     assert "digital silence" in notes_of(np.zeros(RATE, np.int16), caplog)
+
+
+def test_the_file_that_is_clipped_is_named_as_it_will_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loud = np.full(100, 2.0)
+    write_whole(tmp_path / "a.b.wav", lambda draft: write_blocks(draft, [loud]))
+    assert "a.b.wav: 100 samples" in caplog.text
+    assert "draft" not in caplog.text
 
 
 @given(gain=st.floats(0.5, 8.0))

@@ -134,6 +134,11 @@ def _without_mark(content: bytes) -> str:
     return "utf-8"
 
 
+def undrafted(name: str) -> str:
+    """The name that a file will have which is written as a draft."""
+    return name.removeprefix(DRAFT).partition(".")[2] if name.startswith(DRAFT) else name
+
+
 def remove_drafts(folder: str | Path) -> None:
     """Remove what `write_whole` left in a folder when a process was killed."""
     for draft in Path(folder).glob(f"{DRAFT}*"):

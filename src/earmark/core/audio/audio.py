@@ -30,6 +30,7 @@ from earmark.core.audio.decoding import (
 from earmark.core.audio.resampling import mono_blocks, resampled, to_mono
 from earmark.core.audio.samples import as_samples
 from earmark.core.errors import AudioError, ConfigError
+from earmark.core.files import undrafted
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 
 _log = logging.getLogger(__name__)
@@ -314,7 +315,8 @@ def _beyond(samples: NDArray[np.floating[Any]]) -> int:
 
 def _note_clipping(path: str | os.PathLike[str], count: int) -> None:
     if count:
-        _log.warning("%s: %d samples beyond full scale were clipped", path, count)
+        name = undrafted(Path(path).name)
+        _log.warning("%s: %d samples beyond full scale were clipped", name, count)
 
 
 def _checked_array(source: tuple[NDArray[Any], int]) -> tuple[NDArray[Any], int]:
