@@ -9,7 +9,7 @@ post-processing, their test split is scored at the end and sees nothing else. Th
    and `home-clean` (strong, as mixed), a fifth of all sounds synthesised, whatever the class.
    Most clips that `home` calls unlabelled are used with their true events, so that there are strong
    labels of both train splits; the rest stays without labels.
-2. `earmark train home-stage1`, and `home-stage2` from it with ``--second``.
+2. `earmark train home-stage1`, then `home-stage2` from it, whose student is taken.
 3. `earmark tune` on the validation clips, nothing else.
 4. The encoder's large weights in half precision; scores on the test recordings; the card.
 """
@@ -169,19 +169,15 @@ def main() -> None:
     parser.add_argument("--soundbank", type=Path, action="append", required=True)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/home")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--second", action="store_true", help="train the second stage, too")
     options = parser.parse_args()
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     synthesise(work, options.soundbank, options.workers)
-    data, run = assemble(work), work / "stage1"
-    earmark("train", "home-stage1", "--data", data, "--out", run, "--resume")
-    if options.second:
-        first, run = run, work / "stage2"
-        earmark("train", "home-stage2", "--data", data, "--init", first, "--out", run, "--resume")
-    tuned = work / "tuned"
+    data, one, two, tuned = assemble(work), work / "stage1", work / "stage2", work / "tuned"
+    earmark("train", "home-stage1", "--data", data, "--out", one, "--resume")
+    earmark("train", "home-stage2", "--data", data, "--init", one, "--out", two, "--resume")
     if not tuned.exists():
-        earmark("tune", run / "teacher", "--data", data, "--method", "auto", "--out", tuned)
+        earmark("tune", two / "student", "--data", data, "--method", "median", "--out", tuned)
     results = finish(tuned, work)
     RESULTS.write_text(
         json.dumps({"command": COMMAND, "test": results}, indent=1) + "\n", encoding="utf-8"
