@@ -195,7 +195,7 @@ class WindowPlan:
         """First frame of each window over a recording.
 
         The windows start at multiples of ``hop_frames``; only the last one is moved back so that
-        it ends with the recording's last frame and hears sound instead of padding. A recording
+        it ends with the recording's last frame and holds sound instead of padding. A recording
         shorter than a window has one window. There are no more windows than are needed.
 
         Args:

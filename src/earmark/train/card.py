@@ -1,4 +1,4 @@
-"""Model cards: what a bundle or an encoder hears, learned from, and how well it does."""
+"""Model cards of bundles and encoders: classes, training data and scores."""
 
 from __future__ import annotations
 

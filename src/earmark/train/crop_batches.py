@@ -35,7 +35,7 @@ class CropSampler:
         if batch < count:
             raise ConfigError(
                 f"a step of {batch} crops cannot be divided into {count} micro-batches "
-                f"({world} processes, {accumulate} turns each)",
+                f"({world} processes, {accumulate} each)",
                 hint="Give fewer devices, a smaller train.accumulate or a larger train.batch",
             )
         sizes = [size for (size,) in split_evenly([batch], count)]
@@ -104,7 +104,7 @@ class MixBank:
         return len(self._crops)
 
     def push(self, mels: Tensor, frames: Sequence[int]) -> None:
-        """Add mels [B, F, L], of which so many frames are sound."""
+        """Add mels [B, F, L] with their numbers of valid ``frames``."""
         for mel, sound in zip(mels, frames, strict=True):
             self._crops.append((mel.clone(), sound))
 

@@ -30,7 +30,7 @@ _FREE = {  # learned or used otherwise, the weights stay what they are
     *("conv_dropout", "dropout", "norm_momentum"),
     *("encoder.drop_path", "encoder.checkpointing", "encoder.merge"),
 }
-_TOLD = {  # the weights were learned with it, and can be used without; ATST-SED v1 itself did so
+_REPORTED = {  # a difference is reported, not refused; ATST-SED v1 itself has some
     *("window_seconds", "encoder.align", "encoder.mask_padding", "encoder.positions"),
     *("frontend.db_clamp", "encoder.frontend.db_clamp"),
 }
@@ -168,7 +168,7 @@ def begin_with(student: Student, start: Start, settings: TrainSettings) -> Begun
         )
     if heads and reason and settings.init_heads == "fit":
         notes.append(f"the heads of the embedding loss begin at random: {reason}")
-    if not reason:  # so there are all of them
+    if not reason:  # the heads are complete
         taken |= {name: start.student[name] for name in heads}
     student.load_state_dict(own | taken)
     return Begun(bool(heads) and not reason, notes)
@@ -247,7 +247,7 @@ def _compare_settings(ours: NetworkSettings, start: Start) -> list[str]:
             continue
         if start.is_encoder and name.removeprefix("encoder.") in free:
             continue
-        if name not in _TOLD:
+        if name not in _REPORTED:
             raise BundleError(
                 f"its network has {name} {_short(has)}, the recipe's {_short(wanted)}",
                 where=start.folder,
@@ -264,7 +264,7 @@ def _short(value: object) -> str:
 
 
 def _compare_classes(ours: tuple[str, ...], start: Start, how: str) -> list[str]:
-    """Classes are found by name, so another order is no harm; others are only taken if asked."""
+    """Compare classes by name, in any order; different ones are refused unless asked for."""
     if start.labels is None or set(start.labels) == set(ours):
         return []
     new = [label for label in ours if label not in start.labels]

@@ -2,7 +2,7 @@
 
 A step's batch may be split over several processes and over several micro-batches of each. Every
 loss is a mean, over valid frames or over clips of some kinds, and micro-batches hold different
-numbers of them, so the mean of their means is not the mean of the step. It is once each mean is
+numbers of them, so the mean of their means is not the mean of the step. It is, once each mean is
 multiplied by its own number over the average number of all micro-batches; gradients are then those
 of the whole step, for they are linear in the losses.
 """

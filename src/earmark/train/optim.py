@@ -38,7 +38,7 @@ def own_name(name: str) -> str:
 
 
 def freeze(module: nn.Module, prefixes: Iterable[str]) -> None:
-    """Let the parameters whose names begin so learn nothing.
+    """Freeze the parameters whose names begin with one of the prefixes.
 
     Raises:
         ConfigError: A prefix matches no parameter.

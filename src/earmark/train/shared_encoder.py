@@ -1,4 +1,4 @@
-"""A frozen encoder that student and teacher share: it runs once per distinct input."""
+"""A frozen encoder used by student and teacher: it runs once per distinct input."""
 
 from __future__ import annotations
 

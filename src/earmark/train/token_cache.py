@@ -37,7 +37,7 @@ _FORMAT = "1"
 _THREADS = 4
 _HEADER = 128  # bytes of an .npy file before its numbers
 _DRAFT = ".part"
-_STALE = 3600.0  # s; a draft so old was left by a run that was killed
+_STALE = 3600.0  # s; an older draft was left by a run that was killed
 
 
 def default_folder() -> Path:

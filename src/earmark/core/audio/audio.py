@@ -146,7 +146,7 @@ def audio_info(source: AudioSource) -> AudioInfo:
 
     Raises:
         AudioError: If the recording is missing, empty, no audio, or the file is shorter than its
-            header says (for FLAC and MP3 only decoding can tell).
+            header says (for FLAC and MP3 only decoding shows it).
     """
     if isinstance(source, tuple):
         samples, rate = _checked_array(source)
@@ -214,10 +214,10 @@ def read_blocks(
 def load_excerpt(
     source: AudioSource, first: int, samples: int, sample_rate: int = SAMPLE_RATE
 ) -> NDArray[np.float32]:
-    """Read a part of a recording without decoding what lies before it.
+    """Read an excerpt of a recording without decoding what lies before it.
 
     It is ``load_audio(source, sample_rate)[first : first + samples]``, up to what the resampler
-    hears beyond a tenth of a second around it (below -100 dB), and shorter where the recording
+    takes from beyond a tenth of a second around it (below -100 dB), and shorter where the recording
     ends.
 
     Args:

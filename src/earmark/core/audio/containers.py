@@ -1,7 +1,7 @@
-"""Whether a sound file is whole, as far as its container tells.
+"""Whether a sound file is whole, by its container's header.
 
 Decoders take a file that was cut off as if it were only shorter. These checks read the few header
-bytes that tell (RIFF and RF64: EBU Tech 3306; Ogg: RFC 3533; MP4: ISO/IEC 14496-12; Matroska:
+bytes that show it (RIFF and RF64: EBU Tech 3306; Ogg: RFC 3533; MP4: ISO/IEC 14496-12; Matroska:
 RFC 8794 and RFC 9559).
 """
 

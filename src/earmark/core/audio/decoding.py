@@ -44,7 +44,7 @@ class Recording:
 
     @property
     def estimate(self) -> int | None:
-        """About how many samples per channel there are, if that can be told without decoding."""
+        """About how many samples per channel there are, if that is known without decoding."""
         if isinstance(self.file, MediaFile):
             return self.file.estimate
         return int(self.file.frames) if self.file.frames < UNKNOWN_LENGTH else None
@@ -52,7 +52,7 @@ class Recording:
 
 @contextmanager
 def opened(source: str | os.PathLike[str] | BinaryIO) -> Iterator[Recording]:
-    """A sound file that was checked to be whole as far as its container tells."""
+    """A sound file, checked for truncation by its container's header."""
     if isinstance(source, str | os.PathLike):
         with _opened_path(Path(source)) as raw, _decoder(raw, os.fspath(source)) as recording:
             yield recording

@@ -32,7 +32,7 @@ _UNREAD = {
     b".RMF": "RealMedia", b"MThd": "MIDI", b"WAAC": "WAC", b"FLV\x01": "Flash video",
 }  # fmt: skip
 _HEAD = 64  # bytes
-_PACKETS = 3 * 188  # bytes of a transport stream that is told from a text with two letters G
+_PACKETS = 3 * 188  # bytes that distinguish a transport stream from a text with two letters G
 _SHOWN = 3
 
 

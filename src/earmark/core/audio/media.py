@@ -2,7 +2,7 @@
 
 FFmpeg comes with PyAV (``pip install 'earmark[media]'``). Files are known by their first bytes,
 never by their names. Times are those of the audio itself, beginning with its first sample: what
-encoders put before and after it is left away where the container tells of it.
+encoders put before and after it is left out where the container declares it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av import AudioFrame
 
 UNKNOWN_LENGTH = 2**62
-_HEAD = 1000  # bytes that tell the kind
+_HEAD = 1000  # bytes that identify the kind
 _TELLS_LENGTH = "mov"  # the container that knows how long each track is
 _SLACK = 0.5  # s by which its word may be off
 _PADDING = 4096  # samples that an encoder fills up with at the end, at most
@@ -105,7 +105,7 @@ class MediaFile:
 
     format = "MEDIA"
     subtype = ""
-    frames = UNKNOWN_LENGTH  # only decoding tells it exactly
+    frames = UNKNOWN_LENGTH  # only decoding gives it exactly
 
     def __init__(self, raw: BinaryIO, name: str, kind: MediaKind) -> None:
         try:
@@ -131,7 +131,7 @@ class MediaFile:
         self._open(name)
 
     def _open(self, name: str) -> None:
-        """Decode the first block, which tells rate and channels where headers may be wrong."""
+        """Decode the first block, which gives rate and channels where headers may be wrong."""
         try:
             self._blocks = self._decode(name)
             self._rest = next(self._blocks, None)
@@ -248,7 +248,7 @@ class _Padding:
     """Holds back what follows the end of a track, until it is too much to be padding.
 
     Args:
-        end: Samples of the track, by its header; None if that does not tell.
+        end: Samples of the track, by its header; None if not stated there.
     """
 
     def __init__(self, end: int | None) -> None:
