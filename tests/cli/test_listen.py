@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,85 @@ def test_a_pipe_that_is_interrupted(kitchen: Path) -> None:
     assert process.returncode == 0, errors
     assert b"Traceback" not in errors
     assert rows((b"".join(early) + out).decode()) == expected(kitchen)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_listener_that_is_ended_saves_its_state(kitchen: Path, tmp_path: Path, name: str) -> None:
+    samples, _ = soundfile.read(kitchen, dtype="int16")
+    code = "import sys; from earmark.cli import main; main()"
+    state, out = tmp_path / "state", tmp_path / "lines.tsv"
+    options = ["--threshold", "0.02", "--state", str(state), "-o", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "listen", "mini", "--stdin", *options],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(samples[: len(samples) // 2].tobytes())
+    process.stdin.flush()
+    assert b"listening" in process.stderr.readline()
+    time.sleep(1.0)  # so that it has read them
+    process.send_signal(getattr(signal, name))
+    assert process.wait(60) == 0
+    assert state.is_file()
+    stream = open_stream()
+    stream.load(state)  # it goes on from there
+
+
+def test_a_channel_of_a_file(tmp_path: Path, kitchen: Path) -> None:
+    """Channels that cancel each other: the mean is silent, each of them is not."""
+    samples, _ = soundfile.read(kitchen, dtype="float32")
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([samples, -samples], axis=1), RATE)
+    assert len(rows(run(path, "--threshold", 0.02, "--channels", "mean").stdout)) < 3
+    for channel in ("first", "2"):
+        found = rows(run(path, "--threshold", 0.02, "--channels", channel).stdout)
+        assert len(found) == len(expected(kitchen)), channel
+
+
+@pytest.mark.parametrize(("kind", "bits"), [("PCM_U8", 8), ("PCM_16", 16), ("FLOAT", 32)])
+@pytest.mark.parametrize("size", [None, 0, 0xFFFFFFFF])
+def test_a_wav_file_in_a_pipe(tmp_path: Path, kind: str, bits: int, size: int | None) -> None:
+    wave = np.random.default_rng(0).uniform(-0.9, 0.9, (999, 2))
+    path = tmp_path / "a.wav"
+    soundfile.write(path, wave, 8000, subtype=kind)
+    if size is not None:  # as a program leaves it that cannot go back in a pipe
+        data = bytearray(path.read_bytes())
+        place = data.index(b"data") + 4
+        data[place : place + 4] = size.to_bytes(4, "little")
+        path.write_bytes(bytes(data))
+    with path.open("rb", buffering=0) as file:
+        rate, begin = sound_sources.pipe_source(file, 44_100, "s16le", 1, 0.01)
+        joined = np.concatenate(list(begin()))[:999].astype(float)
+    assert (rate, joined.shape) == (8000, (999, 2))
+    full = {8: 127.0, 16: 32767.0, 32: 1.0}[bits]
+    offset = 128.0 if bits == 8 else 0.0
+    np.testing.assert_allclose((joined - offset) / full, wave, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "OGG", "AIFF", "RF64", "WAV"])
+def test_other_files_in_a_pipe_are_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    subtype = "PCM_24" if kind == "WAV" else None
+    soundfile.write(path, np.zeros(999), 8000, format=kind, subtype=subtype)
+    with path.open("rb", buffering=0) as file, pytest.raises(AudioError, match="ffmpeg"):
+        sound_sources.pipe_source(file, 8000, "s16le", 1, 0.01)
+
+
+def test_states_that_are_none(kitchen: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("no state")
+    whole = tmp_path / "whole"
+    open_stream().save(whole)
+    (tmp_path / "cut").write_bytes(whole.read_bytes()[:200])
+    for name in ("empty", "text", "cut", "."):
+        done = run(kitchen, "--state", tmp_path / name)
+        assert isinstance(done.exception, ConfigError), name
+        assert "no saved stream" in str(done.exception)
+    for latency in ("nan", "inf", "-1"):
+        done = run(kitchen, f"--latency={latency}")
+        assert isinstance(done.exception, ConfigError), latency
 
 
 class Pipe(io.BytesIO):

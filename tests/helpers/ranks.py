@@ -182,12 +182,13 @@ def main(data: Path, out: Path) -> None:
     seen["taken"] = fault(lambda: run(everything, "whole"))
     torch.manual_seed(5)
     network = SedNetwork(everything.network, tuple(manifest.labels)).eval()
-    clips = manifest.splits["validation"].clips
+    clips = manifest.splits["validation"].by_id
     seen["scores"] = {
         name: torch.tensor(table.values)
         for name, table in shared_scores(fabric, network, clips).items()
     }
-    missing = [*clips[:2], data / "no-such-clip.wav"]  # the third is the first process's
+    # The third is the first process's.
+    missing = {**dict([*clips.items()][:2]), "no-such-clip.wav": data / "no-such-clip.wav"}
     seen["unreadable"] = list(shared_scores(fabric, network, missing))
     seen["own"] = fault(lambda: gather(fabric, lambda: _only_the_second(rank)))
     seen["other data"] = fault(

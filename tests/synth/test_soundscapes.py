@@ -237,13 +237,16 @@ def test_presets() -> None:
         "demo": (240, 160, 480, 60, 120),
         "mini": (800, 400, 1600, 200, 300),
         "mini-long": (4000, 1000, 3000, 300, 500),
+        "home": (2600, 500, 3000, 400, 0),
+        "home-clean": (900, 0, 0, 0, 0),
     }
     assert set(preset_names()) == {*expected, "scaper"}
     for name, counts in expected.items():
         preset = load_synth_settings(name)
         assert tuple(preset.subset(subset).clips for subset in SUBSETS) == counts
         domains = [preset.subset(subset).domain for subset in SUBSETS]
-        assert domains == [None, "real", "real", "real", "real"]
+        strong = "real" if name == "home" else None  # a product, not the experiment
+        assert domains == [strong, "real", "real", "real", "real"]
     with pytest.raises(ConfigError, match="no synth recipe 'maxi'"):
         load_synth_settings("maxi")
 

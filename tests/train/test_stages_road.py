@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
+from earmark.model.encoders.yamnet import pretrained_weights
 from earmark.train.engine import Run, run_record, train
 from earmark.train.optim import learning_rate
 from earmark.train.recipe import load_recipe, recipe_names
@@ -47,7 +48,28 @@ def _run(recipe: Recipe, data: Path, out: Path, **options: Any) -> Run:
 
 def test_every_stage_has_its_recipe() -> None:
     stages = {name for name in recipe_names() if "-stage" in name}
-    assert stages == {f"{road}-stage{stage}" for road in ROADS for stage in (1, 2)}
+    assert stages == {f"{road}-stage{stage}" for road in (*ROADS, "home") for stage in (1, 2)}
+
+
+def test_home_learns_in_two_stages(tiny_data: Path, tmp_path: Path) -> None:
+    """First beside YAMNet as published, which stands still; then with it."""
+    small = [
+        "network.channels=[4,4,4,4,4]",
+        "network.encoder.taps=[2,6]",
+        "train.batch={real: 0, synthetic: 2, weak: 2, unlabelled: 2}",
+        "train.token_cache=null",
+        "train.steps_per_epoch=1",
+        "train.epochs=1",
+    ]
+    assert load_recipe("home-stage1").network == load_recipe("home-stage2").network
+    first = _run(load_recipe("home-stage1", small), tiny_data, tmp_path / "one")
+    kept = first.student.network.sure_encoder.state_dict()
+    published = pretrained_weights()
+    assert all(torch.equal(value, published[name].float()) for name, value in kept.items())
+    begin = f"train.init={tmp_path / 'one'}"
+    second = _run(load_recipe("home-stage2", [*small, begin]), tiny_data, tmp_path / "two")
+    moved = second.student.network.sure_encoder.state_dict()
+    assert not torch.equal(moved["blocks.5.conv.weight"], kept["blocks.5.conv.weight"])
 
 
 @pytest.mark.parametrize("road", ROADS)

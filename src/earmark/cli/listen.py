@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from earmark.detect.online.stream import EventStream
 
 _BLOCK = 0.1  # seconds
+_SAVE_EVERY = 30.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +78,14 @@ def listen(options: ListenOptions) -> None:
     """
     if options.stdin and options.audio is not None:
         raise ConfigError("both --stdin and a file are given", hint="Choose one")
+    if options.stdin and sys.stdin is None:
+        raise ConfigError("standard input is closed", hint="Pipe audio into it, or name a file")
+    if options.latency is not None and not 0 <= options.latency < float("inf"):
+        raise ConfigError(f"--latency {options.latency}", hint="Give seconds, such as 3")
     rate, begin = _source(options)
     stream, out, state = _open(options, rate), options.out, options.state
     blocks = begin()
-    if state is not None and state.is_file():
+    if state is not None and state.exists():
         stream.load(state)
     line = _tsv if options.lines == "tsv" else _jsonl
     with _output(out) as file:
@@ -131,10 +138,14 @@ def _follow(
     state: Path | None,
     write: Callable[[Event], None],
 ) -> None:
-    """Writes events until the audio ends or the user stops it."""
+    """Writes events until the audio ends or the user stops it; the state is saved on the way."""
+    saved = time.monotonic()
     for block in _until_interrupted(blocks):
         for event in stream.push(block):
             write(event)
+        if state is not None and time.monotonic() - saved > _SAVE_EVERY:
+            stream.save(state)
+            saved = time.monotonic()
     if state is not None:
         stream.save(state)
         return
@@ -143,7 +154,7 @@ def _follow(
 
 
 def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
-    """Blocks up to Ctrl-C, which takes effect between two of them: no block is half done."""
+    """Blocks up to Ctrl-C, SIGTERM or the end of the terminal, which take effect between two."""
     waiting, ended = False, False
 
     def end(*_: object) -> None:
@@ -152,7 +163,10 @@ def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
         if waiting:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, end)
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, end) for number in map(signal.Signals.__getitem__, names)
+    }
     try:
         while not ended:
             waiting = True
@@ -165,11 +179,14 @@ def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
         return
     finally:
         waiting = False
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _output(out: Path | None) -> Any:
     if out is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a class name that the terminal cannot show
+            sys.stdout.reconfigure(errors="backslashreplace")
         return nullcontext(sys.stdout)
     try:
         return out.open("a", encoding="utf-8")

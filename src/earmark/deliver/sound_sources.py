@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio.audio import audio_info, read_blocks
+from earmark.core.audio.audio import audio_info
+from earmark.core.audio.decoding import decoded, opened
 from earmark.core.errors import AudioError, ConfigError, EarmarkError
 
 Source = tuple[int, Callable[[], Iterator[NDArray[Any]]]]
@@ -21,35 +23,55 @@ Source = tuple[int, Callable[[], Iterator[NDArray[Any]]]]
 SAMPLES = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}
 """Kinds of raw samples, as ffmpeg names them."""
 
+OTHER_FILES = {b"fLaC": "FLAC", b"OggS": "Ogg", b"RF64": "RF64", b"FORM": "AIFF", b"caff": "CAF"}
+"""Files by their first bytes that are no raw samples."""
+
 _log = logging.getLogger(__name__)
 
 
 def file_source(path: Path, seconds: float) -> Source:
-    """A recording in blocks of so many seconds, as fast as it can be read; its channels' mean.
+    """A recording in blocks [s, channels] of so many seconds, as fast as it can be read.
 
     Raises:
         AudioError: If it cannot be read.
     """
     rate = audio_info(path).sample_rate
-    return rate, lambda: read_blocks(path, rate, seconds)
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        with opened(path) as recording:
+            yield from decoded(recording, max(1, int(seconds * rate)))
+
+    return rate, blocks
 
 
 def pipe_source(pipe: BinaryIO, rate: int, format: str, channels: int, seconds: float) -> Source:
-    """Raw samples as they come, until the pipe is closed; a torn last sample is left out.
+    """Samples as they come, until the pipe is closed; a torn last sample is left out.
+
+    They are raw, or a WAV file, whose header then says what they are.
 
     Raises:
         ConfigError: If the format is unknown.
+        AudioError: If another kind of file comes, or a WAV file that is not read so.
     """
     if format not in SAMPLES:
         raise ConfigError(
             f"no samples are called {format!r}", hint=f"Known are {', '.join(SAMPLES)}"
         )
+    begun = _read(pipe, 12)
+    if begun[:4] in OTHER_FILES:
+        raise AudioError(
+            f"standard input is a {OTHER_FILES[begun[:4]]} file, not raw samples",
+            hint="Name the file instead of --stdin, or pipe it through ffmpeg -i - -f s16le -",
+        )
+    if begun[:4] == b"RIFF" and begun[8:] == b"WAVE":
+        format, channels, rate = _wave_header(pipe)
+        begun = b""
     kind = np.dtype(SAMPLES[format])
     frame = kind.itemsize * channels
     most = max(1, int(rate * seconds)) * frame
 
     def blocks() -> Iterator[NDArray[Any]]:
-        rest = b""
+        rest = begun
         # Of a pipe what is there, without waiting for a whole block.
         while data := os.read(pipe.fileno(), most):
             data = rest + data
@@ -59,6 +81,44 @@ def pipe_source(pipe: BinaryIO, rate: int, format: str, channels: int, seconds: 
                 yield np.frombuffer(data[:whole], dtype=kind).reshape(-1, channels)
 
     return rate, blocks
+
+
+def _read(pipe: BinaryIO, count: int) -> bytes:
+    """So many bytes, or all there are."""
+    data = b""
+    while len(data) < count and (more := os.read(pipe.fileno(), count - len(data))):
+        data += more
+    return data
+
+
+def _wave_header(pipe: BinaryIO) -> tuple[str, int, int]:
+    """Format, channels and rate of a WAV file in a pipe, read up to its first sample.
+
+    Its sizes are not asked for: a program that writes into a pipe does not know them.
+    """
+    told = None
+    while len(chunk := _read(pipe, 8)) == 8:
+        name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
+        if name == b"data":
+            break
+        if not all(32 <= letter < 127 for letter in name) or size > 2**20:
+            break  # nothing that a header has
+        content = _read(pipe, size + size % 2)
+        if name == b"fmt ":
+            told = struct.unpack_from("<HHI6xH", content.ljust(16, b"\0"))
+            if told[0] == 0xFFFE and len(content) >= 26:  # extensible: the kind stands further on
+                told = (int.from_bytes(content[24:26], "little"), *told[1:])
+    if told is None or name != b"data":
+        raise AudioError("the WAV file on standard input has a broken header")
+    kind, channels, rate, bits = told
+    format = {(1, 8): "u8", (1, 16): "s16le", (1, 32): "s32le", (3, 32): "f32le"}.get((kind, bits))
+    if format is None or not 1 <= channels <= 64 or rate < 1:
+        raise AudioError(
+            f"the WAV file on standard input has {bits} bits of kind {kind} in {channels} channels "
+            f"at {rate} Hz, which is not read from a pipe",
+            hint="Name the file instead of --stdin, or pipe it through ffmpeg -i - -f s16le -",
+        )
+    return format, channels, rate
 
 
 def microphone_source(device: str | None, rate: int, seconds: float) -> Source:

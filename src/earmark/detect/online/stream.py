@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,8 +164,12 @@ class EventStream:
         try:
             with np.load(path, allow_pickle=False) as content:
                 state = _with_arrays(json.loads(str(content["state"])), dict(content))
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"no saved stream ({error})", where=path) from None
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise ConfigError(
+                f"no saved stream ({error})",
+                where=path,
+                hint="Give another file, or remove this one",
+            ) from None
         if state["settings"] != json.loads(json.dumps(self._settings)):
             raise ConfigError(
                 "the stream was saved with other settings or another network",
