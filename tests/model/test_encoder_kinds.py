@@ -168,6 +168,20 @@ def test_tokens_reach_the_frames_of_their_time(encoder: dict[str, Any]) -> None:
     assert centre * network.spec.frame_hop / 16_000 == pytest.approx(5.1, abs=0.06)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", KINDS)
+@pytest.mark.parametrize("samples", [160_000, 64_000, 20_000])
+def test_padding_begins_where_a_clip_s_own_tokens_end(
+    encoder: dict[str, Any], samples: int
+) -> None:
+    network = make(encoder)
+    module = network.sure_encoder
+    valid = torch.arange(network.spec.frames) < network.spec.grid.frames_covering(samples)
+    own = module.tokens_of(module.features(noise(1, samples)))
+    # A mask knows whole frames: none too few, and at most one too many.
+    assert int(network.token_mask(valid[None]).sum()) - own in (0, 1)
+
+
 def test_frames_outside_all_tokens_take_the_nearest() -> None:
     weights = overlap_weights(6, 2, 2.0, 1.0, start=2.0)  # tokens of [2, 4) and [4, 6)
     assert weights.argmax(1).tolist() == [0, 0, 0, 0, 1, 1]
