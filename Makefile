@@ -15,10 +15,11 @@ NODE_STAMP := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-avx2 lint format typecheck check docs node oracle bench bundle clean
+.PHONY: help install demo test test-avx2 lint format typecheck check docs node oracle bench bundle ablation \
+	ablation-report clean
 
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 install: $(STAMP) ## Make .venv with the package and everything pinned in constraints.txt
 
@@ -61,6 +62,12 @@ bench: $(STAMP) ## Compare supervised and semi-supervised training (hours; goes 
 
 bundle: $(STAMP) ## Train the bundle that ships in the package (hours; goes on where it stopped)
 	$(VENV)/bin/python benchmarks/shipped_bundle.py $(ARGS)
+
+ablation: $(STAMP) ## Compare the method's parts, arm by arm (hours; goes on where it stopped)
+	$(VENV)/bin/python benchmarks/ablation/run.py $(ARGS)
+
+ablation-report: $(STAMP) ## Make docs/ablation.md of the committed runs
+	$(VENV)/bin/python benchmarks/ablation/report.py $(ARGS)
 
 clean: ## Remove caches and build leftovers (environments and runs stay)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov build dist site

@@ -267,7 +267,7 @@ def options_spoken_of(page: Any) -> set[str]:
     text = page.path.read_text(encoding="utf-8")
     named = [name for name in COMMANDS if re.search(rf"earmark {name}\b", text)]
     known = set().union(OTHERS, *(OPTIONS[name] for name in named or COMMANDS))
-    for name in re.findall(r"python (benchmarks/\w+\.py)", text):
+    for name in re.findall(r"python (benchmarks/[\w/]+\.py)", text):
         script = page.root / name
         if script.is_file():  # that it is there, another test says
             known |= set(re.findall(r"--[a-z][\w-]+", script.read_text(encoding="utf-8")))
