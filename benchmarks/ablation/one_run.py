@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bank import describe, make_data, recordings
+from mechanism import frame_precision, gradient_ratio, linear_probe, one_batch
 from plan import HERE, Planned, digest
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from earmark.core.tables.scores import ScoreTable
     from earmark.data.manifest import Evaluation
 
@@ -83,7 +82,12 @@ def train_and_measure(planned: Planned, data: Path, watched: Path, out: Path) ->
         }
         if goal not in legs.by_epoch:
             tables = score(run.teacher.network, clips)
-            legs.add(goal, {**cost, "frame_ap": frame_precision(tables, clips)})
+            batch = one_batch(recipe, manifest, run.teacher.network, run.step)
+            ratio = gradient_ratio(
+                run.student, run.teacher, batch, run.step, recipe.method, run.encoder
+            )
+            seen = {"frame_ap_unlabelled": frame_precision(tables, clips), "gradient_ratio": ratio}
+            legs.add(goal, {**cost, **{k: v for k, v in seen.items() if v is not None}})
     assert run is not None
     teacher = run.teacher.network
     parameters = sum(p.numel() for p in teacher.parameters())
@@ -102,6 +106,9 @@ def train_and_measure(planned: Planned, data: Path, watched: Path, out: Path) ->
         "versions": {"torch": torch.__version__, "commit": commit()},
         "cost": legs.cost(),
         "course": course(run_record(out), legs),
+        "probe": round(
+            linear_probe(teacher, recipe.method.embedding.tap, clips, manifest.splits["test"]), 5
+        ),
         **measured(teacher, manifest.splits, chosen.median_seconds),
     }
 
@@ -139,12 +146,16 @@ def epochs_done(out: Path) -> int:
 
 
 def course(journal: list[dict[str, Any]], legs: Legs) -> list[dict[str, Any]]:
-    """The journal at the end of each leg: losses, collapse figures, the teacher's precision."""
+    """The journal at the end of each leg, and what was seen of the networks."""
     return [
         {
             "step": record["step"],
             **{name: round(value, 5) for name, value in record["losses"].items()},
-            "frame_ap_unlabelled": round(legs.by_epoch[record["epoch"]]["frame_ap"], 4),
+            **{
+                name: round(value, 5)
+                for name, value in legs.by_epoch[record["epoch"]].items()
+                if name not in ("cpu_seconds", "steps")
+            },
         }
         for record in journal
         if record["epoch"] in legs.by_epoch
@@ -200,40 +211,6 @@ def brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "class_mean_psds2": round(float(np.mean(list(by_class["psds2"].values()))), 5),
         "psds1_by_class": {name: round(value, 5) for name, value in by_class["psds1"].items()},
     }
-
-
-def frame_precision(tables: Mapping[str, ScoreTable], clips: Evaluation) -> float:
-    """Mean over classes of the frames' average precision, against the true events.
-
-    A frame is of a class where an event of it covers the frame's middle.
-    """
-    events = {clips.ids[name]: own for name, own in clips.events.items()}
-    scores, truth = [], []
-    for clip, table in tables.items():
-        middles = (table.boundaries[:-1] + table.boundaries[1:]) / 2
-        true = np.zeros(table.values.shape, dtype=bool)
-        for event in events.get(clip, ()):
-            inside = (middles >= event.onset) & (middles < event.offset)
-            true[inside, table.labels.index(event.event_label)] = True
-        scores.append(table.values)
-        truth.append(true)
-    every, true = np.concatenate(scores), np.concatenate(truth)
-    found = [
-        average_precision(every[:, c], true[:, c])
-        for c in range(every.shape[1])
-        if true[:, c].any()
-    ]
-    return float(np.mean(found))
-
-
-def average_precision(scores: NDArray[np.float64], true: NDArray[np.bool_]) -> float:
-    """Sum of the precisions at each rise of recall; equal scores come together."""
-    order = np.argsort(-scores, kind="stable")
-    hits = np.cumsum(true[order])
-    last = np.append(np.diff(scores[order]) != 0, True)  # of its group of equal scores
-    hits, taken = hits[last], np.flatnonzero(last) + 1
-    rises = np.diff(hits, prepend=0)
-    return float(np.sum(rises * hits / taken) / hits[-1])
 
 
 def fingerprint(soundbank: Path, drop: tuple[str, ...]) -> str:

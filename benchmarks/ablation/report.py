@@ -220,14 +220,16 @@ def course_table(runs: Runs) -> list[str]:
         last = [run["course"][-1] for run in own]
         vectors = [
             spread([point[key] for point in last]) if all(key in point for point in last) else ""
-            for key in ("embedding_std", "embedding_cosine")
+            for key in ("embedding_std", "embedding_cosine", "gradient_ratio")
         ]
+        probe = spread([run["probe"] for run in own])
         cost = statistics.median(run["cost"]["cpu_seconds_per_step"] for run in own)
         means = " → ".join(f"{statistics.mean(values):.3f}" for values in steps)
-        rows.append([name, means, *vectors, f"{cost:.3f}"])
+        rows.append([name, means, probe, *vectors, f"{cost:.3f}"])
     return table(
-        ["arm", "teacher's frame mAP on unlabelled clips, over the run", "std of û",
-         "cosine between clips", "processor seconds a step"],
+        ["arm", "teacher's frame mAP on unlabelled clips, over the run", "linear probe of the tap",
+         "std of û", "cosine between clips", "gradient, embedding : supervised",
+         "processor seconds a step"],
         rows,
     )  # fmt: skip
 

@@ -37,7 +37,12 @@ def make_runs(small_choices: Path, tmp_path: Path) -> Callable[..., Path]:
                 run = {
                     **{"network": "crnn", "arm": arm, "seed": seed, "labels": 6, "steps": 4},
                     **{"configuration": configuration, "digest": digest(configuration)},
-                    **{"recordings": "r", "parameters": 1000, "classes": ["Beep", "Hiss"]},
+                    **{
+                        "recordings": "r",
+                        "parameters": 1000,
+                        "probe": 0.5,
+                        "classes": ["Beep", "Hiss"],
+                    },
                     **{"cost": {"cpu_seconds_per_step": 0.1}, "course": [point]},
                     "test": {**test, "evaluation": f"clips of {seed}"},
                 }
