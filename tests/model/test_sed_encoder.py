@@ -201,3 +201,33 @@ def test_a_light_network_has_no_tokens() -> None:
         network.encode(torch.zeros(1, 64, 1001))
     with pytest.raises(ValueError, match="no tokens"):
         network.token_mask(torch.ones(1, 156, dtype=torch.bool))
+
+
+def test_batch_norm_of_tokens_brings_each_number_to_one_scale() -> None:
+    network = make(norm="batch", merge_activation="gelu").train()
+    sizes = torch.logspace(-1, 2, TINY.width)
+    tokens = 3.0 + noise(4, 250 * TINY.width).view(4, 250, TINY.width) * 10.0 * sizes
+    normed = network.crnn.token_norm(tokens)
+    assert normed.shape == tokens.shape
+    torch.testing.assert_close(normed.mean((0, 1)), torch.zeros(TINY.width), atol=1e-4, rtol=0)
+    # ε leaves a number that hardly moves smaller than the others.
+    assert normed.std((0, 1)).max() < 1.01
+    torch.testing.assert_close(
+        normed.std((0, 1))[10:], torch.ones(TINY.width - 10), rtol=0.02, atol=0
+    )
+    network.eval()
+    alone = network.crnn.token_norm(tokens[:1])
+    torch.testing.assert_close(alone[0], network.crnn.token_norm(tokens)[0])
+
+
+@torch.no_grad()
+def test_the_joined_vectors_pass_layer_norm_and_gelu_when_asked() -> None:
+    plain, other = make(), make(merge_activation="gelu")
+    assert set(dict(other.named_parameters())) - set(dict(plain.named_parameters())) == {
+        "crnn.merge_activation.0.weight",
+        "crnn.merge_activation.0.bias",
+    }
+    joined = noise(2, 250 * 16).view(2, 250, 16)
+    expected = torch.nn.functional.gelu(torch.nn.functional.layer_norm(joined, (16,)))
+    torch.testing.assert_close(other.crnn.merge_activation(joined), expected)
+    torch.testing.assert_close(plain.crnn.merge_activation(joined), joined)

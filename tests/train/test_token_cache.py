@@ -96,6 +96,17 @@ def test_a_run_with_the_cache_is_the_run_without_bit_for_bit(
     assert same(without, run_of(cached, tiny_data, tmp_path / "parts", resume=True))
 
 
+def test_kept_tokens_and_mixtures_in_reduced_precision_go_together(
+    tiny_data: Path, tmp_path: Path
+) -> None:
+    """What is kept is float32; YAMNet under autocast gives bfloat16."""
+    changes = ["train.precision=bf16-mixed", "method.mixup.probability=1.0"]
+    changes.append("network.encoder={kind: yamnet, merge: 16, norm: batch}")
+    folder = f"train.token_cache={tmp_path / 'tokens'}"
+    run_of(recipe_of("atst-sed-tiny-stage1", *changes, folder), tiny_data, tmp_path / "run")
+    assert run_record(tmp_path / "run")[-1]["token_cache"]["misses"] == 18
+
+
 def test_the_encoder_stands_still_and_the_heads_go_on_to_the_state(
     tiny_data: Path, tmp_path: Path
 ) -> None:

@@ -81,6 +81,9 @@ ATST_FRONTEND = FrontendSettings(
 )
 
 
+_JOINING = frozenset({"norm", "merge", "merge_activation"})
+
+
 class EncoderSettings(Settings):
     """A pretrained network beside the CNN, whatever kind it is; each kind adds settings of its own.
 
@@ -91,20 +94,24 @@ class EncoderSettings(Settings):
             False lets it hear the silence of padding, as ATST-SED v1 did.
         align: How tokens become frames: ``adaptive`` is v1's adaptive average pooling, which
             stretches 10.0 s over 9.984 s; ``exact`` weighs tokens by their overlap in time.
-        norm: Layer norm of the tokens before they are joined, or none.
+        norm: What puts a token's numbers on one scale before they are joined: ``layer`` norm of
+            each token, ``batch`` norm of each number over many tokens, or none.
         merge: Width of the layer that joins tokens and CNN before the recurrent net.
+        merge_activation: ``gelu`` follows that layer with a layer norm and a GELU; ATST-SED has
+            nothing there.
     """
 
-    tokens_ignore: ClassVar[frozenset[str]] = frozenset({"kind", "align", "norm", "merge"})
+    tokens_ignore: ClassVar[frozenset[str]] = _JOINING | {"kind", "align"}
     """Settings that no token depends on."""
-    weights_ignore: ClassVar[frozenset[str]] = frozenset({"align", "norm", "merge", "mask_padding"})
+    weights_ignore: ClassVar[frozenset[str]] = _JOINING | {"align", "mask_padding"}
     """Settings that pretrained weights leave open, for they say how a network uses them."""
 
     kind: str
     mask_padding: bool = True
     align: Literal["adaptive", "exact"] = "exact"
-    norm: Literal["none", "layer"] = "none"
+    norm: Literal["none", "layer", "batch"] = "none"
     merge: Positive = 128
+    merge_activation: Literal["none", "gelu"] = "none"
 
 
 class AtstSettings(EncoderSettings):
@@ -166,7 +173,7 @@ class YamnetSettings(EncoderSettings):
     kind: Literal["yamnet"] = "yamnet"
     taps: Annotated[tuple[Annotated[int, Field(ge=1, le=14)], ...], Field(min_length=1)] = (6, 12)
     patches: bool = False
-    norm: Literal["none", "layer"] = "layer"
+    norm: Literal["none", "layer", "batch"] = "layer"
 
 
 ENCODERS = "earmark.encoders"

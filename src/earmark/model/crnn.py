@@ -104,11 +104,29 @@ class Heads(nn.Module):
             return Posteriors(strong, (strong * attention).sum(dim=1) / total)
 
 
+class TokenNorm(nn.Module):
+    """Batch norm of tokens [B, T, D] without weights of its own, for a linear layer follows it.
+
+    What YAMNet's taps give is sparse, and its numbers differ in size a hundredfold; ε, larger than
+    usual, keeps those that are nearly always 0 from being blown up.
+    """
+
+    def __init__(self, width: int, momentum: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width, eps=1e-2, momentum=momentum, affine=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T, D] → the same shape."""
+        normed: Tensor = self.norm(tokens.flatten(0, 1))
+        return normed.reshape(tokens.shape)
+
+
 class Crnn(nn.Module):
     """Frame embeddings of the CNN → BiGRU → dropout → heads.
 
     Beside an encoder, the embeddings of both join in a linear layer before the BiGRU, without an
-    activation, as in ATST-SED; ``encoder.norm`` may normalise each token before.
+    activation, as in ATST-SED; ``encoder.norm`` may normalise the tokens before, and
+    ``encoder.merge_activation`` put an activation behind.
 
     Args:
         settings: Of the network.
@@ -121,12 +139,17 @@ class Crnn(nn.Module):
         self.cnn = ConvBranch(settings)
         self.merge: nn.Linear | None = None
         self.token_norm: nn.Module = nn.Identity()
+        self.merge_activation: nn.Module = nn.Identity()
         width = self.cnn.width
         if settings.encoder is not None:
             self.merge = nn.Linear(width + encoder_width, settings.encoder.merge)
             width = settings.encoder.merge
             if settings.encoder.norm == "layer":
                 self.token_norm = nn.LayerNorm(encoder_width)
+            elif settings.encoder.norm == "batch":
+                self.token_norm = TokenNorm(encoder_width, settings.norm_momentum)
+            if settings.encoder.merge_activation == "gelu":
+                self.merge_activation = nn.Sequential(nn.LayerNorm(width), nn.GELU())
         self.rnn = nn.GRU(
             width,
             settings.rnn_hidden,
@@ -156,7 +179,8 @@ class Crnn(nn.Module):
         if self.merge is not None:
             if encoded is None:
                 raise ValueError("a network with an encoder needs its tokens")
-            joined = self.merge(torch.cat([local, self.token_norm(encoded)], dim=-1))
+            merged = self.merge(torch.cat([local, self.token_norm(encoded)], dim=-1))
+            joined = self.merge_activation(merged)
         context, _ = self.rnn(joined)  # [B, T, 2·hidden]
         posteriors = self.heads(self.dropout(context), valid)
         return posteriors, {"cnn": local, "rnn": context}

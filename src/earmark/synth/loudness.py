@@ -118,6 +118,18 @@ def _power(lufs: float) -> float:
     return float(10 ** ((lufs - _OFFSET) / 10))
 
 
+def level_power(level: float, measure: Literal["rms", "lufs"] = "rms") -> float:
+    """Mean square of a sound at a level; of its K-weighted samples if that is in LUFS."""
+    return _power(level) if measure == "lufs" else float(10 ** (level / 10))
+
+
+def heard_power(samples: Samples, measure: Literal["rms", "lufs"] = "rms") -> NDArray[np.float64]:
+    """Mean square of each 10-ms frame [T], weighted as the measure of levels is."""
+    if measure == "lufs" and samples.size:
+        samples = sosfilt(k_weighting(), samples.astype(np.float64)).astype(np.float32)
+    return frame_power(samples)
+
+
 def frame_power(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """Mean square of each 10-ms frame.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
-from earmark.synth.loudness import FRAME, at_level, frame_power, runs
+from earmark.synth.loudness import FRAME, at_level, heard_power, level_power, runs
 from earmark.synth.settings import (
     LONGEST_STRETCH,
     MOST_SEMITONES,
@@ -65,7 +65,6 @@ class Scene:
         settings: What soundscapes are like.
         subset: What clips of this subset are like.
         level: Of the background, dB (or LUFS).
-        threshold: Mean square above which a frame of an event is heard.
     """
 
     supplier: Supplier
@@ -73,7 +72,11 @@ class Scene:
     settings: SynthSettings
     subset: SubsetSettings
     level: float
-    threshold: float
+
+    @property
+    def threshold(self) -> float:
+        """Mean square above which a frame of an event is heard, weighted as levels are."""
+        return level_power(self.level + self.settings.audible_db, self.settings.loudness)
 
     @property
     def size(self) -> int:
@@ -113,24 +116,41 @@ class Placed:
         return self.start + self.samples.size
 
 
-def place_events(scene: Scene, rng: np.random.Generator) -> list[Placed]:
+class LeftOut(NamedTuple):
+    """An event that was drawn and has no place in the clip: its class, and why."""
+
+    label: str
+    why: str
+
+
+def place_events(scene: Scene, rng: np.random.Generator) -> tuple[list[Placed], list[LeftOut]]:
     """Draw the events of a clip and places for them; one that fits nowhere is left out.
+
+    Returns:
+        The events in their places, and those that are left out.
 
     Raises:
         DataError: The supplier has no such sound.
         ConfigError: An event is to be drawn, but no class has a probability above 0.
     """
     placed: list[Placed] = []
+    left_out: list[LeftOut] = []
     for wanted in _wanted(scene.subset, rng):
         label = wanted or _draw_label(scene, [event.label for event in placed], rng)
         sound = _prepared(scene, label, rng)
         if sound is None:
+            left_out.append(LeftOut(label, "longer than the clip"))
             continue
+        heard = False
         for place in _places(scene, sound, rng):
+            heard = heard or bool(place.heard)
             if place.heard and _fits(place, placed, scene.settings):
                 placed.append(place)
                 break
-    return placed
+        else:
+            why = "no room beside the others" if heard else "not heard over the background"
+            left_out.append(LeftOut(label, why))
+    return placed, left_out
 
 
 def _wanted(subset: SubsetSettings, rng: np.random.Generator) -> list[str | None]:
@@ -296,7 +316,7 @@ def _heard(samples: Samples, scene: Scene) -> list[tuple[int, int]]:
     A range of fewer than ``_SHORTEST_HEARD`` frames is no event beside longer ones.
     """
     bridge = seconds_to_samples(scene.settings.longest_pause) // FRAME
-    found = runs(frame_power(samples) >= scene.threshold, bridge)
+    found = runs(heard_power(samples, scene.settings.loudness) >= scene.threshold, bridge)
     lasting = [run for run in found if run[1] - run[0] >= _SHORTEST_HEARD]
     if found and not lasting:
         lasting = [max(found, key=lambda run: run[1] - run[0])]

@@ -15,8 +15,8 @@ import numpy as np
 from earmark.core.event import Event
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.domain import apply_domain, reverberate, room_response
-from earmark.synth.loudness import at_level, frame_power
-from earmark.synth.placing import Ingredient, Scene, place_events
+from earmark.synth.loudness import at_level
+from earmark.synth.placing import Ingredient, LeftOut, Scene, place_events
 from earmark.synth.settings import SPLIT_OF, SUBSETS, Subset, SynthSettings
 from earmark.synth.supplier import Samples, Supplier, traced_background
 
@@ -29,11 +29,13 @@ class Soundscape:
         audio: Samples [S] at 16 kHz, peak at most 1.
         events: In order of onset.
         ingredients: What it was mixed from: the background, then the events as they were placed.
+        left_out: Events that were drawn and have no place in it.
     """
 
     audio: Samples
     events: list[Event]
     ingredients: tuple[Ingredient, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def make_soundscape(
@@ -69,11 +71,12 @@ def make_soundscape(
     background, origin = traced_background(supplier, split, size, rng)
     mixture = at_level(background, level, settings.loudness).copy()
     response = _response(settings, rng)
-    scene = Scene(supplier, split, settings, own, level, _threshold(mixture, level, settings))
+    scene = Scene(supplier, split, settings, own, level)
     behind = Ingredient("background", origin.source, origin.seconds, 0.0, settings.seconds)
     ingredients = [replace(behind, role="background")]
     events: list[Event] = []
-    for placed in place_events(scene, rng):
+    placements, left_out = place_events(scene, rng)
+    for placed in placements:
         _add(mixture, placed.start, placed.samples, response)
         ingredients.append(placed.ingredient)
         for first, last in placed.heard:
@@ -83,7 +86,7 @@ def make_soundscape(
     peak = float(np.max(np.abs(mixture)))
     if peak > 1:
         mixture /= np.float32(peak)
-    return Soundscape(mixture, sorted(events), tuple(ingredients))
+    return Soundscape(mixture, sorted(events), tuple(ingredients), tuple(left_out))
 
 
 def make_recording(
@@ -134,13 +137,6 @@ def _add(mixture: Samples, start: int, samples: Samples, response: Samples | Non
         samples = np.pad(samples, (0, min(response.size - 1, room_left)))
         samples = reverberate(samples, response)
     mixture[start : start + samples.size] += samples
-
-
-def _threshold(background: Samples, level: float, settings: SynthSettings) -> float:
-    """Mean square above which a frame of an event is heard over the background."""
-    if settings.loudness == "rms":
-        return float(10 ** ((level + settings.audible_db) / 10))
-    return float(frame_power(background).mean() * 10 ** (settings.audible_db / 10))
 
 
 def _label(label: str, start: int, stop: int, settings: SynthSettings) -> Event:

@@ -7,7 +7,9 @@ whatever the number of processes, and a run that was cut off goes on where it st
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,11 +39,16 @@ RECORD = "synth.yaml"
 
 _JOURNAL = ".synth"  # holds the labels of finished blocks until the dataset is complete
 _BLOCK = 20  # clips of one job
+_COUNTS = ""  # the key of a journal that is no clip
+_SHOWN = 5  # classes and reasons of events that are left out
 _STRONG = ("strong", "validation", "test")
 
 #: Of the way sounds become clips. A folder that another version began is refused, so it goes up
-#: with every change that moves a sample by more than a step of 16 bits, and with no other.
+#: with every change that moves a sample by more than a step of 16 bits, and with no other. With
+#: ``loudness: lufs`` it is one more: version 0.1 weighted levels, but not whether events are heard.
 MIXING_VERSION = 1
+
+_log = logging.getLogger(__name__)
 
 ClipEvents = list[tuple[float, float, str]]
 """Onset, offset and label of a clip's events, as the journal has them."""
@@ -148,6 +155,7 @@ def _write_block(job: _Job, dataset: _Dataset) -> None:
     """Make a job's clips and journal their labels; every file appears whole or not at all."""
     settings = dataset.settings
     labels: dict[str, ClipEvents] = {}
+    drawn, left_out = 0, Counter[str]()
     for index, path in zip(range(job.start, job.stop), dataset.clips(job), strict=True):
         rng = np.random.default_rng([dataset.seed, SUBSETS.index(job.subset), index])
         split = SPLIT_OF[job.subset]
@@ -159,9 +167,12 @@ def _write_block(job: _Job, dataset: _Dataset) -> None:
         # Last: where the clip is, its JAMS file is.
         write_whole(path, partial(write_audio, samples=soundscape.audio), flush=False)
         labels[path.name] = [event[:3] for event in soundscape.events]
+        drawn += len(soundscape.ingredients) - 1 + len(soundscape.left_out)
+        left_out.update(f"{one.label}, {one.why}" for one in soundscape.left_out)
     journal = job.journal(dataset.out)
     if journal.parent.is_dir():  # else the labels are written already: clips were restored
-        write_text(journal, json.dumps(labels), flush=False)
+        counts = {_COUNTS: {"drawn": drawn, "left_out": left_out}}
+        write_text(journal, json.dumps(labels | counts), flush=False)
 
 
 def _finished(job: _Job, dataset: _Dataset) -> bool:
@@ -205,7 +216,7 @@ def _record(supplier: Supplier, settings: SynthSettings, seed: int) -> dict[str,
     """What decides the samples of a dataset; ``earmark`` is for the reader only."""
     content: dict[str, Any] = {
         "earmark": __version__,
-        "mixing": MIXING_VERSION,
+        "mixing": MIXING_VERSION + (settings.loudness == "lufs"),
         "seed": seed,
         "supplier": {"kind": type(supplier).__name__, "labels": list(supplier.labels)},
         "settings": settings.model_dump(mode="json"),
@@ -232,11 +243,15 @@ def _current_form(record: dict[str, Any]) -> dict[str, Any]:
 def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
     """Write the label and duration tables from the journal."""
     seconds = dataset.settings.seconds
+    drawn, left_out = 0, Counter[str]()
     for subset in SUBSETS:
         labels: dict[str, ClipEvents] = {}
         for job in jobs:
             if job.subset == subset:
                 labels |= json.loads(job.journal(dataset.out).read_text(encoding="utf-8"))
+                counts: Any = labels.pop(_COUNTS, {})  # not in journals of version 0.1
+                drawn += counts.get("drawn", 0)
+                left_out.update(counts.get("left_out", {}))
         _, label_file, duration_file = LAYOUT[subset]
         if not labels:
             continue
@@ -250,6 +265,12 @@ def _write_metadata(jobs: Sequence[_Job], dataset: _Dataset) -> None:
             write_strong(dataset.out / strong_file, events)
         if duration_file is not None:
             write_durations(dataset.out / duration_file, dict.fromkeys(labels, seconds))
+    if left_out:
+        most = "; ".join(f"{what}: {count}" for what, count in left_out.most_common(_SHOWN))
+        more = "; …" * (len(left_out) > _SHOWN)
+        _log.warning(
+            "%d of %d events drawn are left out (%s%s)", left_out.total(), drawn, most, more
+        )
 
 
 def _jams_document(soundscape: Soundscape, name: str, seconds: float) -> dict[str, Any]:

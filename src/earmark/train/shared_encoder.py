@@ -46,7 +46,7 @@ class SharedEncoder:
         if not bool(changed.any()):
             return clean
         tokens = clean.clone()
-        tokens[changed] = self._encode(mel[changed], valid[changed])
+        tokens[changed] = self._encode(mel[changed], valid[changed]).to(tokens.dtype)
         return tokens
 
     def _encode(self, mel: Tensor, valid: Tensor) -> Tensor:
