@@ -25,7 +25,8 @@ from typing import Any
 import torch
 
 from earmark.deliver.onnx.export import export_network
-from earmark.model.bundle import load_bundle, shipped_bundles
+from earmark.model.bundle import load_bundle
+from earmark.model.bundle_files import shipped_bundles
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe, recipe_names
 

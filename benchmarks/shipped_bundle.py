@@ -103,7 +103,7 @@ def main() -> None:
 
     from earmark.cli.progress import TrainingProgress
     from earmark.data.manifest import load_manifest
-    from earmark.model.bundle import FILES
+    from earmark.model.bundle_files import FILES
     from earmark.train.engine import train
     from earmark.train.recipe import load_recipe
 

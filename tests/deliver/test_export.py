@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -270,7 +269,6 @@ def test_mistakes_are_told(network: SedNetwork, exported: Path, tmp_path: Path) 
 
 WITHOUT_TORCH = """
 import sys
-import tomllib
 
 class Block:
     def find_spec(self, name, path=None, target=None):
@@ -325,14 +323,3 @@ def test_the_commands(network: SedNetwork, tmp_path: Path) -> None:
     assert metrics["psds1"] == pytest.approx(by_precision["float32"]["psds1"], abs=1e-6)
     done = runner.invoke(earmark.cli.app, ["export", str(out), "--out", str(tmp_path / "b.onnx")])
     assert done.exit_code == 2
-
-
-def test_the_list_for_an_image_without_torch_is_the_package_s() -> None:
-    root = Path(__file__).parents[2]
-    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
-    lines = (root / "docs/onnx/requirements.txt").read_text("utf-8").splitlines()
-    listed = {line for line in lines if not line.startswith("#")}
-    assert listed <= {*project["dependencies"], *project["optional-dependencies"]["onnx"]}
-    heavy = ("torch", "safetensors", "lightning-fabric", "huggingface-hub")
-    left_out = {need for need in project["dependencies"] if need not in listed}
-    assert {need for need in left_out if not need.startswith(heavy)} == set()

@@ -11,14 +11,8 @@ import torch
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.tuning.tune import CSEBB_GRID as GRID
-from earmark.model.bundle import (
-    EXTRAS,
-    FILES,
-    find_bundle,
-    load_bundle,
-    save_bundle,
-    save_postprocess,
-)
+from earmark.model.bundle import load_bundle, save_bundle
+from earmark.model.bundle_files import EXTRAS, FILES, find_bundle, save_postprocess
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 

@@ -17,10 +17,10 @@ from earmark.model.encoders.encoder_file import (
     ENCODER_FILES,
     Encoder,
     encoder_fingerprint,
-    is_encoder,
     load_encoder,
     save_encoder,
 )
+from earmark.model.folder import is_encoder
 
 TINY = AtstSettings(
     width=12,

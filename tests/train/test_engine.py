@@ -14,7 +14,8 @@ from earmark.core.audio.audio import load_audio
 from earmark.core.errors import ConfigError
 from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
-from earmark.model.bundle import FILES, load_bundle
+from earmark.model.bundle import load_bundle
+from earmark.model.bundle_files import FILES
 from earmark.train.engine import Run, run_record, train, warn_of_collapse
 from earmark.train.recipe import load_recipe
 

@@ -89,6 +89,13 @@ def main() -> None:
     except EarmarkError as error:
         code = 2
         _print_error(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("torch", "lightning_fabric"):
+            raise
+        code = 2
+        command = sys.argv[1]
+        extra = "export" if command == "export" else "train"
+        _print_error(f'earmark {command} needs PyTorch: pip install "earmark[{extra}]"')
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     if code == 130:

@@ -20,6 +20,7 @@ from earmark.cli.options import (
     Device,
     DropEventless,
     Resamples,
+    Runtime,
     Split,
     option,
     with_options,
@@ -65,6 +66,7 @@ class EvaluateOptions:
     batch_size: BatchSize = 16
     device: Device = "auto"
     precision: DetectionPrecision = "32-true"
+    runtime: Runtime = "auto"
 
 
 @with_options
@@ -87,7 +89,7 @@ def evaluate(options: EvaluateOptions) -> None:
     from earmark.score.report import report
 
     console, spec = Console(), options.postprocess
-    trained = load_trained(options.bundle, options.device, options.precision)
+    trained = load_trained(options.bundle, options.device, options.precision, options.runtime)
     used = trained.postprocess if spec is None else read_postprocess(spec)
     variants, tuned_on = _variants(trained, used, other=spec is not None)
     evaluation = open_split(console, options.data, options.split)

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
 def export(
     bundle: Annotated[str, typer.Argument(help="Bundle: a folder, a shipped name or a Hub id.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Write the network to this file, ending in .onnx.")
-    ],
+        Path | None,
+        typer.Option("--out", "-o", help="Write the network to this file, ending in .onnx."),
+    ] = None,
+    into_bundle: Annotated[
+        bool,
+        typer.Option(
+            "--into-bundle",
+            help="Write the network's ONNX form into the bundle instead; it then needs no PyTorch.",
+        ),
+    ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Also write an 8-bit file, OUT.int8.onnx.")
     ] = False,
@@ -44,7 +52,11 @@ def export(
     a batch; if they differ by more than 1e-4 nothing is written. The measurements are printed, and
     written beside the file as JSON. With `--data` they include the PSDS of the network and of each
     file: what eight bits cost.
+
+    With `--into-bundle` the bundle itself gets its ONNX form: small files beside its weights, which
+    they share, so that the folder detects without PyTorch. Make it again whenever weights change.
     """
+    from earmark.core.errors import ConfigError
     from earmark.deliver.onnx.export import (
         export_network,
         measure_loss,
@@ -58,8 +70,15 @@ def export(
 
     console = Console()
     require_export()
+    if into_bundle:
+        if out is not None or int8 or data is not None:
+            raise ConfigError("--into-bundle writes into the bundle, without --out, --int8, --data")
+        _write_form(console, bundle)
+        return
+    if out is None:
+        raise ConfigError("nowhere to write", hint="Give --out model.onnx, or --into-bundle")
     evaluation = None if data is None else load_split(data, split)[0]
-    trained = load_trained(bundle)
+    trained = load_trained(bundle, runtime="torch")
     if not isinstance(trained.network, SedNetwork | Tagger):
         raise typer.BadParameter(f"{bundle} is exported already", param_hint="BUNDLE")
     with console.status("") as status:
@@ -85,6 +104,18 @@ def export(
     path = write_report(report, loss)
     console.print(report_view(report, loss))
     say(console, f"report: {path}")
+
+
+def _write_form(console: Console, bundle: str) -> None:
+    from earmark.deliver.onnx.form import write_form
+
+    with console.status("translating and comparing"):
+        report = write_form(bundle)
+    say(
+        console,
+        f"{report.folder}: ONNX form of {report.megabytes:.2f} MB; largest difference of a score "
+        f"{report.windows:.1e} in windows, {report.recording:.1e} in a recording",
+    )
 
 
 def report_view(report: ExportReport, loss: dict[str, Any] | None = None) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ class ScoreError(EarmarkError):
 
 class ExportError(EarmarkError):
     """An exported network does not do what the network does."""
+
+
+NEEDS_TORCH = 'Install it with: pip install "earmark[train]"'
+"""What to do where PyTorch is missing."""
+
+
+def has_package(name: str) -> bool:
+    """Whether a package is installed; it is not imported."""
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 SHOWN = 10

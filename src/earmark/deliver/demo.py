@@ -25,7 +25,8 @@ from earmark.detect.detector import Detector, Result
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
 from earmark.method.settings import Recipe
-from earmark.model.bundle import FILES, load_bundle
+from earmark.model.bundle import load_bundle
+from earmark.model.bundle_files import FILES
 from earmark.synth.scene import make_recording
 from earmark.synth.settings import SynthSettings, load_synth_settings
 from earmark.synth.soundscapes import write_dataset

@@ -19,7 +19,7 @@ from earmark.core.files import write_text
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.postprocess_spec import TUNING_FILE, TUNING_FORMAT
 from earmark.detect.tuning.tune import Tuning
-from earmark.model.bundle import EXTRAS, FILES, find_bundle, save_postprocess
+from earmark.model.bundle_files import EXTRAS, FILES, find_bundle, save_postprocess
 
 HEADING = "## Tuned post-processing"
 LICENCE = "## Licence"

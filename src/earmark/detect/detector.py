@@ -131,6 +131,7 @@ class Detector:
                 name of a repository on the Hugging Face Hub.
             **settings: ``device`` (``auto``, ``cpu``, ``cuda:1`` …), ``precision`` (``32-true``,
                 or ``bf16-mixed``, which is faster with an encoder: docs/long_recordings.md),
+                ``runtime`` (``auto``, ``onnx``, ``torch``: docs/install.md),
                 ``classes`` (those to detect, by name, number or identifier; all by default), and
                 what the constructor takes: ``hop_seconds``, ``lookahead_seconds``,
                 ``batch_size``, ``weighting``, ``channels``, ``threads``, and ``postprocess``,
@@ -142,7 +143,9 @@ class Detector:
             LabelError: If one of the classes is unknown or ambiguous.
         """
         classes = settings.pop("classes", None)
-        chosen = {key: settings.pop(key) for key in ("device", "precision") if key in settings}
+        chosen = {
+            key: settings.pop(key) for key in ("device", "precision", "runtime") if key in settings
+        }
         trained = load_trained(name, **chosen)
         postprocess = settings.pop("postprocess", None)
         return cls(

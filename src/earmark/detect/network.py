@@ -1,11 +1,14 @@
 """What scores windows, whatever it runs on: all that detection asks of a network; and one by name.
 
 Nothing here needs PyTorch; a network that is a PyTorch module gets its adapter, and loads PyTorch,
-when it is first asked for.
+when it is first asked for. A bundle runs by its ONNX form where it has one.
 """
 
 from __future__ import annotations
 
+import ctypes
+import logging
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,10 +18,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.errors import BundleError, ConfigError
+from earmark.core.config import load_yaml
+from earmark.core.errors import NEEDS_TORCH, BundleError, ConfigError, has_package
 from earmark.core.parallel import available_cores
 from earmark.core.spec import ModelSpec, spec_of
 from earmark.detect.postprocess_spec import POSTPROCESS_FILE, PostProcess, postprocess_of
+from earmark.model.bundle_files import ONNX_FORM, checked_bundle, needed_files
+from earmark.model.folder import folder_fingerprint
+from earmark.model.onnx_form import OnnxForm, form_fault
 from earmark.model.onnx_network import SUFFIX, OnnxNetwork
 
 if TYPE_CHECKING:
@@ -103,6 +110,8 @@ def suitable_threads(scorer: WindowScorer) -> int:
 
 
 PRECISIONS = ("32-true", "bf16-mixed")
+RUNTIMES = ("auto", "onnx", "torch")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -127,25 +136,36 @@ class Trained:
         return spec_of(self.network).labels
 
 
-def load_trained(name: str | Path, device: str = "auto", precision: str = PRECISIONS[0]) -> Trained:
+def load_trained(
+    name: str | Path,
+    device: str = "auto",
+    precision: str = PRECISIONS[0],
+    runtime: str = RUNTIMES[0],
+) -> Trained:
     """Loads a network to detect with.
 
     Args:
         name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the name of a
-            repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``), for
-            which PyTorch is not loaded.
+            repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``).
         device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
         precision: ``32-true``, or ``bf16-mixed``: the encoder's products in bfloat16.
+        runtime: Of a bundle. ``auto`` takes ONNX Runtime, which starts faster, on the CPU and
+            where PyTorch is not installed, and PyTorch on another device, in another precision and
+            for a bundle without a usable ONNX form; ``onnx`` and ``torch`` leave no choice.
 
     Raises:
-        BundleError: If there is no such bundle, it is not complete, or PyTorch is missing.
-        ConfigError: If the bundle's post-processing is not usable, there is no such device or
-            precision, the network cannot have that one, or ONNX Runtime is missing.
+        BundleError: If there is no such bundle, it is not complete, or PyTorch is missing and it
+            has no ONNX form of its present weights.
+        ConfigError: If the bundle's post-processing is not usable, there is no such device,
+            precision or runtime, the network cannot have that one, or a runtime is missing.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(
-            f"no precision {precision!r} to detect with", hint=f"Choose {' or '.join(PRECISIONS)}"
-        )
+    for kind, given, known in (
+        ("precision", precision, PRECISIONS), ("runtime", runtime, RUNTIMES)
+    ):  # fmt: skip
+        if given not in known:
+            raise ConfigError(
+                f"no {kind} {given!r} to detect with", hint=f"Choose {' or '.join(known)}"
+            )
     if str(name).endswith(SUFFIX):
         if precision != PRECISIONS[0]:
             raise ConfigError(
@@ -156,21 +176,65 @@ def load_trained(name: str | Path, device: str = "auto", precision: str = PRECIS
         exported = OnnxNetwork(name, device=device)
         postprocess = postprocess_of(exported.postprocess, exported.path)
         return Trained(exported, postprocess, exported.path, exported.fingerprint)
-    try:
-        from earmark.detect.torch_network import find_device, prepare
-        from earmark.model.bundle import load_bundle
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("torch", "safetensors"):
-            raise
-        raise BundleError(
-            f"a bundle needs PyTorch, and {error.name} is not installed",
-            where=name,
-            hint="Install it with: pip install torch safetensors, or export the bundle where "
-            "PyTorch is: earmark export BUNDLE --out model.onnx",
-        ) from None
+    folder = checked_bundle(name)
+    fingerprint = folder_fingerprint(folder, needed_files(folder))
+    if _takes_onnx(folder, device, precision, runtime):
+        path = folder / POSTPROCESS_FILE
+        postprocess = postprocess_of(load_yaml(path), path)
+        return Trained(OnnxForm(folder, device=device), postprocess, folder, fingerprint)
+    from earmark.detect.torch_network import find_device, prepare
+    from earmark.model.bundle import load_bundle
+
     place = find_device(device)
-    bundle = load_bundle(name)
+    bundle = load_bundle(folder)
     prepare(bundle.network, place, precision, bundle.path)
     postprocess = postprocess_of(bundle.postprocess, bundle.path / POSTPROCESS_FILE)
     own = "" if precision == PRECISIONS[0] else f"-{precision}"
-    return Trained(bundle.network, postprocess, bundle.path, bundle.fingerprint + own)
+    return Trained(bundle.network, postprocess, bundle.path, fingerprint + own)
+
+
+def _takes_onnx(folder: Path, device: str, precision: str, runtime: str) -> bool:
+    """Whether a bundle runs by its ONNX form.
+
+    Raises:
+        BundleError: It has none that is usable, and one is needed.
+        ConfigError: The precision needs PyTorch, which is not installed or not to be taken.
+    """
+    torch_there = has_package("torch")
+    if runtime == "torch":
+        if not torch_there:
+            raise ConfigError("this runtime needs PyTorch", hint=NEEDS_TORCH)
+        return False
+    if precision != PRECISIONS[0]:
+        if runtime == "onnx" or not torch_there:
+            raise ConfigError(f"precision {precision} needs PyTorch", hint=NEEDS_TORCH)
+        return False
+    if runtime == "auto" and torch_there and not _on_cpu(device):
+        return False
+    fault = form_fault(folder)
+    if fault is None:
+        return True
+    if runtime == "onnx":
+        raise BundleError(
+            fault, where=folder, hint="Make it with: earmark export BUNDLE --into-bundle"
+        )
+    if not torch_there:
+        raise BundleError(
+            f"{fault}, and without it needs PyTorch",
+            where=folder,
+            hint=f"{NEEDS_TORCH}; or, where PyTorch is: earmark export BUNDLE --into-bundle",
+        )
+    if (folder / ONNX_FORM).is_file():
+        _log.warning("%s %s: PyTorch is used; earmark export BUNDLE --into-bundle", folder, fault)
+    return False
+
+
+def _on_cpu(device: str) -> bool:
+    """Whether a device means the CPU, without loading PyTorch: ``auto`` asks for CUDA's driver."""
+    if device != "auto":
+        return device == "cpu"
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return True
+    return False

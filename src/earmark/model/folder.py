@@ -6,13 +6,15 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENCODER_WEIGHTS, ENCODER_CONFIG = "encoder.safetensors", "encoder.yaml"
 
 
 def write_folder(
@@ -40,6 +42,8 @@ def write_folder(
 def _write(
     folder: Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
 ) -> None:
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         draft = Path(temporary)
@@ -56,6 +60,11 @@ def _write(
 def missing_files(folder: str | Path, names: Iterable[str]) -> list[str]:
     """Those of the files that a folder does not have."""
     return [name for name in names if not (Path(folder) / name).is_file()]
+
+
+def is_encoder(folder: str | Path) -> bool:
+    """Whether a folder holds a pretrained encoder (it may hold other things, too)."""
+    return not missing_files(folder, (ENCODER_WEIGHTS, ENCODER_CONFIG))
 
 
 def read_config(path: Path, kind: str, *versions: int) -> dict[str, Any]:

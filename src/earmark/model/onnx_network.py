@@ -10,7 +10,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,6 +67,115 @@ def metadata(
     return {METADATA: json.dumps(content, ensure_ascii=False, sort_keys=True), **plain}
 
 
+class OnnxCaller:
+    """On what, and on how many cores, calls of ONNX Runtime run.
+
+    Args:
+        threads: Of a call; every core this process may use when None.
+        device: As `OnnxNetwork` takes it.
+    """
+
+    def __init__(self, threads: int | None = None, device: str = "auto") -> None:
+        self.device = device
+        self._threads = threads or available_cores()
+        self._own = threading.local()
+
+    @property
+    def threads(self) -> int:
+        """Cores of a call from this thread."""
+        return int(getattr(self._own, "threads", self._threads))
+
+    @property
+    def providers(self) -> list[Any]:
+        """ONNX Runtime's names for the device."""
+        return _providers(_onnxruntime().get_available_providers(), self.device)
+
+    def batch_size(self) -> int:
+        """Windows per call: on a CPU a few, which keeps every core's cache busy."""
+        return CPU_BATCH if self.providers == ["CPUExecutionProvider"] else GPU_BATCH
+
+    @contextmanager
+    def one_thread_each(self) -> Iterator[Callable[[], object]]:
+        """Calls from several threads, each on one core; for threads that call what this gives."""
+
+        def begin() -> None:
+            self._own.threads = 1
+
+        yield begin
+
+
+class OnnxGraph:
+    """A file that ONNX Runtime runs, loaded once for every number of cores that is asked for.
+
+    Args:
+        path: The file.
+        caller: How it is run.
+        tensors: Weights that are not in the file, by name.
+    """
+
+    def __init__(
+        self, path: Path, caller: OnnxCaller, tensors: Mapping[str, NDArray[np.float32]] = {}
+    ) -> None:
+        self.path, self.caller, self._tensors = path, caller, tensors
+        self._sessions: dict[int, InferenceSession] = {}
+        self._lock = threading.Lock()
+
+    def session(self, threads: int) -> InferenceSession:
+        """The file loaded to use so many cores for a call."""
+        with self._lock:
+            if threads not in self._sessions:
+                self._sessions[threads] = _load(self.path, threads, self.caller, self._tensors)
+            return self._sessions[threads]
+
+    def run(self, outputs: list[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The outputs of a call."""
+        found: list[NDArray[Any]] = self.session(self.caller.threads).run(outputs, dict(inputs))
+        return found
+
+
+def run_windows(
+    graph: OnnxGraph,
+    spec: ModelSpec,
+    waveforms: NDArray[np.floating],
+    samples: Sequence[int] | None = None,
+) -> OnnxOutput:
+    """Scores a batch of windows, the clips of each length in a call of their own.
+
+    Args:
+        graph: Takes waveforms of one length, at most a window.
+        spec: Of the network.
+        waveforms: [B, S].
+        samples: B lengths before the padding, if not all S.
+
+    Raises:
+        AudioError: If the waveforms are longer than a window or no batch.
+    """
+    batch = checked_batch(waveforms, spec)
+    lengths = np.full(len(batch), batch.shape[1]) if samples is None else np.asarray(samples)
+    strong = np.empty((len(batch), spec.frames, len(spec.labels)), np.float32)
+    weak = np.empty((len(batch), len(spec.labels)), np.float32)
+    for length in np.unique(lengths):  # the padding of clips of one length is the same
+        own = lengths == length
+        clips = np.ascontiguousarray(batch[own, :length])
+        strong[own], weak[own] = graph.run([STRONG, WEAK], {WAVEFORM: clips})
+    return OnnxOutput(strong, weak)
+
+
+def checked_batch(waveforms: NDArray[np.floating], spec: ModelSpec) -> NDArray[np.float32]:
+    """Waveforms [B, S] of at most a window.
+
+    Raises:
+        AudioError: They are longer, or no batch.
+    """
+    batch = np.ascontiguousarray(waveforms, dtype=np.float32)
+    if batch.ndim != 2 or not 1 <= batch.shape[1] <= spec.window:
+        raise AudioError(
+            f"waveforms of shape {batch.shape} are no batch of windows",
+            hint=f"Give [clips, samples], at most {spec.window} samples",
+        )
+    return batch
+
+
 class OnnxNetwork:
     """Scores windows of audio with an exported network.
 
@@ -85,13 +194,8 @@ class OnnxNetwork:
         self, path: str | Path, *, threads: int | None = None, device: str = "auto"
     ) -> None:
         self.path = Path(path)
-        self._threads = threads or available_cores()
-        self._device = device
-        self._sessions: dict[int, InferenceSession] = {}
-        self._lock = threading.Lock()
-        self._caller = threading.local()
-        # Detection calls it from threads of its own, see `one_thread_each`.
-        content = _content(self._session(1), self.path)
+        self._graph = OnnxGraph(self.path, OnnxCaller(threads, device))
+        content = _content(self._graph.session(1), self.path)
         self.spec = ModelSpec(
             labels=tuple(content["labels"]),
             frame_hop=content["frame_hop"],
@@ -104,26 +208,13 @@ class OnnxNetwork:
         self.precision: str = content["precision"]
         self._fingerprint: str | None = None
 
-    def _session(self, threads: int) -> InferenceSession:
-        """The network loaded to use so many cores for a call; loaded when first asked for."""
-        with self._lock:
-            if threads not in self._sessions:
-                self._sessions[threads] = _load(self.path, threads, self._device)
-            return self._sessions[threads]
-
-    @contextmanager
-    def one_thread_each(self) -> Iterator[Callable[[], object]]:
+    def one_thread_each(self) -> AbstractContextManager[Callable[[], object]]:
         """Calls from several threads, each on one core; for threads that call what this gives."""
-
-        def begin() -> None:
-            self._caller.threads = 1
-
-        yield begin
+        return self._graph.caller.one_thread_each()
 
     def batch_size(self) -> int:
         """Windows per call: on a CPU a few, which keeps every core's cache busy."""
-        on_cpu = self._session(1).get_providers()[0] == "CPUExecutionProvider"
-        return CPU_BATCH if on_cpu else GPU_BATCH
+        return self._graph.caller.batch_size()
 
     @property
     def fingerprint(self) -> str:
@@ -145,26 +236,13 @@ class OnnxNetwork:
         Raises:
             AudioError: If the waveforms are longer than a window or no batch.
         """
-        batch = np.ascontiguousarray(waveforms, dtype=np.float32)
-        if batch.ndim != 2 or not 1 <= batch.shape[1] <= self.spec.window:
-            raise AudioError(
-                f"waveforms of shape {batch.shape} are no batch of windows",
-                hint=f"Give [clips, samples], at most {self.spec.window} samples",
-            )
+        if self._format != _WITH_SAMPLES:
+            return run_windows(self._graph, self.spec, waveforms, samples)
+        batch = checked_batch(waveforms, self.spec)
         lengths = np.full(len(batch), batch.shape[1]) if samples is None else np.asarray(samples)
-        session = self._session(getattr(self._caller, "threads", self._threads))
-        if self._format == _WITH_SAMPLES:
-            padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
-            inputs = {WAVEFORM: padded, SAMPLES: lengths.astype(np.int64)}
-            return OnnxOutput(*session.run([STRONG, WEAK], inputs))
-        spec = self.spec
-        strong = np.empty((len(batch), spec.frames, len(spec.labels)), np.float32)
-        weak = np.empty((len(batch), len(spec.labels)), np.float32)
-        for length in np.unique(lengths):  # the padding of clips of one length is the same
-            own = lengths == length
-            clips = np.ascontiguousarray(batch[own, :length])
-            strong[own], weak[own] = session.run([STRONG, WEAK], {WAVEFORM: clips})
-        return OnnxOutput(strong, weak)
+        padded = np.pad(batch, ((0, 0), (0, self.spec.window - batch.shape[1])))
+        inputs: dict[str, NDArray[Any]] = {WAVEFORM: padded, SAMPLES: lengths.astype(np.int64)}
+        return OnnxOutput(*self._graph.run([STRONG, WEAK], inputs))
 
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
@@ -173,29 +251,36 @@ class OnnxNetwork:
         return self(waveforms, lengths).strong
 
 
-def _load(path: Path, threads: int, device: str) -> InferenceSession:
-    try:
-        import onnxruntime
-    except ModuleNotFoundError:
-        raise ConfigError(
-            "exported networks need ONNX Runtime, which is not installed",
-            where=path,
-            hint="Install it with: pip install 'earmark[onnx]' (or only: pip install onnxruntime)",
-        ) from None
+def _load(
+    path: Path, threads: int, caller: OnnxCaller, tensors: Mapping[str, NDArray[np.float32]]
+) -> InferenceSession:
+    onnxruntime = _onnxruntime()
     if not path.is_file():
         raise BundleError("no such file", where=path, hint="`earmark export` makes one")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # of format 1 it warns that `samples` has a default
-    providers = _providers(onnxruntime.get_available_providers(), device)
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
+    if values:
+        options.add_external_initializers(list(tensors), values)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=caller.providers)
     # The runtime has a class of its own for every status, without a common base but Exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
             f"ONNX Runtime cannot load it ({reason})", where=path, hint="Export it again"
         ) from None
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise ConfigError(
+            "ONNX Runtime is not installed", hint="Install it with: pip install onnxruntime"
+        ) from None
+    return onnxruntime
 
 
 def _providers(available: Sequence[str], device: str) -> list[Any]:

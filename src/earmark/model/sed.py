@@ -173,11 +173,8 @@ class SedNetwork(nn.Module):
         stretches = self.stretches
         assert stretches is not None
         tokens = self.sure_encoder(self.sure_encoder.features(samples[None]))  # [1, N, D]
-        wanted, begin = stretches.tokens(frames), first // stretches.hop
-        start = min(wanted.start - begin, tokens.shape[1] - 1)
-        tokens = tokens[:, start : max(start + 1, wanted.stop - begin)]
-        hop, offset = self.token_grid
-        offset += (start + begin) * hop - frames.start * self.spec.frame_hop
+        own, offset = stretches.over(frames, first, tokens.shape[1])
+        tokens, hop = tokens[:, own.start : own.stop], stretches.hop
         aligned = align_tokens(tokens, len(frames), "exact", hop, self.spec.frame_hop, offset)
         return aligned[0]
 

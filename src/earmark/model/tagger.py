@@ -7,44 +7,23 @@ frames before the first centre take the first token, those after a clip's last o
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from earmark.core.config import AnyEncoderSettings, Positive, Settings
 from earmark.core.errors import BundleError, ConfigError
-from earmark.core.folders import shipped_folder
 from earmark.core.spec import ModelSpec
 from earmark.core.timeline import SAMPLE_RATE
+from earmark.model.bundle_files import TaggerSettings, weights_file
 from earmark.model.crnn import Posteriors
 from earmark.model.encoders.contract import TaggingEncoder, nearest_token
-from earmark.model.encoders.encoder_file import WEIGHTS, load_encoder
+from earmark.model.encoders.encoder_file import load_encoder
 from earmark.model.encoders.registry import make_tagging_encoder
 from earmark.model.encoders.stretches import Stretches
-
-
-class TaggerSettings(Settings):
-    """What a bundle without weights of its own says instead of a network.
-
-    Attributes:
-        encoder: Kind and settings of the encoder, whose classifier names the classes.
-        weights: Name of the encoder's folder that comes with Earmark.
-        sha256: Of that folder's weights: others would give other scores.
-        frame_hop: Samples of a frame.
-        window: Samples that are scored in one call.
-    """
-
-    encoder: AnyEncoderSettings
-    weights: str
-    sha256: str
-    frame_hop: Positive
-    window: Positive
 
 
 class Tagger(nn.Module):
@@ -98,10 +77,12 @@ class Tagger(nn.Module):
             first: The sample they begin with, a multiple of the token hop.
             frames: Which frames.
         """
+        stretches = self.stretches
+        assert stretches is not None
         tokens = self.encoder(self.encoder.features(samples[None]))
-        begin = first // int(self.encoder.token_hop * SAMPLE_RATE)
+        begin = first // stretches.hop
         most = tokens.shape[1] - 1
-        place = [min(max(0, self.token_of(frame) - begin), most) for frame in frames]
+        place = [min(max(0, stretches.nearest(frame) - begin), most) for frame in frames]
         return self.encoder.class_scores(tokens)[0, place]
 
     def score_frames(self, waveforms: Tensor, encoded: Tensor) -> Tensor:
@@ -127,46 +108,29 @@ class Tagger(nn.Module):
         return Posteriors(strong, (strong * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1.0))
 
 
-def load_tagger(
-    settings: TaggerSettings, labels: tuple[str, ...], ids: tuple[str, ...], where: Path
-) -> Tagger:
+def load_tagger(settings: TaggerSettings, spec: ModelSpec, folder: Path) -> Tagger:
     """The network that a bundle describes, with the weights of an encoder it shares with others.
 
     Args:
         settings: Of the bundle.
-        labels: Its classes.
-        ids: Their identifiers.
-        where: The file of the settings, for errors.
+        spec: Of the bundle.
+        folder: The bundle.
 
     Raises:
         BundleError: The weights are missing, others than the bundle was made with, or do not fit.
         ConfigError: The encoder names no classes, or another number of them.
     """
-    folder = shipped_folder("bundles") / settings.weights
-    try:
-        with (folder / WEIGHTS).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        raise BundleError(
-            f"needs the encoder {settings.weights}, which this version does not have", where=where
-        ) from None
-    if found != settings.sha256:
-        raise BundleError(
-            f"was made with other weights of {settings.weights} (sha256 {settings.sha256[:12]}…, "
-            f"here {found[:12]}…)",
-            where=where,
-            hint="Use the version of earmark named in the file, or install this one again",
-        )
+    weights = load_encoder(weights_file(folder, settings).parent).weights
     encoder = make_tagging_encoder(settings.encoder)
-    spec = ModelSpec(labels, settings.frame_hop, settings.window, ids=ids)
     try:
-        cast(nn.Module, encoder).load_state_dict(dict(load_encoder(folder).weights))
-    except (RuntimeError, SafetensorError) as error:
+        cast(nn.Module, encoder).load_state_dict(dict(weights))
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
-            f"the weights of {settings.weights} do not fit it ({reason})", where=where
+            f"the weights of {settings.weights} do not fit it ({reason})",
+            where=folder / "config.yaml",
         ) from None
     try:
         return Tagger(encoder, spec).eval()
     except ConfigError as error:
-        raise BundleError(error.what, where=where.with_name("labels.txt")) from None
+        raise BundleError(error.what, where=folder / "labels.txt") from None

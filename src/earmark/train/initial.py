@@ -15,13 +15,14 @@ from earmark.core.errors import BundleError
 from earmark.core.folders import shipped_folder
 from earmark.method.networks import Student, Teacher
 from earmark.method.settings import Recipe, TrainSettings
-from earmark.model.bundle import is_bundle, load_bundle
+from earmark.model.bundle import load_bundle
+from earmark.model.bundle_files import is_bundle
 from earmark.model.encoders.encoder_file import (
     Encoder,
     encoder_fingerprint,
-    is_encoder,
     load_encoder,
 )
+from earmark.model.folder import is_encoder
 from earmark.train.checkpoint import STATE
 
 State = Mapping[str, Tensor]

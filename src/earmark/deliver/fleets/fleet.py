@@ -204,7 +204,7 @@ def bundle_content(detector: Detector) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.suffix in _KEPT}
 
 
-_KEPT = (".safetensors", ".yaml", ".txt", ".csv", ".onnx")
+_KEPT = (".safetensors", ".yaml", ".txt", ".csv", ".onnx", ".json")
 
 
 class ShardWorker:
@@ -219,13 +219,14 @@ class ShardWorker:
         if not isinstance(content, dict):
             content = require_ray().get(content)
         files: dict[str, bytes] = content
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in files.items():
-                (Path(folder) / name).write_bytes(data)
-            exported = next((name for name in files if name.endswith(".onnx")), "")
-            settings = replace(job.detector, bundle=str(Path(folder) / exported))
-            # An actor has one core, or a GPU whose calls one thread prepares.
-            self._detector = settings.load(threads=1)
+        self._folder = tempfile.TemporaryDirectory()  # the detector reads from it as it needs
+        folder = Path(self._folder.name)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        exported = next(iter(files)) if len(files) == 1 else ""
+        settings = replace(job.detector, bundle=str(folder / exported))
+        # An actor has one core, or a GPU whose calls one thread prepares.
+        self._detector = settings.load(threads=1)
         self._each = job.detector.channels == "each"
         self._store = Store(job.out)
         self._shards = Shards(self._store, job.kind)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import onnx
 import torch
+from torch import Tensor, nn
 
 from earmark.deliver.onnx.compact import compact_frontend
 from earmark.deliver.onnx.exportable import ExportableNetwork, translations
@@ -28,20 +30,44 @@ def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
         network: On any device; left as it is.
         opset: Version of ONNX's operators.
     """
-    exportable = ExportableNetwork(network).eval()
-    window = network.spec.window
+    return translate_windows(ExportableNetwork(network).eval(), opset)
+
+
+def translate_windows(exportable: ExportableNetwork, opset: int) -> onnx.ModelProto:
+    """Translates what scores windows, as `to_onnx` does."""
+    window = exportable.window
     # An example of one clip, or of a whole window, would be taken for the only possible one.
     waveform = torch.zeros(2, window // 2)
     batch, samples = torch.export.Dim("batch", min=1), torch.export.Dim("samples", max=window)
+    shapes = ({0: batch, 1: samples},)
+    return translate(exportable, {WAVEFORM: waveform}, [STRONG, WEAK], shapes, opset)
+
+
+def translate(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    outputs: list[str],
+    shapes: tuple[Mapping[int, Any], ...],
+    opset: int,
+) -> onnx.ModelProto:
+    """Translates a module.
+
+    Args:
+        module: In evaluation mode, made of exportable modules.
+        example: Its inputs by name, in order.
+        outputs: Names of its outputs.
+        shapes: Which axes of each input have any length.
+        opset: Version of ONNX's operators.
+    """
     with _quiet():
         program = torch.onnx.export(
-            exportable,
-            (waveform,),
-            input_names=[WAVEFORM],
-            output_names=[STRONG, WEAK],
+            module,
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=outputs,
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=({0: batch, 1: samples},),
+            dynamic_shapes=shapes,
             custom_translation_table=translations(),
             verbose=False,
         )
@@ -49,9 +75,9 @@ def to_onnx(network: SedNetwork | Tagger, opset: int) -> onnx.ModelProto:
         raise RuntimeError("PyTorch's exporter gave no program")
     model: onnx.ModelProto = program.model_proto
     _strip(model)
-    for name, module in exportable.named_modules():
-        if isinstance(module, MatrixLogMel):
-            compact_frontend(model, f"{name}.", module)
+    for name, part in module.named_modules():
+        if isinstance(part, MatrixLogMel):
+            compact_frontend(model, f"{name}.", part)
     onnx.checker.check_model(model)
     return model
 

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from earmark.detect.torch_network import evaluating
+from earmark.model.onnx_form import OnnxForm
 from earmark.model.onnx_network import OnnxNetwork
 from earmark.model.sed import SedNetwork
 from earmark.model.tagger import Tagger
@@ -103,7 +104,7 @@ def probes(window: int, sample_rate: int) -> dict[str, Probe]:
     return found
 
 
-def measure_parity(network: SedNetwork | Tagger, exported: OnnxNetwork) -> Parity:
+def measure_parity(network: SedNetwork | Tagger, exported: OnnxNetwork | OnnxForm) -> Parity:
     """Compares an exported network with its source on all probes."""
     sounds = probes(network.spec.window, network.spec.sample_rate)
     batch = np.stack([probe.samples for probe in sounds.values()])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def align_tokens(
@@ -32,26 +34,29 @@ def align_tokens(
     Returns:
         [B, T, D].
     """
+    import torch
+    from torch.nn import functional
+
     if how == "adaptive":
         return functional.adaptive_avg_pool1d(tokens.transpose(1, 2), frames).transpose(1, 2)
     weights = overlap_weights(frames, tokens.shape[1], token_hop, frame_hop, start)
-    return torch.matmul(weights.to(tokens), tokens)
+    return torch.matmul(torch.from_numpy(weights).to(tokens), tokens)
 
 
 def overlap_weights(
     frames: int, tokens: int, token_hop: float, frame_hop: float, start: float = 0.0
-) -> Tensor:
+) -> NDArray[np.float32]:
     """Share of each token in each frame: [T, N], rows sum to 1.
 
     A frame before the first token or after the last one takes that token.
     """
-    frame_start = torch.arange(frames, dtype=torch.float64)[:, None] * frame_hop  # [T, 1]
-    token_start = torch.arange(tokens, dtype=torch.float64)[None, :] * token_hop + start  # [1, N]
-    first = torch.maximum(frame_start, token_start)
-    last = torch.minimum(frame_start + frame_hop, token_start + token_hop)
-    overlap = (last - first).clamp(min=0)  # samples, [T, N]
-    early, late = frame_start[:, 0] + frame_hop <= start, frame_start[:, 0] >= token_start[0, -1]
-    alone = overlap.sum(dim=1) == 0
-    overlap[:, 0] = torch.where(alone & early, 1.0, overlap[:, 0])
-    overlap[:, -1] = torch.where(alone & late, 1.0, overlap[:, -1])
-    return (overlap / overlap.sum(dim=1, keepdim=True)).float()
+    frame_start = np.arange(frames, dtype=np.float64)[:, None] * frame_hop  # [T, 1]
+    token_start = np.arange(tokens, dtype=np.float64)[None, :] * token_hop + start  # [1, N]
+    first = np.maximum(frame_start, token_start)
+    last = np.minimum(frame_start + frame_hop, token_start + token_hop)
+    overlap = (last - first).clip(min=0)  # samples, [T, N]
+    alone = overlap.sum(axis=1) == 0
+    overlap[alone & (frame_start[:, 0] + frame_hop <= start), 0] = 1.0
+    overlap[alone & (frame_start[:, 0] >= token_start[0, -1]), -1] = 1.0
+    weights: NDArray[np.float32] = (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return weights

@@ -29,11 +29,17 @@ from earmark.core.config import (
 from earmark.core.errors import BundleError
 from earmark.model.encoders.contract import FrameEncoder
 from earmark.model.encoders.registry import make_encoder
-from earmark.model.folder import folder_fingerprint, missing_files, read_config, write_folder
+from earmark.model.folder import (
+    ENCODER_CONFIG,
+    ENCODER_WEIGHTS,
+    folder_fingerprint,
+    missing_files,
+    read_config,
+    write_folder,
+)
 
 FORMAT = 1
-WEIGHTS, CONFIG = "encoder.safetensors", "encoder.yaml"
-ENCODER_FILES = (WEIGHTS, CONFIG, "README.md")
+ENCODER_FILES = (ENCODER_WEIGHTS, ENCODER_CONFIG, "README.md")
 MODULES = ("encoder", "projector", "predictor")
 
 
@@ -107,12 +113,9 @@ def save_encoder(folder: str | Path, encoder: Encoder, card: str) -> Path:
         "encoder": settings.model_dump(mode="json", exclude=set(settings.weights_ignore)),
         "source": dict(encoder.source),
     }
-    return write_folder(folder, WEIGHTS, tensors, {CONFIG: dump_yaml(config), "README.md": card})
-
-
-def is_encoder(folder: str | Path) -> bool:
-    """Whether a folder holds an encoder of this format (it may hold other things, too)."""
-    return not missing_files(folder, (WEIGHTS, CONFIG))
+    return write_folder(
+        folder, ENCODER_WEIGHTS, tensors, {ENCODER_CONFIG: dump_yaml(config), "README.md": card}
+    )
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -122,24 +125,26 @@ def load_encoder(folder: str | Path) -> Encoder:
         BundleError: A file is missing, of another format, or does not fit the other.
     """
     folder = Path(folder)
-    if missing := missing_files(folder, (WEIGHTS, CONFIG)):
+    if missing := missing_files(folder, (ENCODER_WEIGHTS, ENCODER_CONFIG)):
         raise BundleError(
             f"is no encoder: {', '.join(missing)} missing",
             where=folder,
             hint="An encoder is what `earmark pretrain` and `earmark import` leave",
         )
-    config = read_config(folder / CONFIG, "encoder", FORMAT)
+    config = read_config(folder / ENCODER_CONFIG, "encoder", FORMAT)
     content = {"encoder": config.get("encoder") or {}}
-    settings = parse_settings(_Content, content, folder / CONFIG).encoder
+    settings = parse_settings(_Content, content, folder / ENCODER_CONFIG).encoder
     try:
-        tensors = load_file(folder / WEIGHTS)
+        tensors = load_file(folder / ENCODER_WEIGHTS)
     except SafetensorError as error:
-        raise BundleError(f"is no safetensors file ({error})", where=folder / WEIGHTS) from None
+        raise BundleError(
+            f"is no safetensors file ({error})", where=folder / ENCODER_WEIGHTS
+        ) from None
     found: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
     for name, value in tensors.items():
         module, _, rest = name.partition(".")
         if module not in found:
-            raise BundleError(f"has an unknown tensor {name}", where=folder / WEIGHTS)
+            raise BundleError(f"has an unknown tensor {name}", where=folder / ENCODER_WEIGHTS)
         found[module][rest] = value.float() if value.is_floating_point() else value
     weights, projector, predictor = found.values()
     source = config.get("source") or {}
@@ -153,4 +158,4 @@ def load_encoder(folder: str | Path) -> Encoder:
 
 def encoder_fingerprint(folder: str | Path) -> str:
     """16 hexadecimal digits over weights and settings."""
-    return folder_fingerprint(Path(folder), (WEIGHTS, CONFIG))
+    return folder_fingerprint(Path(folder), (ENCODER_WEIGHTS, ENCODER_CONFIG))

@@ -54,6 +54,29 @@ class Stretches:
         last = math.ceil((frames.stop * self.frame_hop - start) / self.hop)
         return range(max(0, first), max(1, first + 1, last))
 
+    def nearest(self, frame: int) -> int:
+        """The token whose centre is nearest to a frame's middle, the later one of two."""
+        middle = Fraction((2 * frame + 1) * self.frame_hop, 2)
+        return max(0, math.floor((middle - self.centre) / self.hop + Fraction(1, 2)))
+
+    def over(self, frames: range, first: int, tokens: int) -> tuple[range, float]:
+        """Which tokens of a stretch meet the frames, and where the first of these begins.
+
+        Args:
+            frames: Of the recording.
+            first: The sample that the stretch begins with, a multiple of the token hop.
+            tokens: How many the stretch has.
+
+        Returns:
+            The tokens, counted from the stretch's first, and the samples from the first frame's
+            start to the first token's.
+        """
+        wanted, begin = self.tokens(frames), first // self.hop
+        start = min(wanted.start - begin, tokens - 1)
+        stop = min(max(start + 1, wanted.stop - begin), tokens)
+        offset = self.centre - Fraction(self.hop, 2) + (start + begin) * self.hop
+        return range(start, stop), float(offset - frames.start * self.frame_hop)
+
     def samples(self, frames: range) -> range:
         """Samples of the recording that the frames need; a recording may end before their end."""
         tokens = self.tokens(frames)

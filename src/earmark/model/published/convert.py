@@ -23,9 +23,11 @@ from earmark.core.tables.rows import check_label
 from earmark.core.timeline import samples_to_seconds
 from earmark.data.desed import CLASSES as DESED
 from earmark.features.frontend import LogMel
-from earmark.model.bundle import is_bundle, load_bundle, save_bundle
+from earmark.model.bundle import load_bundle, save_bundle
+from earmark.model.bundle_files import is_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
-from earmark.model.encoders.encoder_file import Encoder, is_encoder, load_encoder, save_encoder
+from earmark.model.encoders.encoder_file import Encoder, load_encoder, save_encoder
+from earmark.model.folder import is_encoder
 from earmark.model.published.encoders import FoundEncoder, find_encoder
 from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, read_checkpoint
 from earmark.model.published.networks import ATST_SED, FoundNetworks, find_networks
