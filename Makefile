@@ -9,14 +9,16 @@ ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 ORACLE := .venv-oracle
+DIST := .venv-dist
+DIST_STAMP := $(DIST)/.installed
 ORACLE_STAMP := $(ORACLE)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 NODE_STAMP := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-avx2 lint format typecheck check docs node oracle bench bundle ablation \
-	ablation-report clean
+.PHONY: help install demo test test-avx2 lint format typecheck check docs dist dist-check node oracle bench bundle \
+	ablation ablation-report clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +52,13 @@ check: lint typecheck test ## All three, as a change must pass them
 
 docs: $(DOCS_STAMP) ## Build the documentation into site/, strictly and without the network
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --clean $(ARGS)
+
+dist: $(DIST_STAMP) ## Build the wheel and the source archive into dist/
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(DIST)/bin/python -m build
+
+dist-check: dist ## Install the wheel in a fresh environment without PyTorch, and use it there
+	$(PYTHON) benchmarks/dist_check.py dist/earmark-*.whl $(ARGS)
 
 node: $(NODE_STAMP) ## Install the web's ONNX Runtime for the test that runs a model in node
 
@@ -97,6 +106,12 @@ $(DOCS_STAMP): $(STAMP)
 # Scripts of packages would fetch more from other places; the test needs none of it.
 $(NODE_STAMP): tests/node/package.json tests/node/package-lock.json
 	cd tests/node && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+$(DIST_STAMP): constraints.txt
+	$(call make_venv,$(DIST))
+	PIP_CONSTRAINT=constraints.txt \
+		$(DIST)/bin/python -m pip install --disable-pip-version-check --quiet build
 	@touch $@
 
 # Some of the reference libraries have no wheels for newer Pythons and build from their sources.

@@ -11,7 +11,8 @@ post-processing, their test split is scored at the end and sees nothing else. Th
    labels of both train splits; the rest stays without labels.
 2. `earmark train home-stage1`, then `home-stage2` from it, whose student is taken.
 3. `earmark tune` on the validation clips, nothing else.
-4. The encoder's large weights in half precision; scores on the test recordings; the card.
+4. The encoder's large weights in half precision; scores on the test recordings; the card; the ONNX
+   form (`earmark export FOLDER --into-bundle`, to be made again whenever weights change).
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ def finish(tuned: Path, work: Path) -> dict[str, Any]:
     table = metrics_table(results["as shipped"])
     scores = f"## Scores on soundscapes of test recordings\n\n{table}\n\n"
     (TARGET / "README.md").write_text(with_notes(tuned, scores), encoding="utf-8")
+    earmark("export", TARGET, "--into-bundle")
     return results
 
 

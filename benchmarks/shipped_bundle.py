@@ -103,6 +103,7 @@ def main() -> None:
 
     from earmark.cli.progress import TrainingProgress
     from earmark.data.manifest import load_manifest
+    from earmark.deliver.onnx.form import write_form
     from earmark.model.bundle_files import FILES
     from earmark.train.engine import train
     from earmark.train.recipe import load_recipe
@@ -129,6 +130,7 @@ def main() -> None:
     for name in FILES:
         shutil.copyfile(bundle / name, TARGET / name)
     write_card(TARGET, results)
+    write_form(TARGET)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(
         json.dumps({"command": COMMAND, "test": results}, indent=1) + "\n", encoding="utf-8"
