@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from earmark.core.tables.scores import ScoreTable
+from earmark.detect.systems import Preparation, measure_system
+from earmark.score.files import read_listed
 from earmark.score.psds import psds
+from earmark.score.report import make_task
 from helpers.score_world import LABELS, World, write_scores, wrong
 
 
@@ -113,13 +116,29 @@ def test_truth_with_classes_the_scores_lack(
     assert "--class-map" in told
 
 
-def test_scores_that_are_no_probabilities_are_remarked_upon(world: World, tmp_path: Path) -> None:
+def test_scores_that_are_no_probabilities_are_refused_in_files(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     logits = {
         clip: ScoreTable(t.boundaries, np.log(t.values + 0.01) * 3, LABELS)
         for clip, t in world.tables.items()
     }
     write_scores(tmp_path / "logits", logits)
-    told = world.run("--scores", tmp_path / "logits", "--resamples", 0)
-    assert "are no probabilities" in told
-    told = world.run("--scores", tmp_path / "logits", "--resamples", 0, "--threshold", -2)
-    assert "are no probabilities" not in told
+    files = ["--truth", world.folder / "truth.tsv", "--durations", world.folder / "seconds.csv"]
+    told = wrong("score", *files, "--scores", tmp_path / "logits", capsys=capsys)
+    assert "not from 0 to 1" in told
+    assert ".tsv:2: the score of" in told
+
+
+@pytest.mark.parametrize("threshold", [None, -2.0])
+def test_scores_that_are_no_probabilities_are_remarked_upon(
+    world: World, threshold: float | None
+) -> None:
+    logits = {
+        clip: ScoreTable(t.boundaries, np.log(t.values + 0.01) * 3, LABELS)
+        for clip, t in world.tables.items()
+    }
+    truth, seconds = read_listed(world.folder / "truth.tsv", world.folder / "seconds.csv")
+    task = make_task(truth, seconds, LABELS, scored=logits)
+    notes = measure_system(logits, Preparation(threshold=threshold), task).notes
+    assert any("are no probabilities" in note for note in notes) == (threshold is None)

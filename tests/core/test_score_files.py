@@ -19,7 +19,7 @@ from earmark.core.tables.scores import ScoreTable
 def table(frames: int, seed: int, dtype: Any, labels: tuple[str, ...]) -> ScoreTable:
     rng = np.random.default_rng(seed)
     values = rng.random((frames, len(labels))).astype(dtype)
-    values[rng.random(values.shape) < 0.1] = -np.inf
+    values[rng.random(values.shape) < 0.1] = 0
     return ScoreTable(np.cumsum(rng.random(frames + 1) + 1e-3), values, labels)
 
 
@@ -66,6 +66,21 @@ def test_what_is_no_score_table(tmp_path: Path) -> None:
         read_scores(tmp_path / "b.npz")
     with pytest.raises(ScoreError, match="tsv, csv, npz, parquet"):
         write_scores(tmp_path / "c", table(2, 0, np.float32, ("a",)), "hdf5")
+
+
+@pytest.mark.parametrize("format", SCORE_FORMATS)
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1.25, -3.0])
+def test_scores_that_are_no_probabilities_are_refused(
+    tmp_path: Path, format: str, value: float
+) -> None:
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    values = np.full((4, 2), 0.5)
+    values[2, 1] = value
+    path = tmp_path / f"a{SCORE_FORMATS[format].suffix}"
+    write_scores(path, ScoreTable(np.arange(5.0), values, ("Dog", "Cat")), format)
+    with pytest.raises(ScoreError, match=rf"{path.name}:4: the score of Cat is {value:g}"):
+        read_scores(path)
 
 
 def test_parquet_without_pyarrow_says_what_to_install(

@@ -114,10 +114,18 @@ def test_a_frame_with_words_in_it_is_refused() -> None:
         ScoreTable.from_frame(frame)
 
 
-def test_minus_infinity_can_be_written_as_text(tmp_path: Path) -> None:
-    path = write(tmp_path / "clip.tsv", "onset\toffset\ta\n0\t1\t-inf\n1.0000004\t2\t1e-3\n\n")
+@pytest.mark.parametrize("cell", ["-inf", "inf", "1.5", "-0.2", "1e308", "37"])
+def test_scores_in_files_are_probabilities(tmp_path: Path, cell: str) -> None:
+    path = write(tmp_path / "clip.tsv", f"onset\toffset\ta\tb\n0\t1\t0\t1\n1\t2\t1\t{cell}\n")
+    with pytest.raises(ScoreError, match=rf"clip.tsv:3: the score of b is .*{cell[:2]}") as caught:
+        ScoreTable.read(path)
+    assert "sigmoid" in str(caught.value)
+
+
+def test_edges_and_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
+    path = write(tmp_path / "clip.tsv", "onset\toffset\ta\n0\t1\t1.0000001\n1.0000004\t2\t1e-3\n\n")
     read = ScoreTable.read(path)
-    assert read.values.tolist() == [[-np.inf], [0.001]]
+    assert read.values.tolist() == [[1.0000001], [0.001]]  # a sum in single precision
     assert read.boundaries.tolist() == [0.0, 1.0000004, 2.0]
 
 
@@ -134,8 +142,8 @@ def test_common_labels() -> None:
 def test_tables_of_either_kind_with_an_index_or_without(tmp_path: Path, name: str) -> None:
     rows = [
         ["onset", "offset", "Löwe", "b c"],
-        ["0", "0.1", "5e-1", "-inf"],
-        ["0.1", "1", "1", "2"],
+        ["0", "0.1", "5e-1", "0"],
+        ["0.1", "1", "1", "0.2"],
     ]
     between = "\t" if "tsv" in name else ","
     for index in (False, True):
@@ -145,13 +153,13 @@ def test_tables_of_either_kind_with_an_index_or_without(tmp_path: Path, name: st
         (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
         read = ScoreTable.read(tmp_path / name)
         assert read.labels == ("Löwe", "b c")
-        assert read.values.tolist() == [[0.5, -np.inf], [1.0, 2.0]]
+        assert read.values.tolist() == [[0.5, 0.0], [1.0, 0.2]]
         assert read.boundaries.tolist() == [0.0, 0.1, 1.0]
 
 
 def test_numbers_are_those_that_python_reads(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    cells = [repr(value) for value in np.exp(rng.normal(size=300) * 20).tolist()]
+    cells = [repr(value) for value in np.exp(-np.abs(rng.normal(size=300)) * 20).tolist()]
     cells += [f"{value:.25f}" for value in rng.random(300)]
     lines = [f"{k}\t{k + 1}\t{cell}" for k, cell in enumerate(cells)]
     path = write(tmp_path / "clip.tsv", "\n".join(["onset\toffset\ta", *lines]))

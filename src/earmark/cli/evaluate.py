@@ -22,6 +22,7 @@ from earmark.cli.options import (
     Resamples,
     Runtime,
     Split,
+    Strict,
     option,
     with_options,
 )
@@ -55,6 +56,7 @@ class EvaluateOptions:
         None, "YAML file with a line for each class that the data name otherwise: 'theirs: the "
         "data's'. Several may become one.",
     )  # fmt: skip
+    strict: Strict = False
     drop_eventless: DropEventless = False
     resamples: Resamples = 1000
     plot: bool | None = option(
@@ -84,6 +86,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
         earmark evaluate audioset --data data --class-map desed.yaml --out OUT
     """
+    from earmark.data.issues import split_issues
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.report import report
@@ -92,7 +95,7 @@ def evaluate(options: EvaluateOptions) -> None:
     trained = load_trained(options.bundle, options.device, options.precision, options.runtime)
     used = trained.postprocess if spec is None else read_postprocess(spec)
     variants, tuned_on = _variants(trained, used, other=spec is not None)
-    evaluation = open_split(console, options.data, options.split)
+    evaluation = open_split(console, options.data, options.split, options.strict)
     classes, renamed = _classes(options.class_map, evaluation), options.class_map is not None
     if renamed:
         trained, classes = _mapped(trained, classes)
@@ -120,6 +123,7 @@ def evaluate(options: EvaluateOptions) -> None:
     views.print_report(console, found, title)
     if variants:
         console.print(views.variants_table(found, "bundle" if spec is None else "this"))
+    found["warnings"] += [issue.text for issue in split_issues(evaluation)]  # said before
     write_json(options.out / "metrics.json", found)
     plot(console, options.out, [(title, found, [measured])], wanted=options.plot)
 
@@ -146,11 +150,11 @@ def _mapped(trained: Trained, classes: ScoredClasses) -> tuple[Trained, ScoredCl
     return kept, replace(classes, names=names)
 
 
-def open_split(console: Console, data: Path, split: str) -> Evaluation:
+def open_split(console: Console, data: Path, split: str, strict: bool = False) -> Evaluation:
     """A split of a dataset; prints what there is to know of it."""
     from earmark.detect.evaluate import load_split
 
-    evaluation, notes = load_split(data, split)
+    evaluation, notes = load_split(data, split, strict=strict)
     for text in notes:
         note(console, text)
     return evaluation

@@ -195,6 +195,10 @@ DropEventless = Annotated[
         rich_help_panel=METRICS,
     ),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Refuse labels that do not fit their sound or each other."),
+]
 AllowMissing = Annotated[
     bool,
     typer.Option(

@@ -17,6 +17,7 @@ from earmark.cli.options import (
     DropEventless,
     JsonFile,
     Resamples,
+    Strict,
     option,
     with_options,
 )
@@ -61,6 +62,7 @@ class ScoreOptions:
         panel=SYSTEM,
     )
     allow_missing: AllowMissing = False
+    strict: Strict = False
     class_map: Path | None = option(
         None,
         "YAML file of 'predicted name: true name'; predicted classes with one true name are "
@@ -162,6 +164,7 @@ def score(options: ScoreOptions) -> None:
         settings=_settings(options),
         thresholds=_thresholds(options.threshold or []),
         allow_missing=options.allow_missing,
+        strict=options.strict,
         force_best=options.best is True,
         weightable=options.resamples > 0 or second is not None,
         bar=counting,

@@ -31,7 +31,11 @@ class TrainOptions(RunOptions):
         "Start from this folder: an encoder (of earmark pretrain or import), an earlier run or a "
         "bundle; the same as --set train.init=FOLDER.",
     )
-    strict: bool = option(False, "Refuse data with anything missing or damaged.", "--strict")
+    strict: bool = option(
+        False,
+        "Refuse data with anything missing or damaged, or with labels that do not fit their sound.",
+        "--strict",
+    )
 
 
 @with_options
@@ -40,7 +44,8 @@ def train(options: TrainOptions) -> None:
 
     The data folder has any of DESED's `audio/train/...` and `metadata/train/...`, or `--data` is a
     YAML file that names folders and label tables (docs/datasets.md); the classes are those of the
-    labels. Missing and damaged files are reported and left out. Ablations are overrides:
+    labels. Missing and damaged files are reported and left out, and so are weak clips longer than
+    the window; labels that do not fit their sound are reported. Ablations are overrides:
 
     - supervised only: `--set method.mixup.probability=0 --set method.mean_teacher=0`
       `--set method.pseudo_label=0 --set method.embedding.weight=0`
@@ -52,7 +57,9 @@ def train(options: TrainOptions) -> None:
     `earmark train atst-sed-v2-stage1 --init ENCODER --out ONE …`, then
     `earmark train atst-sed-v2-stage2 --init ONE --out TWO …`.
     """
+    from earmark.data.issues import training_issues
     from earmark.data.manifest import load_manifest, refuse_damage
+    from earmark.score.issues import refuse_issues
     from earmark.train.distributed import ElsewhereError
     from earmark.train.engine import train as run_training
     from earmark.train.recipe import load_recipe
@@ -64,6 +71,7 @@ def train(options: TrainOptions) -> None:
     manifest = load_manifest(options.data, settings.data)
     if options.strict:
         refuse_damage(manifest)
+        refuse_issues(training_issues(manifest, settings.network.window_seconds), options.data)
     fabric, console = options.start(settings.train.precision)
     _print_data(console, manifest)
     if fabric.world_size > 1:

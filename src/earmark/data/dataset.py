@@ -25,7 +25,8 @@ from earmark.core.config import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError
 from earmark.core.event import Event
 from earmark.core.tables.labels import LabelSet
-from earmark.core.timeline import FrameGrid
+from earmark.core.timeline import FrameGrid, samples_to_seconds
+from earmark.data.issues import without_long_weak
 from earmark.data.manifest import Manifest, Source
 
 KINDS = ("strong", "weak", "unlabelled")
@@ -113,7 +114,8 @@ def frame_targets(
 class ClipDataset(Dataset[Item]):
     """Decodes clips, pads them to one window, and keeps decoded audio up to a memory limit.
 
-    A clip longer than the window is read from its start, and events beyond it are dropped.
+    A strong or unlabelled clip longer than the window is read from its start, and events beyond it
+    are dropped; weak ones do not come here (`compose`).
     Decoded audio is kept as int16: half the memory, and what the files hold. In place of a clip
     that cannot be read comes the next of its group that can: which one depends on the files
     alone, so that a resumed run, and every process of several, takes the same.
@@ -333,13 +335,15 @@ def compose(
     """The training dataset and how much of each kind a step takes.
 
     Strong sources fill ``batch.real`` or ``batch.synthetic`` by their domain.
-    Where only one of the two exists it fills both places; kinds the data lack are left out.
+    Where only one of the two exists it fills both places; kinds the data lack are left out, and so
+    are weak clips longer than the window, whose tags may speak of what is not heard.
 
     Raises:
         DataError: No source gives a labelled clip to the batch.
     """
     by_place: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
     for source in manifest.train:
+        source = without_long_weak(source, samples_to_seconds(window))
         by_place[source.domain if source.kind == "strong" else source.kind] += labelled_clips(
             source
         )
@@ -354,7 +358,8 @@ def compose(
         raise DataError(
             "no labelled clip to train on",
             where=manifest.root,
-            hint="Give strong or weak labels, and a batch size for their kind (train.batch)",
+            hint="Give strong labels, or weak ones of clips no longer than the window, and a batch "
+            "size for their kind (train.batch)",
         )
     sizes = [group.size for group in groups]
     return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), groups

@@ -154,5 +154,6 @@ def _scored(held_out: Sequence[Source], subsets: Subsets) -> dict[str, Evaluatio
             (*source.faulty, *unknown),
             source.labelled,
             names=names,
+            unused=source.unused,
         )
     return splits

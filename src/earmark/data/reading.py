@@ -28,6 +28,7 @@ from earmark.core.tables.label_tables import (
 from earmark.data.classes import Classes
 from earmark.data.clips import ClipFinder, youtube_id
 from earmark.data.subsets import Domain, Evaluation, Source, of_clips
+from earmark.score.issues import unused_columns
 
 R = TypeVar("R")
 
@@ -53,6 +54,7 @@ class SubsetReader:
         self.notes: list[str] = []
         self.damage: list[str] = []
         self.rows: dict[str, tuple[str, ...]] = {}
+        self._unused: dict[str, tuple[str, ...]] = {}
 
     def note(self, note: str, lost: bool = False) -> None:
         """Note something for the user."""
@@ -83,6 +85,7 @@ class SubsetReader:
             domain=domain,
             labelled=labelled,
             names=finder.names,
+            unused=self._unused.get(name, ()),
         )
 
     def weak(
@@ -121,6 +124,7 @@ class SubsetReader:
             domain=domain,
             labelled=labelled,
             names=finder.names,
+            unused=self._unused.get(name, ()),
         )
 
     def evaluation(
@@ -149,6 +153,7 @@ class SubsetReader:
             (*faulty, *unknown),
             labelled,
             names=finder.names,
+            unused=self._unused.get(name, ()),
         )
 
     def match(
@@ -226,7 +231,10 @@ class SubsetReader:
 
     def _table(self, name: str, path: Path, read: Callable[[Path], Table[R]]) -> Table[R] | None:
         try:
-            return read(path)
+            table = read(path)
+            known = self._unused.get(name, ())
+            self._unused[name] = (*known, *unused_columns(table.columns, path))
+            return table
         except LabelError as error:
             self.note(f"{name}: left out, its labels cannot be read ({error})", lost=True)
             return None

@@ -39,6 +39,7 @@ class Source:
         labelled: Classes it was annotated for; of others neither presence nor absence is known.
             None stands for all classes.
         names: Of the clips: their paths in the folder of the source; the base name by default.
+        unused: Columns of confidence in its tables.
     """
 
     kind: Kind
@@ -52,6 +53,7 @@ class Source:
     domain: Domain = "real"
     labelled: tuple[str, ...] | None = None
     names: Mapping[Path, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     def name_of(self, clip: Path) -> str:
         """The name of a clip."""
@@ -81,6 +83,7 @@ class Evaluation:
         labelled: Classes it was annotated for; None stands for all.
         unreadable: Names of clips that turned out to be unreadable when they were scored.
         names: Of the clips: their paths in the folder of the split; the base name by default.
+        unused: Columns of confidence in its tables.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Evaluation:
     labelled: tuple[str, ...] | None = None
     unreadable: tuple[str, ...] = ()
     names: Mapping[Path, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
 
     def name_of(self, clip: Path) -> str:
         """The name of a clip."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from earmark.core.naming import without_suffix
 from earmark.core.parallel import Progress
 from earmark.core.spec import ModelSpec, spec_of
 from earmark.core.tables.scores import ScoreTable
-from earmark.data.manifest import Evaluation, load_manifest
+from earmark.data.issues import split_issues
+from earmark.data.manifest import Evaluation, load_manifest, refuse_damage
 from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.sliding import scores_of_windows, sliding_scores
 from earmark.detect.systems import Preparation, measure_system
 from earmark.score.classes import ScoredClasses
 from earmark.score.events import check_clips, some_of
+from earmark.score.issues import refuse_issues
 from earmark.score.report import ScoringTask, report
 from earmark.score.settings import MetricSettings
 
@@ -100,18 +103,28 @@ def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreT
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
 
 
-def load_split(data: str | Path, split: str) -> tuple[Evaluation, list[str]]:
+def load_split(
+    data: str | Path, split: str, *, strict: bool = False
+) -> tuple[Evaluation, list[str]]:
     """A split of a dataset, and what there is to say of it.
 
     Raises:
-        DataError: If the dataset has no such split.
+        DataError: If the dataset has no such split; or, if that is ``strict``, something of it is
+            missing, damaged or does not fit its sound.
     """
     manifest = load_manifest(data)
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
         raise DataError(f"has no split {split!r}", where=data, hint=f"It has: {known}")
-    notes = [note for note in manifest.notes if note.startswith(f"{split}:")]
-    return manifest.splits[split], notes
+    notes, damage = (
+        [note for note in own if note.startswith(f"{split}:")]
+        for own in (manifest.notes, manifest.damage)
+    )
+    issues = split_issues(manifest.splits[split])
+    if strict:
+        refuse_damage(replace(manifest, damage=tuple(damage)))
+        refuse_issues(issues, data)
+    return manifest.splits[split], [*notes, *(issue.text for issue in issues)]
 
 
 def classes_of(evaluation: Evaluation) -> ScoredClasses:

@@ -32,6 +32,7 @@ from earmark.score.files import (
     read_detections,
     read_listed,
 )
+from earmark.score.issues import refuse_issues, unknown_predictions
 from earmark.score.report import (
     Measurement,
     Measurer,
@@ -250,6 +251,7 @@ class Scoring:
         settings: What is measured; ``best`` is left out where scores do not fit into memory.
         thresholds: Detections of score tables are above it: ``""`` for all classes, or by class.
         allow_missing: Whether listed clips may lack scores.
+        strict: Whether labels that do not fit their sound or each other are refused.
         force_best: Whether best thresholds are looked for even so.
         weightable: Whether intervals or comparisons will be asked for.
         bar: Shows progress of a task by its name.
@@ -261,6 +263,7 @@ class Scoring:
     settings: MetricSettings = field(default_factory=MetricSettings)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     allow_missing: bool = False
+    strict: bool = False
     force_best: bool = False
     weightable: bool = True
     bar: Bar = lambda _: nullcontext(None)
@@ -325,7 +328,7 @@ class Scoring:
     ) -> ScoringTask:
         return make_task(
             self.truth, durations, labels, derived=self.durations is None, classes=self.classes,
-            settings=settings, allow_missing=self.allow_missing, **rest,
+            settings=settings, allow_missing=self.allow_missing, strict=self.strict, **rest,
         )  # fmt: skip
 
     def _thresholds(
@@ -356,8 +359,14 @@ class Scoring:
         truth = self.classes.truth(self.truth.events)
         true = {event[2] for own in truth.values() for event in own}
         self.classes.check(found.labels, predicted | true)
+        self.classes.check_targets(found.labels, true)
         labels = sorted(predicted | true)
-        task = self._task(self.durations, labels, self.settings)
+        task = self._task(self.durations, labels, self.settings, notes=found.notes)
+        mapped = set(filter(None, self.classes.names.values()))
+        strange = unknown_predictions(predicted, true, mapped)
+        if self.strict:
+            refuse_issues(strange, self.truth.path)
+        task = replace(task, notes=(*task.notes, *(issue.text for issue in strange)))
         check_clips(found.clips, set(task.clips), "events", "clips that count")
         if task.durations is None:
             task = replace(task, notes=(*task.notes, "no PSDS: it needs durations"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ from earmark.core.errors import ScoreError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.events import some_of
+from earmark.score.issues import respelt, suggestion
 
 MOST_TOLD = 20
 """So many classes are listed in a message."""
@@ -91,14 +92,39 @@ class ScoredClasses:
         if unknown:
             raise ScoreError(
                 f"the class map renames {', '.join(unknown)}, which the predictions do not have",
-                hint=f"They have: {told}.",
+                hint=f"{suggestion(unknown, known)}They have: {told}.",
             )
         lacking = sorted(set(self.chosen or ()) - set(after))
         if lacking:
             raise ScoreError(
                 f"no class is called {', '.join(lacking)}",
-                hint=f"There are: {told}.",
+                hint=f"{suggestion(lacking, after)}There are: {told}.",
             )
+
+    def check_targets(self, labels: Iterable[str], true: Collection[str]) -> None:
+        """Raise a ScoreError where the map leads away from classes of the truth.
+
+        Args:
+            labels: Classes of the predictions, by their old names.
+            true: Classes of the truth.
+        """
+        found = set(labels)
+        lost = sorted((found & set(true)) - {self.of(label) for label in found})
+        if lost:
+            name = self.names[lost[0]]
+            raise ScoreError(
+                f"the class map turns {lost[0]}, a class of the truth, into "
+                f"{'nothing' if name is None else f'{name}, which it does not have'}",
+                hint="Write 'predicted name: true name', or measure some classes with --classes.",
+            )
+        for label in sorted(found & set(self.names)):
+            name = self.names[label]
+            other = None if name is None or name in true else respelt(name, true)
+            if other is not None:
+                raise ScoreError(
+                    f"the class map turns {label} into {name}, the truth has {other}",
+                    hint=f"Write {label}: {other}",
+                )
 
 
 def read_class_map(path: str) -> dict[str, str | None]:

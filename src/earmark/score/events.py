@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ScoreError
 from earmark.core.event import EventTuple
+from earmark.score.issues import suggestion
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -161,7 +162,7 @@ def _check(
         if label[number] < 0:
             raise ScoreError(
                 f"the {what} of {name} has the label {wrong}",
-                hint=f"Known labels: {', '.join(index)}.",
+                hint=f"{suggestion([wrong], index)}Known labels: {', '.join(index)}.",
             )
         raise ScoreError(
             f"the {what} of {name} has a {wrong} from {onset} s to {offset} s",

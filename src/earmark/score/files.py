@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earmark.core.errors import LabelError, ScoreError
-from earmark.core.event import Event
+from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import Notes
 from earmark.core.naming import full_path, names_from
 from earmark.core.parallel import Progress, tracked
 from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows, read_table
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.clips import ClipIds, clip_name
+from earmark.score.issues import is_confidence, unused_columns
 
 Points = dict[float | None, dict[str, list[Event]]]
 """Threshold (``None`` for one that is not known) → clip id → the events there."""
@@ -36,15 +37,17 @@ class Truth:
         events: By clip id, in the file's order; every listed clip is a key.
         path: The file.
         ids: Of the clips, by the names in the file.
+        unused: Columns of confidence.
     """
 
     events: dict[str, list[Event]]
     path: Path
     ids: ClipIds
+    unused: tuple[str, ...] = ()
 
     def under(self, clips: ClipIds, ids: Mapping[str, str]) -> Truth:
         """The same, with other ids of the clips."""
-        return Truth(_by_id(self.events, ids), self.path, clips)
+        return replace(self, events=_by_id(self.events, ids), ids=clips)
 
     @property
     def clips(self) -> tuple[str, ...]:
@@ -71,14 +74,15 @@ def read_truth(path: str | Path) -> Truth:
     path = Path(path)
     listed: dict[str, list[Event]] = {}
     notes = Notes()
-    for line, row in read_rows(path, ("filename", "onset", "offset", "event_label")):
+    table = read_table(path, EVENT_COLUMNS)
+    for line, row in table:
         own = listed.setdefault(_name(row, path, line), [])
         event = parse_event(path, line, row, notes)
         if event is not None:
             own.append(event)
     notes.report()
     ids = ClipIds(listed, path)
-    return Truth(_by_id(listed, ids), path, ids)
+    return Truth(_by_id(listed, ids), path, ids, tuple(unused_columns(table.columns, path)))
 
 
 @dataclass(frozen=True)
@@ -261,17 +265,20 @@ class Detections:
         points: By threshold the events of each clip; one threshold, ``None``, if none is given.
         scored: Events with a score each, if there is one threshold and the file has scores.
         clips: All clips with a row in any of the files.
+        notes: What was taken for the scores, in words.
     """
 
     points: Points
     scored: dict[str, list[Event]] | None
     clips: frozenset[str]
+    notes: tuple[str, ...] = ()
 
     def under(self, ids: Mapping[str, str]) -> Detections:
         """The same, with other ids of the clips."""
         points = {point: _by_id(own, ids) for point, own in self.points.items()}
         scored = None if self.scored is None else _by_id(self.scored, ids)
-        return Detections(points, scored, frozenset(ids[clip] for clip in self.clips))
+        clips = frozenset(ids[clip] for clip in self.clips)
+        return replace(self, points=points, scored=scored, clips=clips)
 
     @property
     def labels(self) -> set[str]:
@@ -293,7 +300,8 @@ def read_detections(sources: Sequence[str | Path], clips: ClipIds | None = None)
 
     Args:
         sources: A table with the columns ``filename onset offset event_label``, and ``score`` or
-            ``threshold`` (then the rows of each are an operating point of their own); or
+            ``threshold`` (then the rows of each are an operating point of their own); a column
+            of confidence is taken for the score where there is none, if it holds numbers; or
             ``THRESHOLD=TABLE``, one for each operating point; or a folder of tables whose names
             end in the threshold (``predictions0.5.csv``).
         clips: The clips that are known; ids are theirs.
@@ -312,6 +320,7 @@ def read_detections(sources: Sequence[str | Path], clips: ClipIds | None = None)
         return _identified(found, listed, clips, path)
     points: Points = {}
     every: dict[str, None] = {}
+    notes: tuple[str, ...] = ()
     for threshold, path in files:
         if threshold is None or threshold in points:
             what = "no threshold" if threshold is None else f"the threshold {threshold:g} twice"
@@ -321,8 +330,9 @@ def read_detections(sources: Sequence[str | Path], clips: ClipIds | None = None)
             )
         found, listed = _one_file(path, threshold)
         points[threshold] = found.points[threshold]
+        notes += found.notes
         every |= dict.fromkeys(listed)
-    found = Detections(_by_threshold(points), None, frozenset(every))
+    found = Detections(_by_threshold(points), None, frozenset(every), notes)
     return _identified(found, every, clips, files[0][1])
 
 
@@ -370,8 +380,10 @@ def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str
     """Events of one file by listed name, its own thresholds apart unless one is given."""
     points: Points = {}
     scored: dict[str, list[Event]] = {}
+    rows = list(_event_rows(path))
+    column, said = _score_column(rows, path, threshold)
     listed, unscored, notes = dict[str, None](), threshold is not None, Notes()
-    for line, row in _event_rows(path):
+    for line, row in rows:
         clip, event = _name(row, path, line), parse_event(path, line, row, notes)
         listed[clip] = None
         if event is None:
@@ -380,14 +392,41 @@ def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str
         if threshold is None and "threshold" in row:
             point = parse_number(row["threshold"], "threshold", path, line)
         points.setdefault(point, {}).setdefault(clip, []).append(event)
-        unscored = unscored or point is not None or "score" not in row
-        if not unscored:
-            score = parse_number(row["score"], "score", path, line)
+        unscored = unscored or point is not None or column is None
+        if not unscored and column is not None:
+            score = parse_number(row[column], "score", path, line)
             scored.setdefault(clip, []).append(event._replace(score=score))
     notes.report()
     given = None if unscored or not scored else scored
-    found = Detections(_by_threshold(points or {threshold: {}}), given, frozenset(listed))
+    found = Detections(_by_threshold(points or {threshold: {}}), given, frozenset(listed), said)
     return found, list(listed)
+
+
+def _score_column(
+    rows: Sequence[Row], path: Path, threshold: float | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """The column that says how sure the events are, and what is to be said of it.
+
+    It is ``score``; without one a column of confidence, if it holds a number in every row.
+    """
+    columns = rows[0][1] if rows else {}
+    if "score" in columns:
+        return "score", ()
+    column = next((name for name in columns if is_confidence(name)), None)
+    if column is None:
+        return None, ()
+    why = ""
+    if threshold is not None or "threshold" in columns:
+        why = "the threshold of each event is given"
+    for line, row in rows:
+        try:
+            if not why and any(row[name] for name in ("onset", "offset")):
+                parse_number(row[column], column, path, line)
+        except LabelError as error:
+            why = f"{error.what} in line {line}"
+    if why:
+        return None, (f"the column {column} of {path.name} is not used: {why}",)
+    return column, (f"the scores of the events are the column {column} of {path.name}",)
 
 
 def _by_threshold(points: Points) -> Points:

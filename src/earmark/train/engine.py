@@ -19,6 +19,7 @@ from torch import Tensor
 
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
+from earmark.data.issues import training_issues
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import Student, Teacher, check_views
@@ -163,6 +164,9 @@ def train(
     wrapped = set_up(fabric, run, recipe, manifest.fingerprint, state)
     run.encoder = share_encoder(run.student, run.teacher)
     grid, window = network.spec.grid, network.spec.window
+    if fabric.is_global_zero:
+        for issue in training_issues(manifest, recipe.network.window_seconds):
+            _log.warning("%s", issue.text)
     dataset, groups = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(groups, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:

@@ -100,7 +100,7 @@ def _read_npz(path: Path) -> ScoreTable:
             labels = tuple(str(label) for label in content["labels"])
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ScoreError(f"no score table of NumPy ({error})", where=path) from None
-    return ScoreTable(*arrays, labels)
+    return ScoreTable(*arrays, labels).probabilities(path)
 
 
 def _write_parquet(path: Path, table: ScoreTable) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TIME_TOLERANCE = 5e-7
 """Edges of neighbouring frames may differ by this many seconds in a file (6 decimals)."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class ScoreTable:
 
         Raises:
             ScoreError: If a column is missing or not a number, rows leave gaps, or the table is
-                not valid.
+                not valid; in a file also if a score is not in [0, 1].
         """
         columns = [str(name) for name in frame.columns]
         try:
@@ -104,9 +105,31 @@ class ScoreTable:
                 hint="Frames must follow each other without gaps.",
             )
         try:
-            return cls(np.append(onsets, offsets[-1:]), numbers[:, 2:], tuple(columns[2:]))
+            table = cls(np.append(onsets, offsets[-1:]), numbers[:, 2:], tuple(columns[2:]))
         except ScoreError as error:
             raise ScoreError(error.what, where=where, hint=error.hint) from None
+        return table if where is None else table.probabilities(where)
+
+    def probabilities(self, where: str | Path) -> ScoreTable:
+        """The table itself, as a file must have it: every score from 0 to 1.
+
+        Args:
+            where: The file. Its header counts as its first row.
+
+        Raises:
+            ScoreError: If a score is infinite or not in [0, 1]; row and column are named.
+        """
+        # What is written of sums in single precision may be 1 and a last digit.
+        wrong = ~((self.values >= -_ROUNDING) & (self.values <= 1 + _ROUNDING))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0].tolist()
+            raise ScoreError(
+                f"the score of {self.labels[column]} is {self.values[row, column]:g}, not from 0 "
+                f"to 1 ({np.count_nonzero(wrong)} such cells)",
+                where=f"{where}:{row + 2}",
+                hint="Write probabilities: the sigmoid of logits, 0 for what is never active",
+            )
+        return self
 
     @classmethod
     def read(cls, path: str | Path) -> ScoreTable:
@@ -116,7 +139,8 @@ class ScoreTable:
             path: The file; one that ends with ``.gz`` is unpacked.
 
         Raises:
-            ScoreError: If the file is missing, not a table of numbers, or not a valid table.
+            ScoreError: If the file is missing, not a table of numbers, not a valid table, or has a
+                score that is not in [0, 1].
         """
         try:
             text = read_text(path)

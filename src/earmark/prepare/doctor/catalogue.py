@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from earmark.data.reading import relative
+from earmark.score.issues import ISSUES
 
 Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -52,7 +53,7 @@ _KINDS: dict[Severity, dict[str, tuple[str, str]]] = {
             "names that could be of several clips, or two of one",
             "Write each name with its folder and ending",
         ),
-        "after-end": ("events after the end of their clip", "Correct the times"),
+        "after-end": ISSUES["after-end"],
         "unknown-class": ("labels that are not among the classes", "Correct or map them"),
         "bad-duration": ("durations that cannot be understood", "Correct the row"),
         "not-usable": ("the dataset cannot be used", "See the message"),
@@ -67,7 +68,8 @@ _KINDS: dict[Severity, dict[str, tuple[str, str]]] = {
             "Resample it (Earmark does when reading, other programs do not) or rename the folder",
         ),
         "low-rate": ("less than 16 kHz", "Take the original recording if there is one"),
-        "too-long": ("longer than 10 s: the rest is not used", "Cut it into clips"),
+        "too-long": ISSUES["too-long"],
+        "weak-too-long": ISSUES["weak-too-long"],
         "too-short": ("shorter than its name says, or than 0.5 s", "Download it again"),
         "duplicate-audio": ("the same audio twice", "Keep one: see --exclude"),
         "same-name": ("two files of one name", "Remove one: the first is used"),
@@ -77,12 +79,14 @@ _KINDS: dict[Severity, dict[str, tuple[str, str]]] = {
         "shared-content": ("the same audio in two sources", "Keep one: see --exclude"),
         "unknown-column": ("columns that are not read", "Remove or rename them"),
         "zero-length": ("events of no length", "Give it a length or remove it"),
-        "beyond-end": ("events that end after their clip", "Correct the offset"),
+        "beyond-end": ISSUES["beyond-end"],
+        "no-events": ISSUES["no-events"],
+        "unused-confidence": ISSUES["unused-confidence"],
         "overlap": ("events of one class overlap", "Join them or correct the times"),
         "duplicate-row": ("rows that occur twice", "Remove one of them"),
-        "alike-classes": ("class names that are nearly alike", "Spell them alike"),
+        "alike-classes": ISSUES["alike-classes"],
         "foreign-class": ("not one of DESED's ten classes", "Correct or remove it"),
-        "never-trained": ("classes that are scored, not trained", "Label clips of them"),
+        "never-trained": ISSUES["never-trained"],
         "duration-differs": ("listed duration is not the clip's", "Correct the table"),
     },
     "info": {

@@ -17,12 +17,12 @@ from earmark.core.timeline import SAMPLE_RATE
 from earmark.data.classes import Classes
 from earmark.data.clips import ClipFinder, KnownRecordings, promised_seconds
 from earmark.data.desed import CLASSES
+from earmark.data.issues import is_long
 from earmark.data.manifest import load_manifest
 from earmark.data.reading import relative
 from earmark.data.subsets import size_of
 from earmark.prepare.doctor.catalogue import SEVERITIES, Finding, Findings
 from earmark.prepare.doctor.labels import (
-    END_SLACK,
     Labels,
     check_classes,
     check_durations,
@@ -30,6 +30,7 @@ from earmark.prepare.doctor.labels import (
 )
 from earmark.prepare.doctor.recordings import Facts, FactsCache, inspect_all
 from earmark.prepare.doctor.subsets import SubsetFiles, subsets_of
+from earmark.score.issues import late
 
 WINDOW = 10.0
 _RATES = (8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000)
@@ -193,7 +194,10 @@ class _Examination:
             usable += 1
             seconds += facts.seconds
             for kind, detail in _oddities(path, facts):
-                note(path, kind, detail)
+                if kind == "too-long" and subset.kind == "weak":
+                    kind = "weak-too-long"
+                if kind != "too-long" or not subset.split:  # those are scored in windows
+                    note(path, kind, detail)
             for name in names.get(path, ()):
                 _check_events(name, facts.seconds, labels, note)
             if path in names:
@@ -301,6 +305,9 @@ class _Examination:
         for label, (path, line) in sorted(scored.items()):
             if trained and label not in trained:
                 self.found.add("", path, "never-trained", label, line)
+        for label in sorted(set(self.classes.names or ()) - {*trained, *scored}):
+            if trained:
+                self.found.add("", self.found.root, "never-trained", label)
         known = {*trained, *scored}
         if self.classes.names is None and len(known & set(CLASSES)) > len(CLASSES) // 2:
             for name, labels in self.labels.items():
@@ -311,11 +318,8 @@ class _Examination:
 
 def _check_events(name: str, seconds: float, labels: Labels, note: Note) -> None:
     for table, row in labels.events.get(name, ()):
-        event = row.event
-        span = f"from {event.onset:g} s to {event.offset:g} s of {seconds:.2f} s"
-        kind = "after-end" if event.onset >= seconds else "beyond-end"
-        if event.onset >= seconds or event.offset > seconds + END_SLACK:
-            note(table, kind, f"{event.event_label} of {name} {span}", row.line)
+        if found := late(name, row.event, seconds):
+            note(table, *found, row.line)
 
 
 def _oddities(path: Path, facts: Facts) -> Iterator[tuple[str, str]]:
@@ -328,7 +332,7 @@ def _oddities(path: Path, facts: Facts) -> Iterator[tuple[str, str]]:
     )
     if wrong and promised_seconds(path.name):
         yield "wrong-speed", f"{seconds:.2f} s at {rate} Hz, its name says {promised:g} s"
-    elif seconds > WINDOW + 0.5:
+    elif is_long(seconds, WINDOW):
         yield "too-long", f"{seconds:.2f} s"
     elif seconds < 0.5 or (promised_seconds(path.name) and seconds < promised - 1.0):
         yield "too-short", f"{seconds:.2f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import SequenceMatcher
@@ -28,13 +27,12 @@ from earmark.core.tables.label_tables import (
 from earmark.data.classes import Classes
 from earmark.prepare.doctor.catalogue import Findings
 from earmark.prepare.doctor.subsets import SubsetFiles
+from earmark.score.issues import is_confidence, plain
 
 Note = Callable[[str, str, int], None]
 """Notes a finding in a table: kind, detail, line."""
 
 
-END_SLACK = 0.25
-"""Seconds by which an event may outlast its clip before it is reported: annotators round."""
 _ALIKE = 0.85
 _FAULTS = (
     ("is not a number", "bad-number"),
@@ -92,12 +90,17 @@ def check_labels(subset: SubsetFiles, classes: Classes, found: Findings) -> Labe
                     classes.of(label)
                 except LabelError as error:
                     note("unknown-class", error.what, row.line)
+    if not weak and listed and not labels.events:
+        found.add(subset.name, subset.tables[0], "no-events", f"{len(listed)} clips")
     labels.listed = list(listed)
     return labels
 
 
 def _check_columns(columns: Iterable[str], known: Collection[str], note: Note) -> None:
     extra = [column or "(no name)" for column in columns if column not in known]
+    for column in filter(is_confidence, extra):
+        note("unused-confidence", column, 1)
+    extra = [column for column in extra if not is_confidence(column)]
     if extra:
         note("unknown-column", ", ".join(extra), 1)
 
@@ -161,15 +164,11 @@ def check_classes(labels: Mapping[str, Labels], found: Findings) -> None:
     for own in labels.values():
         total.update(own.classes)
     for one, other in combinations(sorted(total), 2):
-        if _plain(one) == _plain(other) or (
+        if plain(one) == plain(other) or (
             min(len(one), len(other)) > 4
-            and SequenceMatcher(None, _plain(one), _plain(other)).ratio() >= _ALIKE
+            and SequenceMatcher(None, plain(one), plain(other)).ratio() >= _ALIKE
         ):
             rare, usual = sorted((one, other), key=lambda name: total[name])
             path, line = next(own.first[rare] for own in labels.values() if rare in own.first)
             detail = f"{rare!r} ({total[rare]} times) and {usual!r} ({total[usual]} times)"
             found.add("", path, "alike-classes", detail, line)
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-]+", "_", unicodedata.normalize("NFKC", name).strip().casefold())

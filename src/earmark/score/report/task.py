@@ -11,6 +11,7 @@ from earmark.core.tables.scores import ScoreTable
 from earmark.score.classes import ScoredClasses
 from earmark.score.events import Events, check_clips, counted_clips, some_of
 from earmark.score.files import Truth
+from earmark.score.issues import alike, event_issues, grouped, refuse_issues, suggestion
 from earmark.score.settings import MetricSettings
 
 
@@ -76,6 +77,7 @@ def make_task(
     classes: ScoredClasses | None = None,
     settings: MetricSettings | None = None,
     allow_missing: bool = False,
+    strict: bool = False,
     notes: Iterable[str] = (),
 ) -> ScoringTask:
     """The clips that count, with their truth, and those that are missing.
@@ -92,12 +94,14 @@ def make_task(
         settings: What is measured.
         allow_missing: Whether listed clips may lack scores; they are then left aside, counted
             and named.
+        strict: Whether truth that does not fit its clips is refused; it is noted otherwise.
         notes: What a reader must know, in words.
 
     Raises:
         ScoreError: If the truth has clips without durations, scores are of clips that are not
             listed, or clips are missing and may not be (they are named); or if the truth has
             classes that the predictions do not have.
+        DataError: If it is ``strict``, and truth does not fit its clips.
     """
     labels, classes = tuple(labels), classes or ScoredClasses()
     if durations is None or derived:
@@ -117,6 +121,11 @@ def make_task(
     events = classes.truth(truth.events)
     _check_classes(events, labels)
     gone = set(missing)
+    issues = event_issues("truth", events, durations or {})
+    issues += grouped("truth", (("unused-confidence", column) for column in truth.unused))
+    issues += alike(truth.labels, "truth")
+    if strict:
+        refuse_issues(issues, truth.path)
     return ScoringTask(
         clips=tuple(clip for clip in listed if clip not in gone),
         truth=events,
@@ -125,7 +134,7 @@ def make_task(
         settings=settings or MetricSettings(),
         of=len(listed),
         missing=missing,
-        notes=tuple(notes),
+        notes=(*notes, *(issue.text for issue in issues)),
     )
 
 
@@ -135,8 +144,8 @@ def _check_classes(events: Mapping[str, Iterable[EventTuple]], labels: tuple[str
     if lacking:
         raise ScoreError(
             f"the truth has classes that the scores do not have: {', '.join(lacking)}",
-            hint=f"The scores have {', '.join(labels)}. Rename classes with --class-map, or "
-            "measure some of them with --classes.",
+            hint=f"{suggestion(lacking, labels)}The scores have {', '.join(labels)}. Rename "
+            "classes with --class-map, or measure some of them with --classes.",
         )
 
 
