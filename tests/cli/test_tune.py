@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from earmark.cli import main
 from earmark.core.config import load_yaml
 from earmark.data.manifest import load_manifest
 from earmark.deliver.tuned_bundle import HEADING, with_section
 from earmark.detect.postprocess import PostProcess
-from earmark.detect.tuning.tune import tune
+from earmark.detect.tuning.tune import Tuning, tune
 from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
@@ -55,7 +59,8 @@ def test_stored_scores_of_any_system(world: World, tmp_path: Path) -> None:
     yaml, out = tmp_path / "post.yaml", tmp_path / "out.json"
     files = ["--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv",
              "--durations", world.folder / "seconds.csv"]  # fmt: skip
-    told = run("tune", *files, "--out", yaml, "--json", out, "--folds", 3, "--resamples", 30)
+    told = run("tune", *files, "--out", yaml, "--json", out, "--folds", 3, "--resamples", 30,
+               "--yes")  # fmt: skip  # PSDS2 gets worse beyond its interval
     order = {clip: world.tables[clip] for clip in world.durations}
     wanted = tune(
         order, world.truth, world.durations, LABELS, folds=3, resamples=30
@@ -260,6 +265,66 @@ def test_mistakes_are_told_in_one_line(
     ):
         told = wrong("tune", *arguments, "--resamples", 0, capsys=capsys)
         assert words in told, arguments
+
+
+@pytest.fixture
+def spoilt(world: World, tmp_path: Path) -> list[object]:
+    """A command that tunes medians, after which its figures are those of a worse system."""
+    return ["tune", "--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv",
+            "--durations", world.folder / "seconds.csv", "--method", "median", "--folds", 2,
+            "--resamples", 20, "--out", tmp_path / "post.yaml"]  # fmt: skip
+
+
+@pytest.fixture
+def worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tuning comes out with a lower PSDS2."""
+
+    def tuned(*given: Any, **settings: Any) -> Tuning:
+        found = tune(*given, **settings)
+        loss = {"difference": -0.2, "low": -0.3, "high": -0.1}
+        gain = {"difference": 0.2, "low": 0.1, "high": 0.3}
+        doubt = {"difference": -0.2, "low": -0.3, "high": 0.1}
+        changes = {"psds1": gain, "psds2": loss, "collar_f1": doubt}
+        return replace(found, difference={**found.difference, **{
+            name: {**found.difference[name], **change} for name, change in changes.items()
+        }})  # fmt: skip
+
+    monkeypatch.setattr("earmark.detect.tuning.tune.tune", tuned)
+
+
+@pytest.mark.usefixtures("worse")
+def test_worse_figures_need_a_yes(
+    spoilt: list[object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = wrong(*spoilt, "--json", tmp_path / "found.json", capsys=capsys)
+    assert "PSDS2 -0.200 [-0.300, -0.100]; nothing is written" in told
+    assert "collar F1" not in told
+    assert "--yes" in told
+    assert json.loads((tmp_path / "found.json").read_text())["worse"] == ["psds2"]
+    assert not (tmp_path / "post.yaml").exists()
+    run(*spoilt, "--dry-run")
+    assert "makes worse" in run(*spoilt, "--yes")
+    assert (tmp_path / "post.yaml").exists()
+
+
+@pytest.mark.usefixtures("worse")
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_worse_figures_are_asked_about_at_a_terminal(
+    spoilt: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    terminal = io.StringIO(f"{answer}\n")
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr(sys, "argv", ["earmark", *map(str, spoilt)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    assert code == (2 if answer == "n" else 0)
+    assert (tmp_path / "post.yaml").exists() == (answer == "y")
+    assert "Write these settings all the same?" in capsys.readouterr().out
 
 
 def test_a_section_takes_the_place_of_an_older_one() -> None:

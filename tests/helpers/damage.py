@@ -150,13 +150,6 @@ def _unsure(root: Path) -> str:
     return f"{WEAK_TSV}:1 confidence"
 
 
-def _eventless(root: Path) -> str:
-    names = sorted({path.name for path in (root / REAL).iterdir()})
-    rows = ["filename\tonset\toffset\tevent_label", *(f"{name}\t\t\t" for name in names)]
-    (root / REAL_TSV).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return REAL_TSV
-
-
 def _bad_table(root: Path) -> str:
     edit(root, WEAK_TSV, 1, lambda row: row.replace("event_labels", "labels"))
     return WEAK_TSV
@@ -208,7 +201,6 @@ DAMAGE: dict[str, Callable[[Path], str]] = {
     "wrong-speed": _added(UNLABELLED, "Yspeed000000_0.000_1.000.wav", noise(8, 44_100)),
     "too-long": _added(UNLABELLED, "long.wav", noise(9, 11 * RATE)),
     "weak-too-long": _clip(WEAK, 4, lambda path: write(path, noise(12, 11 * RATE))),
-    "no-events": _eventless,
     "unused-confidence": _unsure,
     "too-short": _added(UNLABELLED, "short.wav", noise(10, 400)),
     "duplicate-audio": _copied((WEAK, 2), WEAK, "again.wav"),
@@ -254,7 +246,7 @@ DAMAGE: dict[str, Callable[[Path], str]] = {
 """By the kind of finding it must lead to; each tells the file (and line) that it damaged."""
 
 
-WHOLE_PARTS = {"no-events", "no-table", "no-recordings", "bad-table"}
+WHOLE_PARTS = {"no-table", "no-recordings", "bad-table"}
 """These take a whole part away, and with it what other damage to it would show."""
 
 if __name__ == "__main__":

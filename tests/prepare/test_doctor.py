@@ -62,6 +62,22 @@ def test_every_damage_is_named_with_its_file_and_hint(tree: Path, kind: str) -> 
     load_manifest(tree)  # and what is left can be used
 
 
+def test_a_strong_table_without_events(tree: Path) -> None:
+    names = sorted(path.name for path in (tree / damage.REAL).iterdir())
+    rows = ["filename\tonset\toffset\tevent_label", *(f"{name}\t\t\t" for name in names)]
+    (tree / damage.REAL_TSV).write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert places(examine(tree), "no-events") == [f"{damage.REAL_TSV} 6 clips"]
+
+
+def test_declared_classes_that_nothing_is_labelled_with(tmp_path: Path) -> None:
+    damage.make_tree(tmp_path)
+    source = f"{{audio: {damage.REAL}, strong: {damage.REAL_TSV}}}"
+    text = f"classes: [Cat, Dog, Siren, Speech]\ntrain:\n  - {source}\n"
+    (tmp_path / "data.yaml").write_text(text, encoding="utf-8")
+    (place,) = places(examine(tmp_path / "data.yaml"), "never-trained")
+    assert place.endswith(" Siren")
+
+
 def damaged(tree: Path) -> dict[str, str]:
     kinds = [kind for kind in damage.DAMAGE if kind not in damage.WHOLE_PARTS]
     assert len(kinds) >= 30

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import typer
 from rich.console import Console
 
 from earmark.cli.console import command_line, note, say, write_json
@@ -25,7 +27,7 @@ from earmark.cli.options import (
     with_options,
 )
 from earmark.cli.progress import counting
-from earmark.cli.tables import before_after_table, choices_table, print_notes
+from earmark.cli.tables import before_after_table, choices_table, print_notes, title_of
 
 if TYPE_CHECKING:
     from earmark.core.tables.scores import ScoreTable
@@ -101,6 +103,9 @@ class TuneOptions:
     )
     json_file: JsonFile = None
     dry_run: DryRun = False
+    yes: bool = option(
+        False, "Write the settings even where they make a metric worse, without asking.", "--yes"
+    )
 
 
 @with_options
@@ -110,7 +115,8 @@ def tune(options: TuneOptions) -> None:
     Prints the metrics before and after. Those after are cross-validated: every clip is
     post-processed with settings that were chosen without it. The settings chosen on all clips are
     written to the bundle's `postprocess.yaml`; the previous ones are kept in its `tuning.json`, and
-    the metrics are added to its model card.
+    the metrics are added to its model card. Where PSDS1, PSDS2 or collar F1 get worse beyond the
+    interval of the difference, this is said and asked about (`--yes` writes without asking).
 
         earmark tune runs/mine --data data --method auto --dry-run
 
@@ -139,6 +145,7 @@ def tune(options: TuneOptions) -> None:
     if options.dry_run:
         console.print("nothing written (--dry-run)")
     else:
+        _ask(console, options, chosen)
         _write(console, options, chosen, given)
 
 
@@ -259,6 +266,35 @@ def _groups(path: Path | None, clips: ClipIds) -> dict[str, str] | None:
     own = ClipIds(rows, path)
     known = clips.of(own, path)
     return {known[own[name]]: group for name, group in rows.items()}
+
+
+def _ask(console: Console, options: TuneOptions, chosen: Tuning) -> None:
+    """Settings that make a metric worse are written if the user says so.
+
+    Raises:
+        ConfigError: They are not to be written, or there is no terminal to ask at.
+    """
+    from earmark.core.errors import ConfigError
+
+    if not chosen.worse:
+        return
+    changes = (
+        f"{title_of(name)} {one['difference']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+        for name, one in ((name, chosen.difference[name]) for name in chosen.worse)
+    )
+    what = f"tuning makes worse, beyond the 95 % interval: {', '.join(changes)}"
+    if options.yes:
+        note(console, what)
+        return
+    asked = sys.stdin is not None and sys.stdin.isatty()
+    if asked:
+        note(console, what)
+    if not asked or not typer.confirm("Write these settings all the same?"):
+        raise ConfigError(
+            f"{what}; nothing is written",
+            hint="Add --yes to write the settings all the same, or try another --objective or "
+            "--method",
+        )
 
 
 def _write(console: Console, options: TuneOptions, chosen: Tuning, given: _Given) -> None:

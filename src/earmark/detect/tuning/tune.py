@@ -116,6 +116,15 @@ class Tuning:
     difference: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
 
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """Which of PSDS1, PSDS2 and collar F1 got worse beyond the interval of the difference."""
+        return tuple(
+            name
+            for name in ("psds1", "psds2", "collar_f1")
+            if self.difference.get(name, {}).get("high", 0.0) < 0
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """All of it but the folds' clips, fit for JSON."""
         return {
@@ -128,6 +137,7 @@ class Tuning:
             "cross_validated": self.cross_validated,
             "untuned": self.untuned,
             "difference": self.difference,
+            "worse": list(self.worse),
             "warnings": list(self.warnings),
         }
 
