@@ -17,7 +17,7 @@ NODE_STAMP := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-avx2 lint format typecheck check docs dist dist-check node oracle bench bundle \
+.PHONY: help install demo test test-avx2 lint format typecheck check docs dist dist-check node pictures oracle bench bundle \
 	ablation ablation-report clean
 
 help: ## Say what each target does
@@ -60,7 +60,10 @@ dist: $(DIST_STAMP) ## Build the wheel and the source archive into dist/
 dist-check: dist ## Install the wheel in a fresh environment without PyTorch, and use it there
 	$(PYTHON) benchmarks/dist_check.py dist/earmark-*.whl $(ARGS)
 
-node: $(NODE_STAMP) ## Install the web's ONNX Runtime for the test that runs a model in node
+node: $(NODE_STAMP) ## Install what tests need of npm: the web's ONNX Runtime, axe-core
+
+pictures: $(STAMP) ## Make the pictures of pages in docs/img again (needs chromium)
+	$(VENV)/bin/python benchmarks/page_pictures.py
 
 oracle: $(STAMP) $(ORACLE_STAMP) ## Make the expected scores again with the reference libraries
 	$(ORACLE)/bin/python benchmarks/oracle/make_expected.py $(ARGS)

@@ -21,6 +21,7 @@ from earmark.cli.info import info
 from earmark.cli.listen import listen
 from earmark.cli.options import accepting_old_spellings
 from earmark.cli.pretrain import pretrain
+from earmark.cli.review import review
 from earmark.cli.score import score
 from earmark.cli.synth import synth
 from earmark.cli.train import recipes, train
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "score": score,
     "tune": tune,
     "detect": detect,
+    "review": review,
     "listen": listen,
     "info": info,
     "import": import_checkpoint,

@@ -34,6 +34,7 @@ from earmark.cli.options import (
 
 if TYPE_CHECKING:
     from earmark.deliver.batch import BatchReport, DetectorSettings
+    from earmark.deliver.clips import ClipSettings
     from earmark.deliver.fleets.fleet import FleetJob
     from earmark.deliver.fleets.store import Remote
     from earmark.deliver.journal import Record
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _EVENTS = ("tsv", "csv", "json", "jsonl", "audacity", "raven", "elan", "webvtt", "jams", "rttm")
 _SCORES = ("tsv", "csv", "npz", "parquet")
 _BY_DEFAULT = "tsv,json,audacity"
+CLIPS = "Clips"
 _ROWS = 40  # of the table printed for a single recording
 _LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
 
@@ -76,6 +78,22 @@ class DetectOptions(DetectionOptions):
         "--plot/--no-plot",
         panel=OUTPUT,
     )
+    clips: Path | None = option(
+        None,
+        "Cut each found event out of its recording, into a sound file in this folder.",
+        panel=CLIPS,
+    )
+    clips_top: int | None = option(
+        None, "Only the N events of each class with the highest scores.", panel=CLIPS, min=1
+    )
+    clips_random: int | None = option(
+        None,
+        "Only N random events of each class and quarter of scores (0 to .25, to .5, …).",
+        panel=CLIPS,
+        min=1,
+    )
+    clips_padding: float = option(0.5, "Seconds before and after each event.", panel=CLIPS, min=0)
+    seed: int = option(0, "Seed of --clips-random.", panel=CLIPS, min=0)
     channels: str = option(
         "mean",
         "Use the mean of all channels, the first, each by itself, or channel N.",
@@ -101,6 +119,23 @@ class DetectOptions(DetectionOptions):
     )
     shard_size: int = option(32, "With --engine ray: recordings per unit of work.", min=1)
 
+    def clip_settings(self) -> ClipSettings | None:
+        """Which clips to cut, if any.
+
+        Raises:
+            ConfigError: If they cannot be had so.
+        """
+        from earmark.core.errors import ConfigError
+        from earmark.deliver.clips import ClipSettings
+
+        if self.clips is None:
+            if self.clips_top is not None or self.clips_random is not None:
+                raise ConfigError("--clips-top and --clips-random need --clips DIR")
+            return None
+        return ClipSettings(
+            self.clips, self.clips_top, self.clips_random, self.seed, self.clips_padding
+        )
+
     def detector(self) -> DetectorSettings:
         """What to detect with."""
         from earmark.deliver.batch import DetectorSettings
@@ -125,6 +160,7 @@ def detect(options: DetectOptions) -> None:
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
     - `earmark detect audioset street.wav --out found --classes Speech --classes Dog`
     - `earmark detect mini array.wav --out found --channels each --score-format tsv`
+    - `earmark detect home garden/ --out found --clips found/clips --clips-top 50`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """
     if options.engine == "ray":
@@ -147,7 +183,7 @@ def detect(options: DetectOptions) -> None:
     outputs = Outputs.named(
         folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot
     )
-    settings = options.detector()
+    settings, clips = options.detector(), options.clip_settings()
     each = max(1, (options.threads or available_cores()) // workers)
     detector = settings.load(each if options.threads or workers > 1 else None)
     job = Job(settings, outputs, settings.key(detector), detector.threads)
@@ -159,6 +195,8 @@ def detect(options: DetectOptions) -> None:
     for text in left_out(others):
         note(console, text)
     failures = {str(path): reason for path, reason in report.failures.items()}
+    if clips is not None:
+        failures |= _write_clips(console, report, clips)
     exit_if_failed(
         {readable(path): readable(reason) for path, reason in failures.items()},
         f"See {folder / 'failures.tsv'}",
@@ -227,6 +265,15 @@ def _print(console: Console, out: Path, given: int, report: BatchReport) -> None
     )
 
 
+def _write_clips(console: Console, report: BatchReport, settings: ClipSettings) -> dict[str, str]:
+    """Cuts the clips; returns the recordings that could not be read again, with the reason."""
+    from earmark.deliver.clips import write_clips
+
+    written, failures = write_clips(report.records, settings)
+    say(console, f"{len(written)} clip{'s' * (len(written) != 1)}: {settings.folder}")
+    return {str(path): reason for path, reason in failures.items()}
+
+
 def _print_events(console: Console, record: Record) -> None:
     from earmark.deliver.outputs import channel_label
 
@@ -250,10 +297,10 @@ def _detect_fleet(options: DetectOptions) -> None:
     from earmark.deliver.fleets.fleet import FleetJob, require_ray
     from earmark.deliver.fleets.store import listed_recordings
 
-    if options.score_formats or options.plot or options.fresh:
+    if options.score_formats or options.plot or options.fresh or options.clips:
         raise ConfigError(
             "--engine ray writes tables of events only",
-            hint="Leave out --score-format, --plot and --fresh",
+            hint="Leave out --score-format, --plot, --clips and --fresh",
         )
     job = FleetJob(
         options.detector(), options.out, options.formats or "parquet", options.workers,

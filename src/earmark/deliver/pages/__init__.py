@@ -1,0 +1,1 @@
+"""Pages for people: a folder that a browser opens without a server."""
