@@ -179,7 +179,9 @@ def main() -> None:
     earmark("train", "home-stage1", "--data", data, "--out", one, "--resume")
     earmark("train", "home-stage2", "--data", data, "--init", one, "--out", two, "--resume")
     if not tuned.exists():
-        earmark("tune", two / "student", "--data", data, "--method", "median", "--out", tuned)
+        earmark(
+            "tune", two / "student", "--data", data, "--method", "median", "--out", tuned, "--yes"
+        )
     results = finish(tuned, work)
     RESULTS.write_text(
         json.dumps({"command": COMMAND, "test": results}, indent=1) + "\n", encoding="utf-8"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,75 @@ seeds = st.integers(0, 10_000)
 def test_as_the_definition_says(seed: int, frames: int, chosen: CsebbSettings) -> None:
     scores = table(noise(seed, frames, 2))
     same(sound_event_boxes(scores, chosen), naive(scores, chosen))
+
+
+def exact(
+    levels: list[int], of: int, step: Fraction, absolute: Fraction | None, relative: Fraction | None
+) -> list[tuple[Fraction, Fraction, Fraction]]:
+    """`naive` in fractions: onset, offset and confidence of scores of few levels, without noise."""
+    edges = [Fraction(64 * k, 1000) for k in range(len(levels) + 1)]
+    values, half = [Fraction(level, of) for level in levels], step / 2
+    area = [Fraction(0)]
+    for value in values:
+        area.append(area[-1] + value * edges[1])
+
+    def upto(t: Fraction) -> Fraction:
+        k = min(max(int(t / edges[1]), 0), len(values) - 1)
+        return area[k] + values[k] * min(max(t - edges[k], Fraction(0)), edges[1])
+
+    points = sorted({b + x for b in edges for x in (-half, Fraction(0), half)})
+    points = [point for point in points if 0 <= point <= edges[-1]]
+    steps = [upto(t + half) - 2 * upto(t) + upto(t - half) for t in points]
+    spans: list[list[Fraction]] = []
+    for n in range(1, len(points)):
+        if not spans or len(spans[-1]) == 2:
+            if steps[n] <= steps[n - 1] and (n == 1 or steps[n - 1] > steps[n - 2]):
+                spans.append([points[n - 1]])
+        elif steps[n] > steps[n - 1] and steps[n - 1] <= steps[n - 2]:
+            spans[-1].append(points[n - 1])
+    if spans and len(spans[-1]) == 1:
+        spans[-1].append(points[-1])
+
+    def within(start: Fraction, end: Fraction) -> list[Fraction]:
+        frames = zip(values, pairwise(edges), strict=True)
+        return [value for value, (a, b) in frames if min(b, end) > max(a, start)]
+
+    merged: list[list[Fraction]] = [list(spans[0])] if spans else []
+    for one, other in pairwise(spans):
+        low = min(within(one[1], other[0]))
+        peak = max(*within(*one), *within(*other))
+        deep = absolute is not None and peak - low >= absolute
+        soft = Fraction(1, 1000)
+        if deep or (relative is not None and peak + soft >= relative * (low + soft)):
+            merged.append(list(other))
+        else:
+            merged[-1][1] = other[1]
+    return [(on, off, (upto(off) - upto(on)) / (off - on)) for on, off in merged]
+
+
+@given(
+    st.sampled_from([2, 5, 10, 50, 100, 255]),
+    st.integers(1, 4),
+    st.sampled_from([0.32, 0.48, 0.5, 0.64]),
+    st.sampled_from([0.1, 0.15, 0.2, 0.3, 0.4, INF]),
+    st.sampled_from([1.5, 2.0, 3.0, INF]),
+    st.data(),
+)
+@settings(max_examples=200, deadline=None)
+def test_ties_of_scores_of_few_levels_are_decided_by_the_definition(
+    of: int, repeat: int, step: float, absolute: float, relative: float, data: st.DataObject
+) -> None:
+    """Level ground, and falls of exactly a limit: float noise decides nothing."""
+    drawn = data.draw(st.lists(st.integers(0, of), min_size=1, max_size=40))
+    levels = [level for level in drawn for _ in range(repeat)]
+    chosen = CsebbSettings(step, absolute, relative)
+    limits = (None if x == INF else Fraction(str(x)) for x in (absolute, relative))
+    wanted = exact(levels, of, Fraction(str(step)), *limits)
+    found = sound_event_boxes(table(np.array(levels) / of), chosen)
+    assert len(found) == len(wanted)
+    for event, box in zip(found, wanted, strict=True):
+        assert [event.onset, event.offset] == pytest.approx(list(map(float, box[:2])), abs=1e-7)
+        assert event.score == pytest.approx(float(box[2]), abs=1e-6)
 
 
 @given(seeds, st.integers(2, 20), setting)

@@ -38,7 +38,8 @@ SOFTENING = 1e-3
 CONFIDENCE_DECIMALS = 12
 """Confidences differ by float noise in their last places; equal ones must stay equal."""
 TIE = 1e-12
-"""Slopes of this fraction of the scores they are made of are float noise: level ground."""
+"""Slopes of this fraction of the scores they are made of are float noise: level ground. A fall this
+near to a merge threshold is equal to it."""
 CELLS = 1_000_000
 """Rows × break points handled together: keeps the working arrays in tens of MB."""
 PLAN_FRAMES = 4096
@@ -124,8 +125,13 @@ def rises(now: Floats, later: Floats, earlier: Floats) -> Bools:
 
 
 def is_shallow(peak: Any, low: Any, absolute: Any, relative: Any) -> Any:
-    """Whether a gap between candidates is closed, by the higher peak and its lowest score."""
-    return (peak - low < absolute) & ((peak + SOFTENING) / (low + SOFTENING) < relative)
+    """Whether a gap between candidates is closed, by the higher peak and its lowest score.
+
+    A fall of exactly a limit is not below it: of scores with few decimals many are, and the last
+    bit of 0.6 - 0.4 must not decide.
+    """
+    ratio = (peak + SOFTENING) / (low + SOFTENING)
+    return (absolute - (peak - low) > TIE) & (relative - ratio > TIE * ratio)
 
 
 @lru_cache(maxsize=32)
