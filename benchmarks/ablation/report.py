@@ -247,12 +247,7 @@ def network_section(name: str, runs: Runs, choices: Choices) -> list[str]:
         f"ones, {one['test']['clips']:,} test clips; classes {', '.join(one['classes'])}.",
         "",
         *arms_table(runs),
-        f"### Network {name}: what was declared",
-        "",
-        f"On {PRIMARY} of the last teacher. p is two-sided, Holm's correction is over the whole "
-        "family, whatever of it was run.",
-        "",
-        *hypotheses_table(runs, choices.hypotheses[name]),
+        *declared_section(name, runs, choices),
         *ceiling_lines(runs),
         "Other figures, paired, mean and 95 % interval; none of these was declared:",
         "",
@@ -260,6 +255,21 @@ def network_section(name: str, runs: Runs, choices: Choices) -> list[str]:
         f"### Network {name}: mechanism and cost",
         "",
         *course_table(runs),
+    ]
+
+
+def declared_section(name: str, runs: Runs, choices: Choices) -> list[str]:
+    """The hypotheses of a network; a budget of labels beside the main one has none."""
+    declared = choices.hypotheses.get(name)
+    if not declared:
+        return []
+    return [
+        f"### Network {name}: what was declared",
+        "",
+        f"On {PRIMARY} of the last teacher. p is two-sided, Holm's correction is over the whole "
+        "family, whatever of it was run.",
+        "",
+        *hypotheses_table(runs, declared),
     ]
 
 
