@@ -242,8 +242,8 @@ def network_section(name: str, runs: Runs, choices: Choices) -> list[str]:
     return [
         f"### Network {name}: the runs",
         "",
-        f"{made} runs of {one['steps']:,} steps; {one['parameters']:,} parameters with what is "
-        f"frozen; {one['labels']} labelled clips, {clips['unlabelled']['clips']:,} unlabelled "
+        f"{made} runs of {one['steps']:,} steps; {one['parameters']:,} parameters, frozen "
+        f"ones too; {one['labels']} labelled clips, {clips['unlabelled']['clips']:,} unlabelled "
         f"ones, {one['test']['clips']:,} test clips; classes {', '.join(one['classes'])}.",
         "",
         *arms_table(runs),
