@@ -73,7 +73,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         index = review_page(Path(folder))
         photograph(index, out / "review.png", 1280, 800, "light")
-        photograph(index, out / "review_dark.png", 1280, 800, "dark")
+        photograph(index, out / "review_phone.png", 390, 844, "dark")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,11 @@ def test_recordings_or_data(tmp_path: Path, more: tuple[str, ...]) -> None:
         run(review, "mini", *more, "--out", tmp_path / "page")
 
 
+def test_no_channel_is_left_out_in_silence(recordings: Path, tmp_path: Path) -> None:
+    with pytest.raises(EarmarkError, match="one channel"):
+        run(review, "mini", recordings, "--channels", "each", "--out", tmp_path / "page")
+
+
 def test_clips_of_a_batch(recordings: Path, tmp_path: Path) -> None:
     out, clips = tmp_path / "out", tmp_path / "clips"
     arguments = ("mini", recordings, "--out", out, "--threshold", 0.1, "--no-plot")

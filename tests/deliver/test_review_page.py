@@ -195,6 +195,19 @@ def test_edges_and_events_by_mouse(chromium: Browser, folder: Path, tmp_path: Pa
     assert times == pytest.approx([2.0, 3.5, 9.0, 10.0], abs=0.03)
 
 
+def test_what_was_clicked_does_not_take_the_keys(chromium: Browser, folder: Path) -> None:
+    with opened(chromium, folder / "page" / "index.html") as page:
+        page.uncheck("#auto")
+        page.locator("#list .item").first.click()
+        page.click("#accept")
+        page.keyboard.press("Space")
+        page.wait_for_function("!document.getElementById('audio').paused")
+        assert page.locator("#decided").inner_text() == "1 of 7 decided"
+        page.focus("#accept")  # but by keyboard a button is pressed
+        page.keyboard.press("Space")
+        assert page.locator("#decided").inner_text() == "2 of 7 decided"
+
+
 def test_times_are_typed_and_wrong_ones_told(chromium: Browser, folder: Path) -> None:
     with opened(chromium, folder / "page" / "index.html") as page:
         page.select_option("#sort", "time")
@@ -266,6 +279,7 @@ def merge(page: Page, file: Path) -> None:
         (lambda content: {"some": "thing"}, "no review file"),
         (lambda content: content | {"digest": "0"}, "another page"),
         (lambda content: content | {"changes": [["0f0", {"on": "1"}]]}, "damaged"),
+        (lambda content: content | {"changes": [["0f0", {"on": 2.0}]]}, "damaged"),
         (lambda content: content | {"changes": [["0f99", {"status": "accepted"}]]}, "damaged"),
     ],
 )
@@ -296,7 +310,7 @@ def test_it_is_accessible_and_fits(chromium: Browser, folder: Path, theme: str, 
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.add_script_tag(content=AXE.read_text("utf-8"))
         assert serious(page) == []
-        for opener in ("#help", "#export", "#label") if width == 390 else ():
+        for opener in ("#help", "#export", "#label") if (width, theme) == (390, "light") else ():
             page.click(opener)
             assert serious(page) == [], opener
             assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -219,6 +219,33 @@ def test_an_unreadable_recording_is_told_and_the_others_shown(tmp_path: Path) ->
         )
 
 
+def test_a_page_that_was_stopped_is_made_again(tmp_path: Path) -> None:
+    def interrupt(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    one = ReviewItem(sound(tmp_path / "a.wav", 2.0), "a.wav", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_review(tmp_path / "page", [one], title="x", labels=LABELS)
+    page = write_review(tmp_path / "page", [item(one.path, [])], title="x", labels=LABELS)
+    assert page.file.is_file()
+    assert (tmp_path / "page" / "page" / "0" / "a0.ogg").is_file()
+
+
+def test_one_channel_is_heard(tmp_path: Path) -> None:
+    stereo = np.stack([np.zeros(RATE), 0.3 * np.sin(np.arange(RATE) / 5)], axis=1)
+    soundfile.write(tmp_path / "a.wav", stereo, RATE)
+    for channel, loud in ((1, False), (2, True)):
+        made = write_sound(tmp_path / "a.wav", tmp_path, SOUND_KINDS["flac"], channel)
+        heard, _ = soundfile.read(tmp_path / made.pieces[0][2])
+        assert (np.abs(heard).max() > 0.2) == loud
+
+
+def test_sound_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    samples = np.zeros(RATE, dtype=np.float32)
+    with pytest.raises(EarmarkError, match="cannot be written as OPUS"):
+        sounds.write_piece(tmp_path / "gone" / "a.ogg", samples, RATE, SOUND_KINDS["opus"])
+
+
 def test_mistakes_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="wax"):
         small_page(tmp_path, sound="wax")

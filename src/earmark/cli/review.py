@@ -44,7 +44,7 @@ class ReviewOptions(DetectionOptions):
     )
     channels: str = option(
         "mean",
-        "Detect in the mean of all channels, the first, or channel N.",
+        "Detect in, show and play the mean of all channels, the first, or channel N.",
         metavar="mean|first|N",
     )
 
@@ -76,6 +76,8 @@ def review(options: ReviewOptions) -> None:
             "recordings or --data, not both or neither",
             hint="Name recordings, with --truth or without, or a dataset with --data",
         )
+    if options.channels == "each":
+        raise ConfigError("a page shows one channel", hint="Use --channels mean, first or N")
     console = Console()
     settings = DetectorSettings(
         options.bundle, options.threshold, options.channels, tuple(options.classes or ()),
@@ -121,7 +123,7 @@ def _of_audio(console: Console, options: ReviewOptions, detector: Detector) -> l
     return [
         ReviewItem(
             path, name, _finder(detector, path, name),
-            None if truth is None else tuple(truth.get(name, ())),
+            None if truth is None else tuple(truth.get(name, ())), channel=detector.channel,
         )
         for path, name in named.items()
     ]  # fmt: skip
@@ -160,7 +162,7 @@ def _of_data(console: Console, options: ReviewOptions, detector: Detector) -> li
     return [
         ReviewItem(
             path, name, _finder(detector, path, name), tuple(evaluation.events.get(name, ())),
-            evaluation.labelled,
+            evaluation.labelled, detector.channel,
         )
         for path, name in named
     ]  # fmt: skip

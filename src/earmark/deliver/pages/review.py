@@ -36,7 +36,8 @@ from earmark.detect.detector import Result
 INDEX, FOLDER = "index.html", "page"
 _TRACKS = 12  # classes whose scores are shown although nothing of them was found
 _MOST_TRACKS = 60
-_PARTS = ("review.css", "review.js")
+_SCRIPT, _STYLE = "review.js", "review.css"
+_FIRST = "// The review page."  # how the script begins
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ReviewItem:
         detect: Finds its events; called with a callback for frames done and frames in total.
         truth: Its true events; None if they are not known.
         labelled: Classes it was annotated for; all when None.
+        channel: The channel to be shown, the first being 1; the mean of all when None.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class ReviewItem:
     detect: Callable[[Progress], Result]
     truth: tuple[Event, ...] | None = None
     labelled: Collection[str] | None = None
+    channel: int | None = None
 
 
 @dataclass
@@ -126,8 +129,6 @@ def write_review(
             return page
         _claim(out)
         page, data = _write_parts(out, items, title, labels, SOUND_KINDS[sound], progress)
-        for name in _PARTS:
-            write_text(out / FOLDER / name, _asset(name))
         write_text(out / FOLDER / "data.js", f"EARMARK.open({data});\n")
         write_text(out / INDEX, _document(title))
     except OSError as error:
@@ -136,14 +137,15 @@ def write_review(
 
 
 def _claim(out: Path) -> None:
-    """Makes the folder ours: new, empty, or an earlier page, of which nothing is left."""
-    index = out / INDEX
-    if index.is_file() and '<meta name="generator" content="Earmark' in index.read_text("utf-8"):
+    """Makes the folder ours: new, empty, or an earlier page, finished or not, which goes."""
+    script = out / FOLDER / _SCRIPT
+    if script.is_file() and script.read_text("utf-8", "replace").startswith(_FIRST):
         refuse_foreign(out, "review page", (INDEX, FOLDER))
-        index.unlink()
-        shutil.rmtree(out / FOLDER, ignore_errors=True)
+        (out / INDEX).unlink(missing_ok=True)
+        shutil.rmtree(out / FOLDER)
     refuse_foreign(out, "review page")
-    (out / FOLDER).mkdir(parents=True)
+    for name in (_SCRIPT, _STYLE):  # first, so that a page that was stopped is known as one
+        write_text(out / FOLDER / name, _asset(name))
 
 
 def _write_parts(
@@ -197,7 +199,7 @@ def _recording(
 ) -> dict[str, Any]:
     """Writes the files of a recording; returns what the page is told of it."""
     result = item.detect(progress)
-    sound = write_sound(item.path, folder, kind)
+    sound = write_sound(item.path, folder, kind, item.channel)
     tracks = _tracks(result, item.truth or ())
     columns = [result.table.labels.index(label) for label in tracks]
     key = f"{FOLDER}/{folder.name}"
@@ -280,8 +282,8 @@ def _document(title: str, data: str = "", files: Mapping[str, str] | None = None
         title=title,
         version=__version__,
         folder=FOLDER,
-        css=_asset("review.css") if files is not None else "",
-        js=_asset("review.js") if files is not None else "",
+        css=_asset(_STYLE) if files is not None else "",
+        js=_asset(_SCRIPT) if files is not None else "",
         data=data,
         files=None if files is None else script_json(files),
     )

@@ -14,6 +14,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import audio_info, read_blocks
+from earmark.core.audio.decoding import reason
+from earmark.core.errors import EarmarkError
 from earmark.core.parallel import available_cores
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.deliver.pages.tiles import Spectrogram
@@ -60,16 +62,18 @@ class PageSound:
     pieces: tuple[tuple[float, float, str], ...]
 
 
-def write_sound(path: Path, folder: Path, kind: SoundKind) -> PageSound:
+def write_sound(path: Path, folder: Path, kind: SoundKind, channel: int | None = None) -> PageSound:
     """Writes pieces of compressed sound, ``a{number}``, and the tiles of the spectrogram.
 
     Args:
-        path: The recording; the mean of its channels is taken, at 16 or 24 kHz.
+        path: The recording, which becomes one channel at 16 or 24 kHz.
         folder: Where; it is there.
         kind: How the sound is compressed.
+        channel: Which channel, the first being 1; the mean of all when None.
 
     Raises:
         AudioError: If the recording cannot be read.
+        EarmarkError: If its sound cannot be written.
     """
     rate = next((r for r in _RATES if r >= audio_info(path).sample_rate), _RATES[-1])
     workers = max(1, min(4, available_cores()))
@@ -81,7 +85,7 @@ def write_sound(path: Path, folder: Path, kind: SoundKind) -> PageSound:
 
         def blocks() -> Iterator[NDArray[np.float32]]:
             nonlocal total
-            for block in read_blocks(path, rate, 30.0):
+            for block in read_blocks(path, rate, 30.0, channel):
                 spectrogram.push(block)
                 total += len(block)
                 yield block
@@ -89,7 +93,7 @@ def write_sound(path: Path, folder: Path, kind: SoundKind) -> PageSound:
         for number, samples in enumerate(_pieces(blocks(), rate)):
             begin, name = number * PIECE, f"a{number}.{kind.suffix}"
             pieces.append((begin, begin + samples_to_seconds(len(samples), rate), name))
-            writing.append(pool.submit(_write_piece, folder / name, samples, rate, kind))
+            writing.append(pool.submit(write_piece, folder / name, samples, rate, kind))
             if len(writing) > workers:
                 writing.popleft().result()
         spectrogram.finish()
@@ -113,10 +117,22 @@ def _pieces(blocks: Iterator[NDArray[np.float32]], rate: int) -> Iterator[NDArra
         yield held
 
 
-def _write_piece(path: Path, samples: NDArray[np.float32], rate: int, kind: SoundKind) -> None:
-    with soundfile.SoundFile(
-        path, "w", rate, 1, kind.subtype, format=kind.format, compression_level=kind.level,
-        bitrate_mode=kind.mode,
-    ) as file:  # fmt: skip
-        for start in range(0, len(samples), rate):  # libsndfile's encoders take no more at once
-            file.write(np.clip(samples[start : start + rate], -1.0, 1.0))
+def write_piece(path: Path, samples: NDArray[np.float32], rate: int, kind: SoundKind) -> None:
+    """Writes sound [s] as one file.
+
+    Raises:
+        EarmarkError: If it cannot be written.
+    """
+    try:
+        with soundfile.SoundFile(
+            path, "w", rate, 1, kind.subtype, format=kind.format, compression_level=kind.level,
+            bitrate_mode=kind.mode,
+        ) as file:  # fmt: skip
+            for start in range(0, len(samples), rate):  # libsndfile's encoders take no more at once
+                file.write(np.clip(samples[start : start + rate], -1.0, 1.0))
+    except soundfile.LibsndfileError as error:
+        raise EarmarkError(
+            f"sound cannot be written as {kind.subtype} ({reason(error)})",
+            where=path,
+            hint="Make room on the disk, or choose another --sound",
+        ) from None

@@ -853,14 +853,16 @@ const EARMARK = (() => {
   const sorted = one => JSON.stringify(Object.entries(one).sort(([a], [b]) => a < b ? -1 : 1));
   const same = (a, b) => sorted(a) === sorted(b);
 
+  const fits = one => one.on >= 0 && one.off > one.on && one.on < page.recordings[one.rec].seconds;
+
   function isChange(pair) {
     if (!Array.isArray(pair) || typeof pair[0] !== "string" || typeof pair[1] !== "object" || !pair[1]) return false;
     const { on, off, label, status, added } = pair[1], number = one => one === undefined || Number.isFinite(one);
     const text = one => one === undefined || (typeof one === "string" && one !== "" && fitName(one) === one);
     if (!number(on) || !number(off) || !text(label) || ![undefined, "accepted", "rejected", "undecided"].includes(status)) return false;
-    if (!added) return events.has(pair[0]);
+    if (!added) return events.has(pair[0]) && fits({ ...events.get(pair[0]), ...pair[1] });
     return Number.isFinite(added.on) && Number.isFinite(added.off) && text(added.label) && added.label !== undefined
-      && Boolean(page.recordings[added.rec]) && added.source === "added" && added.score === null;
+      && Boolean(page.recordings[added.rec]) && added.source === "added" && added.score === null && fits({ ...added, ...pair[1] });
   }
 
   async function merge(file) {
@@ -1139,6 +1141,16 @@ const EARMARK = (() => {
       $("play").querySelector("path").setAttribute("d", playing() ? "M7 5h4v14H7zM13 5h4v14h-4z" : "M8 5v14l11-7z");
     };
     document.addEventListener("keydown", keys);
+    // What a pointer pressed keeps no focus: Space plays, and A accepts, whatever was clicked before.
+    let pointed = false;
+    addEventListener("pointerdown", () => { pointed = true; }, true);
+    addEventListener("keydown", () => { pointed = false; }, true);
+    for (const kind of ["click", "change"]) {
+      document.querySelector("main").addEventListener(kind, event => {
+        const one = event.target.closest("button, select, input[type=checkbox], input[type=range]");
+        if (pointed && one && (kind === "change" || one.tagName !== "SELECT")) one.blur();
+      });
+    }
     new ResizeObserver(() => refresh()).observe($("sheet"));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
     // Another tab with this page: the last one to decide is right, and both show it.
