@@ -261,6 +261,8 @@ const EARMARK = (() => {
     const tracks = recording().tracks;
     const others = $("all-classes").checked || !chosen.size ? tracks : [];
     rows = [...new Set([...tracks.filter(label => chosen.has(label)), ...chosen, ...others])];
+    const chosenLabel = small && selected && get(selected).label;  // where few rows are seen, its own first
+    if (chosenLabel && rows.includes(chosenLabel)) rows = [chosenLabel, ...rows.filter(label => label !== chosenLabel)];
     const room = Math.max(0, (small ? 330 : $("sheet").clientHeight) - ruler - 40 * rows.length - 4);
     const high = small ? 130 : clamp(room, 180, 420);
     layout = { width: w, ruler, picture: ruler, bottom: ruler + high, row: 40, height: ruler + high + 40 * rows.length + 2 };
