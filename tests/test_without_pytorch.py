@@ -91,11 +91,11 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def done(places: Path) -> dict[str, dict[str, Any]]:
-    from earmark.cli import _COMMANDS
+    from earmark.cli.commands import COMMANDS
 
     data, long = str(places / "data"), str(places / "long.wav")
     out = {name: str(places / name) for name in ("found", "bare-out", "val", "tuned", "run")}
-    lines = {f"{name} --help": [name, "--help"] for name in _COMMANDS}
+    lines = {f"{name} --help": [name, "--help"] for name in COMMANDS}
     clips = "strong=1,weak=1,unlabelled=1,validation=3,test=1"
     lines |= {
         "synth": ["synth", data, "--recipe", "demo", "--clips", clips, "--workers", "1"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 import earmark.cli
 import earmark.train.recipe
 from earmark.cli import app, main
+from earmark.cli.commands import COMMANDS
 from earmark.cli.options import RENAMED
 from helpers.recipes import TINY, set_each
 
@@ -181,3 +183,26 @@ def test_demo_leaves_what_it_promises(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "semi-supervised, teacher" in result.output
     again = RUNNER.invoke(app, ["demo", "--out", str(out), "--workers", "1", *SET])
     assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_first_page_says_what_each_command_says_itself(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert command.name == name
+    first = " ".join(command.help.split("\n\n")[0].split())
+    assert first == COMMANDS[name].summary
+
+
+def test_the_first_page_imports_no_command() -> None:
+    code = (
+        "import sys; sys.argv = ['earmark', '--help']\n"
+        "import earmark.cli\n"
+        "try: earmark.cli.main()\n"
+        "except SystemExit: print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    help_page, _, loaded = done.stdout.rstrip().rpartition("\n")
+    assert all(name in help_page for name in COMMANDS)
+    ours = {name for name in loaded.split() if name.startswith("earmark.cli.")}
+    assert ours == {"earmark.cli.commands"}
+    assert not {"numpy", "rich.markdown", "yaml"} & set(loaded.split())

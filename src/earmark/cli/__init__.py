@@ -3,60 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import typer
 
 from earmark._version import __version__
-from earmark.cli.cache import cache
-from earmark.cli.checkpoints import import_checkpoint
-from earmark.cli.demo import demo
-from earmark.cli.detect import detect
-from earmark.cli.doctor import doctor
-from earmark.cli.evaluate import evaluate
-from earmark.cli.export import export
-from earmark.cli.import_labels import import_labels
-from earmark.cli.info import info
-from earmark.cli.listen import listen
-from earmark.cli.options import accepting_old_spellings
-from earmark.cli.pretrain import pretrain
-from earmark.cli.review import review
-from earmark.cli.score import score
-from earmark.cli.synth import synth
-from earmark.cli.train import recipes, train
-from earmark.cli.tune import tune
+from earmark.cli.commands import HELP_OPTIONS, CommandGroup
 from earmark.core.errors import EarmarkError
 
 app = typer.Typer(
     name="earmark",
+    cls=CommandGroup,
     help="Find out what sounds when: sound event detection that learns from few labels.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich's help takes as long to import as everything else
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": HELP_OPTIONS},
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "synth": synth,
-    "import-labels": import_labels,
-    "cache": cache,
-    "pretrain": pretrain,
-    "doctor": doctor,
-    "train": train,
-    "recipes": recipes,
-    "evaluate": evaluate,
-    "score": score,
-    "tune": tune,
-    "detect": detect,
-    "review": review,
-    "listen": listen,
-    "info": info,
-    "import": import_checkpoint,
-    "export": export,
-    "demo": demo,
-}
-for _name, _function in _COMMANDS.items():
-    app.command(_name, context_settings=accepting_old_spellings(_name))(_function)
 
 _UsageError: Any = typer.BadParameter.__mro__[1]
 """What the parser raises for a wrong command line."""

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
-from scipy.sparse import csr_array
 
 from earmark.core.errors import BundleError
 from earmark.core.spec import ModelSpec
@@ -274,6 +273,8 @@ class OnnxPass:
     def encode(self, samples: Floats, first: int, frames: range) -> Floats:
         """Samples [S] from sample ``first`` of the recording on → vectors of frames [F, D]."""
         times, stretches = self._times, self._stretches
+        from scipy.sparse import csr_array
+
         count = times.tokens_of(len(samples))
         inputs: dict[str, NDArray[Any]] = {WAVEFORM: times.padded(samples)}
         if times.masked:
