@@ -17,7 +17,7 @@ NODE_STAMP := tests/node/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-avx2 lint format typecheck check docs dist dist-check node pictures oracle bench bundle \
+.PHONY: help install demo test test-avx2 lint format typecheck check docs dist dist-check dist-oldest dist-newest node pictures oracle bench bundle \
 	ablation ablation-report clean
 
 help: ## Say what each target does
@@ -59,6 +59,11 @@ dist: $(DIST_STAMP) ## Build the wheel and the source archive into dist/
 
 dist-check: dist ## Install the wheel in a fresh environment without PyTorch, and use it there
 	$(PYTHON) benchmarks/dist_check.py dist/earmark-*.whl $(ARGS)
+
+dist-oldest dist-newest: dist-%: dist
+	$(PYTHON) benchmarks/dist_check.py dist/earmark-*.whl --constraints constraints/$*.txt $(ARGS)
+dist-oldest: ## As dist-check, with the oldest dependencies that are allowed
+dist-newest: ## As dist-check, with the newest dependencies there are
 
 node: $(NODE_STAMP) ## Install what tests need of npm: the web's ONNX Runtime, axe-core
 

@@ -1,6 +1,6 @@
 """Whether the wheel works for a stranger: a fresh environment, no checkout, no PyTorch.
 
-    python benchmarks/dist_check.py dist/earmark-*.whl [--keep FOLDER]
+    python benchmarks/dist_check.py dist/earmark-*.whl [--constraints FILE] [--keep FOLDER]
 
 Installs the wheel with the machine's own pip settings, prints the installed size and the seconds of
 each step, synthesises a small dataset, and detects, scores, evaluates and tunes on it with the
@@ -42,11 +42,13 @@ def megabytes(folder: Path) -> float:
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
-def check(wheel: Path, folder: Path) -> None:
+def check(wheel: Path, folder: Path, constraints: Path | None) -> None:
     """All steps."""
     env = folder / "env"
     venv.create(env, with_pip=True)
-    run(env, folder, "pip", "install", "--disable-pip-version-check", "--quiet", wheel.resolve())
+    given = ["-c", constraints.resolve()] if constraints else []
+    options = ["--disable-pip-version-check", "--quiet"]
+    run(env, folder, "pip", "install", *options, wheel.resolve(), *given)
     size = megabytes(env)
     installed = run(env, folder, "pip", "list", "--disable-pip-version-check").lower()
     assert "torch" not in installed, installed
@@ -76,14 +78,15 @@ def main() -> None:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", type=Path)
+    parser.add_argument("--constraints", type=Path, help="versions to install, for pip")
     parser.add_argument("--keep", type=Path, help="leave the environment in this folder")
     options = parser.parse_args()
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
-        check(options.wheel, options.keep.resolve())
+        check(options.wheel, options.keep.resolve(), options.constraints)
         return
     with tempfile.TemporaryDirectory() as folder:
-        check(options.wheel, Path(folder).resolve())
+        check(options.wheel, Path(folder).resolve(), options.constraints)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import earmark
 from earmark.synth.settings import load_synth_settings, preset_names
@@ -52,6 +54,49 @@ def test_every_declared_dependency_is_pinned_within_its_range() -> None:
         if need.name != "earmark":
             assert need.specifier.contains(pinned[canonicalize_name(need.name)]), need
     assert pinned["torch"] == "2.13.0"
+
+
+def test_the_oldest_dependencies_are_those_that_are_allowed() -> None:
+    lines = (CHECKOUT / "constraints/oldest.txt").read_text(encoding="utf-8").splitlines()
+    oldest = [Requirement(line) for line in lines if not line.startswith("#")]
+    needs = {
+        canonicalize_name(need.name): need.specifier
+        for need in map(Requirement, PROJECT["dependencies"])
+    }
+    assert {canonicalize_name(need.name) for need in oldest} == set(needs)
+    for need in oldest:
+        [pin], [floor] = need.specifier, needs[canonicalize_name(need.name)]
+        assert (pin.operator, floor.operator) == ("==", ">=")
+        assert Version(pin.version) == Version(floor.version), need
+    pins = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    newest = (CHECKOUT / "constraints/newest.txt").read_text(encoding="utf-8").splitlines()
+    assert newest[-1] in pins
+
+
+def test_pytorch_is_no_dependency_of_those_who_listen() -> None:
+    heavy = {"torch", "lightning-fabric", "tensorboard"}
+    assert not heavy & {Requirement(text).name for text in PROJECT["dependencies"]}
+    train = {Requirement(text).name for text in PROJECT["optional-dependencies"]["train"]}
+    assert train == heavy
+
+
+def test_papers_of_the_project_can_be_read_by_programs() -> None:
+    citation = yaml.safe_load((CHECKOUT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == earmark.__version__
+    assert citation["license"] == PROJECT["license"]
+    targets = set(
+        re.findall(
+            r"^([a-z0-9-]+):.*## ", (CHECKOUT / "Makefile").read_text("utf-8"), flags=re.MULTILINE
+        )
+    )
+    for path in sorted((CHECKOUT / ".github/workflows").glob("*.yml")):
+        workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for job in workflow["jobs"].values():
+            for step in job["steps"]:
+                for target in re.findall(r"^make (.+)$", step.get("run", ""), flags=re.MULTILINE):
+                    which = job.get("strategy", {}).get("matrix", {}).get("which", [""])
+                    names = {target.replace("${{ matrix.which }}", one) for one in which}
+                    assert names <= targets, path.name
 
 
 @pytest.mark.parametrize("name", recipe_names())
