@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import io
 import json
 import os
@@ -23,6 +25,7 @@ from earmark.core.formats import read_events
 from earmark.core.tables.label_tables import strong_table
 from earmark.deliver.pages import sounds
 from earmark.deliver.pages.review import write_review
+from earmark.deliver.pages.sounds import SOUND_KINDS
 from helpers.review_pages import EVENING, LABELS, NASTY, browser, item, opened, small_page, sound
 
 if TYPE_CHECKING:
@@ -362,6 +365,29 @@ def test_sound_goes_on_from_piece_to_piece(
         page.wait_for_function("document.getElementById('audio').src.endsWith('a2.ogg')")
         clock = "document.getElementById('clock').textContent"
         page.wait_for_function(f"{clock} >= '0:00:09.2'")
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000])
+def test_a_browser_hears_every_kind_of_sound_on_time(
+    chromium: Browser, tmp_path: Path, rate: int
+) -> None:
+    samples = np.zeros(2 * rate, dtype=np.float32)
+    samples[rate : rate + 20] = 0.8
+    with contextlib.closing(chromium.new_page()) as page:
+        for name, kind in SOUND_KINDS.items():
+            file = tmp_path / f"a.{kind.suffix}"
+            sounds.write_piece(file, samples, rate, kind)
+            heard = page.evaluate(
+                """async ([data, rate]) => {
+                    const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0)).buffer;
+                    const context = new OfflineAudioContext(1, rate, rate);
+                    const decoded = await context.decodeAudioData(bytes);
+                    const loud = decoded.getChannelData(0).map(Math.abs);
+                    return [decoded.duration, loud.indexOf(Math.max(...loud)) / rate];
+                }""",
+                [base64.b64encode(file.read_bytes()).decode(), rate],
+            )
+            assert heard == pytest.approx([2.0, 1.0], abs=0.003), name
 
 
 def test_one_file_holds_everything(chromium: Browser, tmp_path: Path) -> None:

@@ -39,10 +39,14 @@ class SoundKind:
 
 SOUND_KINDS = {
     "opus": SoundKind("ogg", "audio/ogg", "OGG", "OPUS", 0.85),
-    "mp3": SoundKind("mp3", "audio/mpeg", "MP3", "MPEG_LAYER_III", 0.7, "CONSTANT"),
+    "mp3": SoundKind("mp3", "audio/mpeg", "MP3", "MPEG_LAYER_III", 0.6, "CONSTANT"),
     "flac": SoundKind("flac", "audio/flac", "FLAC", "PCM_16", 0.8),
 }
-"""Kinds of compressed sound by name."""
+"""Kinds of compressed sound by name.
+
+MP3 has a constant rate, so that browsers find times exactly, and one at which its header has room
+for the encoder's delay: without that they play it late.
+"""
 
 
 @dataclass(frozen=True)
