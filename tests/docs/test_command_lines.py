@@ -51,6 +51,8 @@ KNOWN = {
     ("detect", "engine"): ("local", "ray"),
     ("detect", "precision"): PRECISIONS,
     ("evaluate", "precision"): PRECISIONS,
+    ("review", "precision"): PRECISIONS,
+    ("review", "sound"): ("opus", "mp3", "flac"),
     ("train", "precision"): PRECISIONS,
     ("pretrain", "precision"): PRECISIONS,
     ("pretrain", "size"): tuple(ENCODER_SIZES),
