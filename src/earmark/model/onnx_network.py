@@ -260,11 +260,12 @@ def _load(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # of format 1 it warns that `samples` has a default
+    providers = caller.providers
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(tensor) for tensor in tensors.values()]
     if values:
         options.add_external_initializers(list(tensors), values)
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=caller.providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
     # The runtime has a class of its own for every status, without a common base but Exception.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
