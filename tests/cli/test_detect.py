@@ -257,3 +257,29 @@ def test_a_folders_other_files_are_counted_and_named(bundle: Path, tmp_path: Pat
     }
     assert "1 file left out, not sound: notes.txt" in done.output
     assert "1 file left out, WavPack, which Earmark does not read: old.wv" in done.output
+
+
+def test_which_events(bundle: Path, tmp_path: Path) -> None:
+    path, out = sound(tmp_path / "yard.wav", 30), tmp_path / "out"
+
+    def found(*options: str) -> pd.DataFrame:
+        assert run(bundle, path, "--out", out, "--no-plot", *options).exit_code == 0
+        return pd.read_csv(out / "events.tsv", sep="\t")
+
+    def rows(events: pd.DataFrame, label: str) -> list[tuple[float, float]]:
+        own = events[events.event_label == label]
+        return list(zip(own.onset, own.offset, strict=True))
+
+    both, high = found(), found("--threshold", "0.9")
+    one = found("--threshold", "dog=0.9")
+    assert rows(one, "Dog") == rows(high, "Dog") != rows(both, "Dog")
+    assert rows(one, "Cat") == rows(both, "Cat") != rows(high, "Cat")
+    other = found("--threshold", "Dog=0.5,default=0.9")
+    assert rows(other, "Cat") == rows(high, "Cat")
+    assert rows(other, "Dog") == rows(both, "Dog")
+    assert set(found("--classes", "Dog").event_label) == {"Dog"}
+    assert sorted(found("--top", "2").score) == sorted(both.score)[-2:]
+    longest = (both.offset - both.onset).max() - 0.01
+    assert 0 < len(found("--max-duration", f"{longest}")) < len(both)
+    assert 0 < len(found("--min-duration", f"{longest}")) < len(both)
+    assert len(found("--min-gap", "30")) == 2

@@ -40,6 +40,8 @@ def test_events_survive_every_format(
     assert set(EVENT_COLUMNS) <= set(again.columns)
     assert len(again) == len(rows)
     if format in EXACT:
+        if format == "csv" and scored:  # for people: six digits
+            events = events.assign(score=[float(f"{score:.6g}") for score in events.score])
         assert again.to_dict("list") == events.to_dict("list") or not rows
         return
     assert set(again.filename) == (

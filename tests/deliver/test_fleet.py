@@ -52,7 +52,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def settings(hop_seconds: float | None = None) -> DetectorSettings:
-    return DetectorSettings("mini", threshold=0.3, options={"hop_seconds": hop_seconds})
+    return DetectorSettings("mini", options={"threshold": 0.3, "hop_seconds": hop_seconds})
 
 
 def worker(out: Path, kind: str = "parquet") -> ShardWorker:
@@ -252,4 +252,8 @@ def test_a_fleet_with_a_worker_killed_on_the_way(
     assert len(again) == 2
     assert {path: path.read_bytes() for path in out.rglob("*.parquet")} == before
     with pytest.raises(ConfigError, match="another bundle"):
-        list(run_fleet(members, FleetJob(DetectorSettings("mini", 0.7), str(out))))
+        list(
+            run_fleet(
+                members, FleetJob(DetectorSettings("mini", options={"threshold": 0.7}), str(out))
+            )
+        )

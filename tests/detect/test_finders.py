@@ -35,20 +35,23 @@ def columns(one: list[tuple[float, int]], other: list[tuple[float, int]]) -> Any
 scores = st.builds(columns, runs, runs)
 seconds = st.sampled_from([0.0, 0.064, 0.2, 0.5, 1.3])
 thresholds = st.sampled_from([0.0, 0.3, 0.5, 0.89])
+longest = st.sampled_from([math.inf, 0.5, 1.3])
 medians = st.builds(
     PostProcess,
     median_seconds=st.fixed_dictionaries({"a": seconds, "b": seconds}),
     threshold=thresholds,
     min_gap_seconds=seconds,
     min_duration_seconds=seconds,
+    max_duration_seconds=longest,
 )
 criteria = st.sampled_from([(math.inf, math.inf), (0.2, math.inf), (math.inf, 2.0), (0.3, 1.5)])
 boxes = st.builds(
-    lambda step, other, limits, threshold, gap, least: PostProcess(
+    lambda step, other, limits, threshold, gap, least, most: PostProcess(
         method="csebb",
         threshold=threshold,
         min_gap_seconds=gap,
         min_duration_seconds=least,
+        max_duration_seconds=most,
         csebb={"a": CsebbSettings(step, *limits), "b": CsebbSettings(other, *limits)},
     ),
     st.sampled_from([0.05, 0.128, 0.32, 0.48, 0.5, 1.7]),
@@ -57,6 +60,7 @@ boxes = st.builds(
     thresholds,
     seconds,
     seconds,
+    longest,
 )
 
 

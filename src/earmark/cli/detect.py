@@ -23,6 +23,7 @@ from rich.table import Table
 
 from earmark.cli.console import can_plot, exit_if_failed, note, say
 from earmark.cli.options import (
+    EVENTS,
     NETWORK,
     OUTPUT,
     DetectionOptions,
@@ -94,6 +95,13 @@ class DetectOptions(DetectionOptions):
     )
     clips_padding: float = option(0.5, "Seconds before and after each event.", panel=CLIPS, min=0)
     seed: int = option(0, "Seed of --clips-random.", panel=CLIPS, min=0)
+    top: int | None = option(
+        None,
+        "Only the N events of each recording with the highest scores.",
+        panel=EVENTS,
+        min=1,
+        metavar="N",
+    )
     channels: str = option(
         "mean",
         "Use the mean of all channels, the first, each by itself, or channel N.",
@@ -140,9 +148,9 @@ class DetectOptions(DetectionOptions):
         """What to detect with."""
         from earmark.deliver.batch import DetectorSettings
 
-        options = {**self.network, "batch_size": self.batch_size}
+        options = {**self.detecting, "batch_size": self.batch_size, "top": self.top}
         classes = tuple(self.classes or ())
-        return DetectorSettings(self.bundle, self.threshold, self.channels, classes, options)
+        return DetectorSettings(self.bundle, self.channels, classes, options)
 
 
 @with_options
@@ -159,6 +167,7 @@ def detect(options: DetectOptions) -> None:
     - `earmark detect mini kitchen.wav --out found`
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
     - `earmark detect audioset street.wav --out found --classes Speech --classes Dog`
+    - `earmark detect home yard.wav --out found --threshold Dog=0.8,default=0.6 --min-duration 0.3`
     - `earmark detect mini array.wav --out found --channels each --score-format tsv`
     - `earmark detect home garden/ --out found --clips found/clips --clips-top 50`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`

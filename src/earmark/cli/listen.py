@@ -73,6 +73,7 @@ def listen(options: ListenOptions) -> None:
     Examples:
     - `earmark listen mini`
     - `earmark listen mini --latency 3 --threshold 0.4`
+    - `earmark listen home --classes Dog,Cat --threshold Dog=0.8,default=0.6 --min-duration 0.3`
     - `ffmpeg -i rtsp://camera -f s16le -ac 1 -ar 16000 - | earmark listen mini --stdin`
     - `earmark listen mini kitchen.wav --lines jsonl`
     """
@@ -118,10 +119,8 @@ def _open(options: ListenOptions, rate: int) -> EventStream:
         threads=1,
         channels=options.channels,
         classes=options.classes,
-        **options.network,
+        **options.detecting,
     )
-    if options.threshold is not None:
-        detector.postprocess = detector.postprocess.with_threshold(options.threshold)
     if options.latency is not None:
         detector.lookahead_seconds = detector.lookahead_for(options.latency, rate)
     stream = detector.open_stream(rate)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Options = TypeVar("Options")
 
-NETWORK, METRICS, OUTPUT = "Network", "Metrics", "Output"
+NETWORK, METRICS, OUTPUT, EVENTS = "Network", "Metrics", "Output", "Which events"
 """Panels of the help."""
+BY_CLASS = "NUMBER|CLASS=NUMBER,default=NUMBER,…"
 
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "cache": {"format": "audio-format"},
@@ -165,8 +166,13 @@ Hop = Annotated[
     ),
 ]
 Threshold = Annotated[
-    float | None,
-    typer.Option(help="Score above which a class is detected; by default the bundle's own."),
+    list[str] | None,
+    typer.Option(
+        metavar=BY_CLASS,
+        help="Score above which a class is detected; by default the bundle's own, which "
+        "earmark info prints. Names with commas are quoted as in CSV, or the option is repeated.",
+        rich_help_panel=EVENTS,
+    ),
 ]
 
 Classes = Annotated[
@@ -176,6 +182,7 @@ Classes = Annotated[
         metavar="NAME,…",
         help="Detect only these classes, by name, number or identifier; may be repeated. Names "
         "with commas are quoted as in CSV. By default all.",
+        rich_help_panel=EVENTS,
     ),
 ]
 
@@ -245,15 +252,47 @@ class DetectionOptions:
     bundle: Bundle
     classes: Classes = None
     threshold: Threshold = None
+    min_duration: list[str] | None = option(
+        None,
+        "Leave out events of fewer seconds, after gaps are closed.",
+        metavar=BY_CLASS,
+        panel=EVENTS,
+    )
+    max_duration: list[str] | None = option(
+        None, "Leave out events of more seconds.", metavar=BY_CLASS, panel=EVENTS
+    )
+    min_gap: list[str] | None = option(
+        None,
+        "Make one of events of a class with fewer seconds between them.",
+        metavar=BY_CLASS,
+        panel=EVENTS,
+    )
     device: Device = "auto"
     precision: DetectionPrecision = "32-true"
     runtime: Runtime = "auto"
     hop: Hop = None
 
     @property
-    def network(self) -> dict[str, Any]:
-        """How the network runs, as `Detector.from_pretrained` takes it."""
+    def detecting(self) -> dict[str, Any]:
+        """How to detect, as `Detector.from_pretrained` takes it.
+
+        Raises:
+            ConfigError: If a number by class is not written as one.
+        """
+        from earmark.core.class_names import parse_by_class
+
+        asked = {
+            "threshold": ("--threshold", self.threshold),
+            "min_gap_seconds": ("--min-gap", self.min_gap),
+            "min_duration_seconds": ("--min-duration", self.min_duration),
+            "max_duration_seconds": ("--max-duration", self.max_duration),
+        }
         return {
+            **{
+                name: parse_by_class(given, option)
+                for name, (option, given) in asked.items()
+                if given
+            },
             "device": self.device,
             "precision": self.precision,
             "runtime": self.runtime,

@@ -80,8 +80,7 @@ def review(options: ReviewOptions) -> None:
         raise ConfigError("a page shows one channel", hint="Use --channels mean, first or N")
     console = Console()
     settings = DetectorSettings(
-        options.bundle, options.threshold, options.channels, tuple(options.classes or ()),
-        options.network,
+        options.bundle, options.channels, tuple(options.classes or ()), options.detecting
     )  # fmt: skip
     detector = settings.load()
     items = _of_data(console, options, detector) if options.data else None

@@ -11,6 +11,7 @@ from rich.console import Console
 from earmark.cli import tables
 from earmark.cli.console import plot, write_json
 from earmark.cli.options import (
+    BY_CLASS,
     METRICS,
     OUTPUT,
     AllowMissing,
@@ -88,9 +89,9 @@ class ScoreOptions:
     threshold: list[str] | None = option(
         None,
         "Score above which a class is detected, for F1; by default that of the post-processing, or "
-        "0.5. CLASS=NUMBER, repeated, for single classes.",
+        "0.5. Names with commas are quoted as in CSV, or the option is repeated.",
         panel=POST,
-        metavar="NUMBER",
+        metavar=BY_CLASS,
     )
     psds: list[str] | None = option(
         None,
@@ -250,16 +251,9 @@ def _settings(options: ScoreOptions) -> MetricSettings:
 
 def _thresholds(given: list[str]) -> dict[str, float]:
     """Threshold by class; "" is for all others."""
-    from earmark.core.errors import ConfigError
+    from earmark.core.class_names import DEFAULT, parse_by_class
 
-    found: dict[str, float] = {}
-    for text in given:
-        label, _, number = text.rpartition("=")
-        try:
-            found[label] = float(number)
-        except ValueError:
-            raise ConfigError(
-                f"the threshold {text!r} is not a number",
-                hint="Use NUMBER or CLASS=NUMBER, e.g. 0.5",
-            ) from None
-    return found
+    found = parse_by_class(given, "--threshold")
+    if isinstance(found, float):
+        return {"": found}
+    return {"" if label == DEFAULT else label: number for label, number in found.items()}

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-from earmark.core.errors import LabelError
+from earmark.core.errors import ConfigError, LabelError
 
 SHOWN = 6
 """So many names are suggested."""
+DEFAULT = "default"
+"""Stands for all classes that are not named, where each class has a number of its own."""
 
 
 def find_classes(
@@ -36,6 +38,56 @@ def find_classes(
     if not found:
         raise LabelError("no classes are named", hint="Leave --classes out for all of them")
     return tuple(sorted(found))
+
+
+def find_class(name: str, labels: Sequence[str], ids: Sequence[str] = ()) -> int:
+    """Number of the class that is called so; see `find_classes`.
+
+    Raises:
+        LabelError: There is none, or there are several; similar names are suggested.
+    """
+    return _only(name.strip(), labels, ids)
+
+
+def parse_by_class(given: Iterable[str], option: str) -> float | dict[str, float]:
+    """A number for all classes, or numbers by class, as they are written on a command line.
+
+    Args:
+        given: Each ``0.5``, or ``Dog=0.8,default=0.6``: pairs separated by commas and quoted as in
+            CSV where a name has a comma itself; a single pair needs no quotes. A number without a
+            name is that of ``default``.
+        option: What it is for, for errors.
+
+    Returns:
+        The number, if nothing else is given, or number by name.
+
+    Raises:
+        ConfigError: If it is none of these, or a name has two numbers.
+    """
+    found: dict[str, float] = {}
+    for text in given:
+        for field in _pairs_of(text):
+            label, _, number = field.rpartition("=")
+            label = label.strip() or DEFAULT
+            try:
+                value = float(number)
+            except ValueError:
+                raise ConfigError(
+                    f"{option}: {field.strip()!r} is not a number or CLASS=NUMBER",
+                    hint=f"Use {option} 0.5, or {option} Dog=0.8,default=0.6",
+                ) from None
+            if label in found:
+                raise ConfigError(f"{option}: two numbers for {label!r}", hint="Give one")
+            found[label] = value
+    return found[DEFAULT] if found.keys() == {DEFAULT} else found
+
+
+def _pairs_of(text: str) -> list[str]:
+    """The pairs of a text; a name with a comma is one with its number, if it is alone."""
+    fields = next(csv.reader([text], skipinitialspace=True), [])
+    if fields and all("=" in field or re.fullmatch(r"\s*[-+.\d]\S*\s*", field) for field in fields):
+        return fields
+    return [text]
 
 
 def _find(text: str, labels: Sequence[str], ids: Sequence[str]) -> set[int]:

@@ -43,14 +43,12 @@ class DetectorSettings:
 
     Attributes:
         bundle: A shipped bundle, a folder, or a Hub id.
-        threshold: Instead of the bundle's own.
         channels: ``mean``, ``first``, a channel's number, or ``each``.
         classes: To detect, by name, number or identifier; all if empty.
-        options: Further settings of `Detector.from_pretrained`.
+        options: Further settings of `Detector.from_pretrained`, such as ``threshold``.
     """
 
     bundle: str
-    threshold: float | None = None
     channels: str = "mean"
     classes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -65,16 +63,13 @@ class DetectorSettings:
             EarmarkError: If it cannot be loaded.
         """
         channels = "mean" if self.channels == "each" else self.channels
-        detector = Detector.from_pretrained(
+        return Detector.from_pretrained(
             self.bundle,
             channels=channels,
             threads=threads,
             classes=self.classes,
             **self.options,
         )
-        if self.threshold is not None:
-            detector.postprocess = detector.postprocess.with_threshold(self.threshold)
-        return detector
 
     def key(self, detector: Detector) -> str:
         """What decides a recording's events beside its content, as 16 hexadecimal digits."""
@@ -87,6 +82,7 @@ class DetectorSettings:
             detector.lookahead_seconds,
             detector.weighting,
             self.channels,
+            *([] if detector.top is None else [detector.top]),
         ]
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

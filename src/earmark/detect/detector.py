@@ -21,7 +21,7 @@ from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.chosen import choose_classes
 from earmark.detect.network import as_scorer, load_trained, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
-from earmark.detect.postprocess import scores_to_events
+from earmark.detect.postprocess import scores_to_events, strongest
 from earmark.detect.postprocess_spec import PostProcess
 from earmark.detect.sliding import sliding_scores
 from earmark.detect.windows import plan_windows
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from earmark.detect.network import Network
 
+LAID_OVER = ("threshold", "min_gap_seconds", "min_duration_seconds", "max_duration_seconds")
+"""Settings of post-processing that are laid over a bundle's own."""
 RESULT_COLUMNS = ("filename", "onset", "offset", "event_label", "score")
 
 
@@ -83,6 +85,8 @@ class Detector:
             first being 1. Each by itself: `detect_channels`.
         threads: Batches of windows scored at the same time, each on one core; what suits the
             device, on a CPU as many as there are cores, when None. Scores do not depend on it.
+        top: Only the so many events of a recording with the highest scores; all when None. A
+            stream, which has no end, cannot have it.
         path: Where the network came from, if from a bundle.
         fingerprint: What identifies that bundle's content.
 
@@ -101,6 +105,7 @@ class Detector:
         weighting: str = "hann",
         channels: str | int = "mean",
         threads: int | None = None,
+        top: int | None = None,
         path: Path | None = None,
         fingerprint: str | None = None,
     ) -> None:
@@ -108,6 +113,8 @@ class Detector:
             postprocess = PostProcess()
         elif not isinstance(postprocess, PostProcess):
             postprocess = PostProcess.from_dict(postprocess)
+        if top is not None and top < 1:
+            raise ConfigError(f"top is {top}", hint="Give the number of events to keep, 1 or more")
         for label in spec_of(network).labels:
             postprocess.for_label(label)  # a missing class is told now, not after an hour
         plan_windows(spec_of(network), hop_seconds, lookahead_seconds)
@@ -118,6 +125,7 @@ class Detector:
         self.hop_seconds = hop_seconds
         self.lookahead_seconds = lookahead_seconds
         self.weighting = weighting
+        self.top = top
         self.channel = channel_number(channels)
         self.threads = suitable_threads(as_scorer(network)) if threads is None else threads
         self._batch_size = batch_size
@@ -134,8 +142,11 @@ class Detector:
                 ``runtime`` (``auto``, ``onnx``, ``torch``: docs/install.md),
                 ``classes`` (those to detect, by name, number or identifier; all by default), and
                 what the constructor takes: ``hop_seconds``, ``lookahead_seconds``,
-                ``batch_size``, ``weighting``, ``channels``, ``threads``, and ``postprocess``,
-                which replaces the bundle's own.
+                ``batch_size``, ``weighting``, ``channels``, ``threads``, ``top``, and
+                ``postprocess``, which replaces the bundle's own. Over the bundle's own, or that,
+                are laid ``threshold``, ``min_gap_seconds``, ``min_duration_seconds`` and
+                ``max_duration_seconds``: each a number, or numbers by class, as
+                ``{"Dog": 0.8, "default": 0.6}``.
 
         Raises:
             BundleError: If there is no such bundle, or it is not complete.
@@ -148,13 +159,17 @@ class Detector:
         }
         trained = load_trained(name, **chosen)
         postprocess = settings.pop("postprocess", None)
-        return cls(
+        over = {name: settings.pop(name, None) for name in LAID_OVER}
+        detector = cls(
             choose_classes(trained.network, classes) if classes else trained.network,
             trained.postprocess if postprocess is None else postprocess,
             path=trained.path,
             fingerprint=trained.fingerprint,
             **settings,
         )
+        spec = spec_of(detector.network)
+        detector.postprocess = detector.postprocess.laid_over(spec.labels, spec.ids, **over)
+        return detector
 
     @property
     def batch_size(self) -> int:
@@ -277,7 +292,15 @@ class Detector:
 
         Args:
             sample_rate: Of the audio that comes.
+
+        Raises:
+            ConfigError: If a setting is not usable, or only the ``top`` events are wanted.
         """
+        if self.top is not None:
+            raise ConfigError(
+                "a stream cannot give the top events: which they are is known at its end",
+                hint="Leave top out, or detect in the whole recording",
+            )
         return EventStream(
             self.network,
             self.postprocess,
@@ -346,8 +369,10 @@ class Detector:
         """
         if table.labels != self.labels:
             raise LabelError("the score table has other classes than the detector", where=filename)
-        events = tuple(scores_to_events(table, self.postprocess))
-        return Result(filename, float(table.boundaries[-1]), table, events)
+        events = scores_to_events(table, self.postprocess)
+        if self.top is not None:
+            events = strongest(events, self.top)
+        return Result(filename, float(table.boundaries[-1]), table, tuple(events))
 
 
 def channel_number(channels: str | int) -> int | None:

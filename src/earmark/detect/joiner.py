@@ -1,4 +1,4 @@
-"""Events of one class that come one after the other: short gaps closed, short ones dropped.
+"""Events of one class that come one after the other: short gaps closed, then dropped by length.
 
 `earmark.detect.postprocess` gives it the pieces of a whole recording, `earmark.detect.online` those
 of one that still runs: an event is given as soon as nothing that may still come can change it.
@@ -74,7 +74,10 @@ class Joiner:
         self.first = self.last = None
         if first is None or last is None:
             return []
-        if last.offset - first.onset < self.settings.min_duration_seconds - NOISE:
+        duration, settings = last.offset - first.onset, self.settings
+        if duration < settings.min_duration_seconds - NOISE:
+            return []
+        if duration > settings.max_duration_seconds + NOISE:
             return []
         return [Event(first.onset, last.offset, self.label, self.mean(first, last))]
 

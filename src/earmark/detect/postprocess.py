@@ -9,6 +9,7 @@ block and an event is given as soon as it is final; the property test
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,8 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
     """Turns the scores of a whole recording into events.
 
     Each class by itself: median filter, strict threshold, runs of active frames; or boxes whose
-    confidence is greater than the threshold; then short gaps closed, short events dropped.
+    confidence is greater than the threshold; then short gaps closed, and events dropped that are
+    too short or too long.
 
     Args:
         table: Scores [T, C] of a whole recording.
@@ -128,6 +130,16 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
     if settings.method == "csebb":
         return _events_of_boxes(table, boxes.table_boxes(table, settings.csebb), settings)
     return _events_of_runs(table, filter_table(table, settings), settings)
+
+
+def strongest(events: Sequence[Event], count: int) -> list[Event]:
+    """The events with the highest scores, of equal ones the first; in order.
+
+    Args:
+        events: With scores.
+        count: At most so many.
+    """
+    return sorted(sorted(events, key=lambda event: (-(event.score or 0.0), event))[:count])
 
 
 def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, list[Event]]:

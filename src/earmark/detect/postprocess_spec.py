@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
@@ -22,6 +22,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from earmark.core.class_names import DEFAULT as OTHERS
+from earmark.core.class_names import find_class
 from earmark.core.config import Settings, load_yaml
 from earmark.core.errors import ConfigError
 from earmark.core.folders import shipped_folder
@@ -162,10 +164,13 @@ class LabelSettings(NamedTuple):
     min_gap_seconds: float
     min_duration_seconds: float
     csebb: CsebbSettings
+    max_duration_seconds: float
 
 
 class PostProcess(_Settings):
     """How scores become events; each setting is one number or a mapping from label to number.
+
+    A mapping's ``default`` is for all classes that it does not name.
 
     Args:
         median_seconds: Length of the median filter; rounded to an odd number of frames, so that
@@ -174,6 +179,7 @@ class PostProcess(_Settings):
             box is kept if its confidence is.
         min_gap_seconds: Events of a class with less than this between them become one.
         min_duration_seconds: Events shorter than this are dropped, after gaps are closed.
+        max_duration_seconds: Events longer than this are dropped; infinite to keep all.
         method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
             then threshold).
         csebb: Settings of ``csebb``; for all classes or by label.
@@ -189,13 +195,16 @@ class PostProcess(_Settings):
     min_duration_seconds: _OneOrEach[_Seconds] = 0.0
     method: Literal["median", "csebb"] = "median"
     csebb: _Csebb = DEFAULT
+    max_duration_seconds: _OneOrEach[_Limit] = math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain numbers and dictionaries, for `from_dict`.
 
-        Without boxes there is no word of them, so that a median's settings are what they were.
+        Of what is not used there is no word, so that settings are written as they were.
         """
         plain = self.model_dump()
+        if plain["max_duration_seconds"] is None:
+            del plain["max_duration_seconds"]
         if self.method == "median":
             del plain["method"]
             if self.csebb == DEFAULT:
@@ -209,6 +218,49 @@ class PostProcess(_Settings):
     def changed(self, **settings: Any) -> PostProcess:
         """Returns these settings with others in their place."""
         return PostProcess(**dict(self) | settings)
+
+    def laid_over(
+        self,
+        labels: Sequence[str],
+        ids: Sequence[str] = (),
+        **given: float | Mapping[str, float] | None,
+    ) -> PostProcess:
+        """Returns these settings with a user's over them.
+
+        Args:
+            labels: The classes.
+            ids: Their identifiers, if they have any.
+            given: Of these settings those that change: a number for all classes, or numbers by
+                class (by name, number or identifier, as `find_class` takes them). Classes that are
+                not named get that of ``default``, and without one keep their own.
+
+        Raises:
+            LabelError: A class is unknown or ambiguous.
+            ConfigError: A class is named twice, or a number is not usable.
+        """
+        changes: dict[str, Any] = {}
+        for name, value in given.items():
+            if isinstance(value, Mapping):
+                changes[name] = self._by_class(name, value, labels, ids)
+            elif value is not None:
+                changes[name] = value
+        return self.changed(**changes) if changes else self
+
+    def _by_class(
+        self, name: str, given: Mapping[str, float], labels: Sequence[str], ids: Sequence[str]
+    ) -> dict[str, float]:
+        """A setting of each class, of which some are given."""
+        chosen: dict[str, float] = {}
+        for asked, number in given.items():
+            if asked == OTHERS and OTHERS not in labels:
+                continue
+            label = labels[find_class(asked, labels, ids)]
+            if label in chosen:
+                raise ConfigError(f"two values of {name} for {label!r}", hint="Give one")
+            chosen[label] = number
+        if OTHERS in given:
+            return dict.fromkeys(labels, given[OTHERS]) | chosen
+        return {label: of_label(name, getattr(self, name), label) for label in labels} | chosen
 
     def for_label(self, label: str) -> LabelSettings:
         """Returns the settings of one class.
@@ -225,7 +277,7 @@ def of_label(name: str, setting: V | Mapping[str, V], label: str) -> V:
 
     Args:
         name: Of the setting, for errors.
-        setting: For all classes, or for each by its label.
+        setting: For all classes, or for each by its label; ``default`` is for the others.
         label: The class.
 
     Raises:
@@ -233,12 +285,13 @@ def of_label(name: str, setting: V | Mapping[str, V], label: str) -> V:
     """
     if not isinstance(setting, Mapping):
         return setting
-    if label in setting:
-        return setting[label]
+    for known in (label, OTHERS):
+        if known in setting:
+            return setting[known]
     raise ConfigError(
         f"post-processing has no {name} for class {label!r}",
-        hint=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or give one "
-        "setting for all",
+        hint=f"It has {', '.join(map(repr, setting)) or 'none'}; add the class, or "
+        f"a setting for {OTHERS!r}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,13 +18,20 @@ from earmark.core.formats.columns import (
     rows_of,
     rows_of_kaleidoscope,
 )
-from earmark.core.tables.rows import is_time, join_row, parse_event, parse_number, read_table
+from earmark.core.tables.rows import (
+    is_time,
+    join_row,
+    parse_event,
+    parse_number,
+    read_table,
+    six_digits,
+)
 
 
-def _write(content: Content, delimiter: str) -> str:
+def _write(content: Content, delimiter: str, number: Callable[[float], str]) -> str:
     lines = [join_row([*EVENT_COLUMNS, *(["score"] if content.scored else [])], delimiter)]
     for filename, (onset, offset, label, score) in content.events:
-        scores = ["" if score is None else repr(score)] if content.scored else []
+        scores = ["" if score is None else number(score)] if content.scored else []
         lines.append(join_row([filename, repr(onset), repr(offset), label, *scores], delimiter))
     return "".join(f"{line}\n" for line in lines)
 
@@ -94,12 +102,12 @@ def _headerless(path: Path, line: int, fields: list[str], hints: Hints) -> list[
 TSV = EventFormat(
     suffix=".tsv",
     title="table, separated by tabs",
-    write=lambda content: _write(content, "\t"),
+    write=lambda content: _write(content, "\t", repr),
     read=_read,
 )
 CSV = EventFormat(
     suffix=".csv",
     title="table, separated by commas",
-    write=lambda content: _write(content, ","),
+    write=lambda content: _write(content, ",", six_digits),
     read=_read,
 )

@@ -210,6 +210,11 @@ def _loosely_split(text: str, delimiter: str) -> list[str]:
     return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True), [])
 
 
+def six_digits(score: float) -> str:
+    """A score as people read it, with at most six digits."""
+    return f"{score:.6g}"
+
+
 def join_row(fields: Sequence[str], delimiter: str) -> str:
     """A line of a table; fields with quotation marks or the delimiter stand between such marks."""
     return delimiter.join(

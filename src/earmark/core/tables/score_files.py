@@ -11,6 +11,7 @@ import numpy as np
 
 from earmark.core.errors import ScoreError, optional_package
 from earmark.core.files import write_whole
+from earmark.core.tables.rows import six_digits
 from earmark.core.tables.scores import ScoreTable
 
 
@@ -37,7 +38,8 @@ def write_scores(path: str | Path, table: ScoreTable, format: str = "tsv") -> No
     Args:
         path: The file; its folder is made.
         table: The scores.
-        format: One of ``SCORE_FORMATS``. All hold the numbers to their last bit.
+        format: One of ``SCORE_FORMATS``. All but ``csv``, which has six digits of
+            each score, hold the numbers to their last bit.
 
     Raises:
         ScoreError: If the format is unknown.
@@ -79,7 +81,8 @@ def score_format(name: str) -> ScoreFormat:
 
 def _write_csv(path: Path, table: ScoreTable) -> None:
     frame = table.to_frame()
-    frame[list(table.labels)] = frame[list(table.labels)].astype(np.float64)
+    for label in table.labels:
+        frame[label] = list(map(six_digits, frame[label]))
     frame.to_csv(path, index=False, lineterminator="\n")
 
 

@@ -455,9 +455,10 @@ class _Choosing:
                 yield f"{label} has no event outside {count} of {folds} folds: untuned there"
         chosen = [self.base.for_label(label) for label in self.data.labels]
         if self.objective != "psds1" and any(
-            one.min_gap_seconds or one.min_duration_seconds for one in chosen
+            one.min_gap_seconds or one.min_duration_seconds or one.max_duration_seconds < math.inf
+            for one in chosen
         ):
-            yield "thresholds were chosen before gaps are closed and short events dropped"
+            yield "thresholds were chosen before gaps are closed and events dropped by length"
 
 
 def _short(settings: Mapping[str, Choice]) -> Any:
