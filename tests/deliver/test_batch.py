@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 
 from earmark.core.errors import EarmarkError
 from earmark.core.formats import read_events
+from earmark.core.locking import only_writer
 from earmark.core.naming import common_root, names_from
 from earmark.core.tables.score_files import read_scores
 from earmark.deliver.batch import JOURNAL, run_batch
-from earmark.deliver.journal import BatchJournal
 from earmark.deliver.recordings import file_names, find_recordings
 from helpers import loud_batch
 from helpers.files import contents
@@ -224,10 +224,9 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
     paths = make(tmp_path / "in", 1)
     out = tmp_path / "out"
     run_batch(paths, loud_batch.make_job(out))
-    journal = BatchJournal(out / JOURNAL)
-    with pytest.raises(EarmarkError, match="another run is writing into this folder"):
+    refused = pytest.raises(EarmarkError, match="another run is writing into this folder")
+    with only_writer(out), refused:
         run_batch(paths, loud_batch.make_job(out))
-    journal.close()
     assert run_batch(paths, loud_batch.make_job(out)).before == 1
 
 

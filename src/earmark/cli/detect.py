@@ -276,9 +276,11 @@ def _print(console: Console, out: Path, given: int, report: BatchReport) -> None
 
 def _write_clips(console: Console, report: BatchReport, settings: ClipSettings) -> dict[str, str]:
     """Cuts the clips; returns the recordings that could not be read again, with the reason."""
+    from earmark.core.locking import only_writer
     from earmark.deliver.clips import write_clips
 
-    written, failures = write_clips(report.records, settings)
+    with only_writer(settings.folder):
+        written, failures = write_clips(report.records, settings)
     say(console, f"{len(written)} clip{'s' * (len(written) != 1)}: {settings.folder}")
     return {str(path): reason for path, reason in failures.items()}
 

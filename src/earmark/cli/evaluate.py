@@ -86,12 +86,19 @@ def evaluate(options: EvaluateOptions) -> None:
 
         earmark evaluate audioset --data data --class-map desed.yaml --out OUT
     """
+    from earmark.core.locking import only_writer
+
+    with only_writer(options.out):
+        _evaluate(Console(), options)
+
+
+def _evaluate(console: Console, options: EvaluateOptions) -> None:
     from earmark.data.issues import split_issues
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.report import report
 
-    console, spec = Console(), options.postprocess
+    spec = options.postprocess
     trained = load_trained(options.bundle, options.device, options.precision, options.runtime)
     used = trained.postprocess if spec is None else read_postprocess(spec)
     variants, tuned_on = _variants(trained, used, other=spec is not None)

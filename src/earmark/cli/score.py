@@ -150,6 +150,7 @@ def score(options: ScoreOptions) -> None:
 
         earmark score --events 0.3=low.tsv --events 0.5=mid.tsv --events 0.7=high.tsv …
     """
+    from earmark.core.locking import only_writer
     from earmark.detect.systems import Scoring, System
     from earmark.score.report import compared_reports, report
 
@@ -191,7 +192,9 @@ def score(options: ScoreOptions) -> None:
         console.print(tables.comparison_table(metrics, *names))
     if options.json_file is not None:
         write_json(options.json_file, found)
-    plot(console, options.plot_dir, systems)
+    if options.plot_dir is not None:
+        with only_writer(options.plot_dir):
+            plot(console, options.plot_dir, systems)
 
 
 def _postprocess(options: ScoreOptions) -> PostProcess | None:

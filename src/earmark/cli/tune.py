@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -128,10 +129,19 @@ def tune(options: TuneOptions) -> None:
 
         earmark tune --scores DIR --truth truth.tsv --durations durations.tsv --out post.yaml
     """
+    from earmark.core.locking import only_writer
+
+    _check(options)
+    # Before hours of work, not after them; a single file appears whole, whoever else writes it.
+    folder = options.bundle if options.out is None else options.out
+    writes = options.bundle is not None and not options.dry_run
+    with only_writer(str(folder)) if writes else nullcontext():
+        _tune(Console(), options)
+
+
+def _tune(console: Console, options: TuneOptions) -> None:
     from earmark.detect.tuning.tune import preferred
 
-    console = Console()
-    _check(options)
     given = _Given.read(options, console)
     methods = ("csebb", "median") if options.method == "auto" else (options.method,)
     results = [_tuned(given, options, name) for name in methods]

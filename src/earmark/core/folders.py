@@ -12,6 +12,7 @@ import yaml
 from earmark.core.config import dump_yaml
 from earmark.core.errors import DataError
 from earmark.core.files import DRAFT, write_text
+from earmark.core.locking import LOCK
 
 Record = Mapping[str, Any]
 
@@ -68,7 +69,8 @@ def refuse_foreign(out: Path, what: str, ours: Collection[str] = ()) -> None:
         DataError: There is something else in it, or it is a file.
     """
     inside = [path.name for path in out.iterdir()] if out.is_dir() else []
-    foreign = [name for name in inside if name not in ours and not name.startswith(DRAFT)]
+    kept = (*ours, LOCK)
+    foreign = [name for name in inside if name not in kept and not name.startswith(DRAFT)]
     if foreign or (out.exists() and not out.is_dir()):
         raise DataError(
             f"not an empty folder, and not a {what} this command made",

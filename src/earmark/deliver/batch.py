@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
+from earmark.core.locking import only_writer
 from earmark.core.naming import common_root, names_from
 from earmark.core.parallel import side_by_side
 from earmark.deliver.journal import BatchJournal, Known, Record, Track, digest_of
@@ -198,8 +199,8 @@ def run_batch(
         EarmarkError: If the folder cannot be written, or another run is writing into it.
     """
     watcher = Unwatched() if watcher is None else watcher
-    _make_folder(job.outputs.folder)
-    with closing(BatchJournal(job.outputs.folder / JOURNAL, fresh=fresh)) as journal:
+    folder = job.outputs.folder
+    with only_writer(folder), closing(BatchJournal(folder / JOURNAL, fresh=fresh)) as journal:
         if not isinstance(recordings, Mapping):
             recordings = names_from(common_root(recordings), recordings)
         plan = _plan(recordings, journal, job.key, channels=job.detector.channels == "each")
@@ -230,15 +231,6 @@ def run_batch(
                     journal.add(outcome.record)
                 watcher.finished(task.path, outcome.reason)
         return _finish(plan, journal, job.outputs, failures, before)
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EarmarkError(
-            f"cannot be made a folder ({error.strerror})", where=folder, hint="Choose another --out"
-        ) from None
 
 
 def _remove_drafts(folder: Path, plan: Sequence[BatchTask]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 from earmark.core.audio.audio import write_audio
 from earmark.core.event import Event
 from earmark.core.formats import write_events
+from earmark.core.locking import writes_to
 from earmark.data.manifest import Evaluation, Manifest, load_manifest
 from earmark.deliver.pictures.view import plot_detection
 from earmark.detect.detector import Detector, Result
@@ -61,6 +62,7 @@ class DemoResult:
     bundle: Path
 
 
+@writes_to("out")
 def run_demo(
     out: Path, *, seed: int, workers: int, overrides: list[str], bar: Bar, training: Training
 ) -> DemoResult:

@@ -91,14 +91,12 @@ class Record:
 class BatchJournal:
     """The recordings done so far; a torn last line is ignored.
 
-    While it is open no other run can write into its folder.
-
     Args:
         path: The file; made if missing.
         fresh: Whether to forget all there is.
 
     Raises:
-        EarmarkError: If another run has it open, or it cannot be written.
+        EarmarkError: If it cannot be written.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
@@ -107,7 +105,6 @@ class BatchJournal:
             self._file: TextIOWrapper = path.open("a+", encoding="utf-8")
         except OSError as error:
             raise EarmarkError(f"cannot be written ({error.strerror})", where=path) from None
-        _lock(self._file, path)
         if fresh:
             self._file.truncate(0)
         self.done: dict[Path, Record] = {}
@@ -141,26 +138,8 @@ class BatchJournal:
         write_text(self.path, "".join(f"{line}\n" for line in lines))
 
     def close(self) -> None:
-        """Lets other runs have the folder."""
+        """Closes the file."""
         self._file.close()
-
-
-def _lock(file: TextIOWrapper, path: Path) -> None:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # pragma: no cover - systems that are not POSIX
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise EarmarkError(
-            "another run is writing into this folder",
-            where=path.parent,
-            hint="Wait until it has finished, or choose another --out",
-        ) from None
-    except OSError:  # pragma: no cover - file systems that know no locks
-        return
 
 
 def digest_of(path: Path) -> str:

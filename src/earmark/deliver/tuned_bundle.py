@@ -16,6 +16,7 @@ from typing import Any
 from earmark._version import __version__
 from earmark.core.errors import BundleError
 from earmark.core.files import write_text
+from earmark.core.locking import is_empty
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.postprocess_spec import TUNING_FILE, TUNING_FORMAT
 from earmark.detect.tuning.tune import Tuning
@@ -57,7 +58,7 @@ def check_destination(name: str | Path, out: Path | None) -> None:
         raise BundleError(
             "is no folder of yours and is not changed", where=name, hint="Copy it: --out FOLDER"
         )
-    if out is not None and out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+    if out is not None and not is_empty(out):
         raise BundleError("is there already", where=out, hint="Give the copy a new folder")
 
 

@@ -20,6 +20,7 @@ from earmark.core.audio.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
 from earmark.core.files import remove_drafts, write_whole
 from earmark.core.folders import refuse_foreign
+from earmark.core.locking import only_writer, writes_to
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 from earmark.prepare.cache_index import INDEX, CacheIndex, Entry
@@ -63,6 +64,7 @@ class CacheReport:
     use: Path = Path()
 
 
+@writes_to("out")
 def write_cache(
     data: str | Path,
     out: str | Path,
@@ -145,7 +147,8 @@ def verify_cache(
             faults[entry.file] = fault
             del index.entries[entry.file]
     if faults:
-        index.rewrite()
+        with only_writer(out):
+            index.rewrite()
     return len(entries), faults
 
 

@@ -27,6 +27,7 @@ from earmark.core.event import Event
 from earmark.core.files import remove_drafts, write_text, write_whole
 from earmark.core.folders import claim_folder
 from earmark.core.formats.jams import annotation, document
+from earmark.core.locking import writes_to
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import write_durations, write_strong, write_weak
 from earmark.synth.placing import Ingredient
@@ -88,6 +89,7 @@ class _Dataset:
         return self.settings.jams and job.subset in _STRONG
 
 
+@writes_to("out")
 def write_dataset(
     out: str | Path,
     supplier: Supplier,

@@ -14,7 +14,8 @@ from __future__ import annotations
 import inspect
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from earmark.core.errors import ConfigError, EarmarkError
+from earmark.core.locking import only_writer
 from earmark.core.memory import keep_freed_memory
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.dataset import ClipGroup, split_evenly
@@ -128,6 +130,14 @@ def agree(fabric: Fabric, work: Callable[[], T]) -> T:
     if fault is not None:
         raise ElsewhereError(fault)
     return result  # type: ignore[return-value]
+
+
+@contextmanager
+def only_run(fabric: Fabric, out: Path) -> Iterator[None]:
+    """The processes of a run are the only ones that write into its folder, as of `only_writer`."""
+    with ExitStack() as stack:
+        agree(fabric, lambda: stack.enter_context(only_writer(out)))
+        yield
 
 
 def gather(fabric: Fabric, work: Callable[[], T]) -> list[T]:

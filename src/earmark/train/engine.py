@@ -37,6 +37,7 @@ from earmark.train.distributed import (
     leave_out_unused,
     lone_clips,
     make_fabric,
+    only_run,
     shared_evaluation,
     shared_notes,
     start,
@@ -141,11 +142,27 @@ def train(
         ConfigError: The folder holds another run, or resuming with another recipe or data.
         BundleError: ``train.init`` is not for this network.
     """
-    settings = recipe.train
-    settings.medians(manifest.labels)  # a class without one is better reported now than hours later
-    fabric = fabric or make_fabric(precision=settings.precision)
+    recipe.train.medians(manifest.labels)  # a class without one is better reported now than later
+    fabric = fabric or make_fabric(precision=recipe.train.precision)
     start(fabric)
-    state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
+    with only_run(fabric, Path(out)):
+        state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
+        task = _prepared(recipe, manifest, Path(out), state, reporter, fabric, command)
+        run_epochs(task, last_epoch(recipe.train, task.run, stop_after_epochs))
+    return task.run
+
+
+def _prepared(
+    recipe: Recipe,
+    manifest: Manifest,
+    out: Path,
+    state: dict[str, Any] | None,
+    reporter: Reporter | None,
+    fabric: Fabric,
+    command: str,
+) -> Training:
+    """Networks, optimiser and clips, new or as a state has them."""
+    settings = recipe.train
     moving = state is not None and "teacher_norm" not in state["recipe"]["method"]["embedding"]
     recipe = with_moving_statistics(recipe) if moving else recipe
     torch.manual_seed(settings.seed)
@@ -183,10 +200,8 @@ def train(
     if validation_split(recipe, manifest) is None and fabric.is_global_zero:
         _log.warning("the data have no split to choose an epoch on: the last one will be kept")
     tokens = open_token_cache(recipe, run.encoder, fabric)
-    loop = (settings, run, fabric, wrapped, Path(out), reporter)
-    task = Training(*loop, recipe, manifest, dataset, groups, tokens, command)
-    run_epochs(task, last_epoch(settings, run, stop_after_epochs))
-    return run
+    loop = (settings, run, fabric, wrapped, out, reporter)
+    return Training(*loop, recipe, manifest, dataset, groups, tokens, command)
 
 
 def with_moving_statistics(recipe: Recipe) -> Recipe:

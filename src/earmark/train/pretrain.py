@@ -41,6 +41,7 @@ from earmark.train.distributed import (
     agree,
     gather,
     make_fabric,
+    only_run,
     reduce_mean,
     start,
 )
@@ -162,11 +163,30 @@ def pretrain(
         ConfigError: The folder holds another run, or resuming with other settings or recordings.
         DataError: Many recordings in a row cannot be read.
     """
-    settings, out = recipe.train, Path(out)
-    fabric = fabric or make_fabric(precision=settings.precision)
+    out, fingerprint = Path(out), recordings.fingerprint
+    fabric = fabric or make_fabric(precision=recipe.train.precision)
     start(fabric)
-    fingerprint = recordings.fingerprint
-    state = agree(fabric, lambda: open_run(out, recipe, fingerprint, resume, "recordings"))
+    with only_run(fabric, out):
+        state = agree(fabric, lambda: open_run(out, recipe, fingerprint, resume, "recordings"))
+        task = _prepared(recipe, recordings, out, state, reporter, fabric, command)
+        stop = last_epoch(recipe.train, task.run, stop_after_epochs)
+        if task.run.epoch < stop:
+            task.refill_banks()
+        run_epochs(task, stop)
+    return task.run
+
+
+def _prepared(
+    recipe: PretrainRecipe,
+    recordings: Survey,
+    out: Path,
+    state: dict[str, Any] | None,
+    reporter: Reporter | None,
+    fabric: Fabric,
+    command: str,
+) -> Pretraining:
+    """Networks, optimiser and crops, new or as a state has them."""
+    settings = recipe.train
     torch.manual_seed(settings.seed)
     student = PretrainStudent(recipe)
     of_all = settings.accumulate * fabric.world_size
@@ -178,16 +198,11 @@ def pretrain(
         [MixBank(room) for _ in range(settings.accumulate)],
         dict(recordings.faults),
     )
-    wrapped = set_up(fabric, run, recipe, fingerprint, state)
+    wrapped = set_up(fabric, run, recipe, recordings.fingerprint, state)
     stream = CropStream(recordings, recipe.window, settings.seed)
     frontend = LogMel(recipe.encoder.frontend).to(fabric.device)
     loop = (settings, run, fabric, wrapped, out, reporter)
-    task = Pretraining(*loop, recipe, recordings, stream, frontend, command)
-    stop = last_epoch(settings, run, stop_after_epochs)
-    if run.epoch < stop:
-        task.refill_banks()
-    run_epochs(task, stop)
-    return run
+    return Pretraining(*loop, recipe, recordings, stream, frontend, command)
 
 
 @dataclass(frozen=True)

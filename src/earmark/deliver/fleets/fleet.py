@@ -16,15 +16,17 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from earmark.core.errors import ConfigError, EarmarkError, optional_package
+from earmark.core.locking import only_writer
 from earmark.deliver.batch import DetectorSettings
 from earmark.deliver.fleets.shards import DOING, Shards
-from earmark.deliver.fleets.store import Remote, Store
+from earmark.deliver.fleets.store import Remote, Store, is_url
 from earmark.deliver.journal import Track
 from earmark.detect.detector import Detector, Result
 
@@ -87,16 +89,17 @@ def run_fleet(recordings: Sequence[Remote], job: FleetJob) -> Iterator[ShardDone
     detector = job.detector.load(threads=1)
     shards = Shards(Store(job.out), job.kind)
     about = {"bundle": job.detector.bundle, "fingerprint": detector.fingerprint}
-    shards.begin(job.detector.key(detector), about)
-    done = shards.done()
-    waiting = [recording for recording in recordings if recording not in done]
-    yield len(recordings) - len(waiting)
-    if not waiting:
-        return
-    with _cluster(ray, job.address):
-        content = bundle_content(detector)
-        del detector
-        yield from _work(ray, list(make_shards(waiting, job.shard_size)), job, content)
+    with nullcontext() if is_url(job.out) else only_writer(job.out):
+        shards.begin(job.detector.key(detector), about)
+        done = shards.done()
+        waiting = [recording for recording in recordings if recording not in done]
+        yield len(recordings) - len(waiting)
+        if not waiting:
+            return
+        with _cluster(ray, job.address):
+            content = bundle_content(detector)
+            del detector
+            yield from _work(ray, list(make_shards(waiting, job.shard_size)), job, content)
 
 
 def make_shards(recordings: Sequence[Remote], size: int) -> Iterator[tuple[str, list[Remote]]]:

@@ -20,6 +20,7 @@ import torch
 
 from earmark._version import __version__
 from earmark.core.errors import ConfigError, ExportError, optional_package
+from earmark.core.locking import only_writer
 from earmark.core.parallel import available_cores
 from earmark.core.spec import ModelSpec
 from earmark.data.manifest import Evaluation
@@ -163,12 +164,26 @@ def export_network(
         ExportError: If the export does not give the network's scores; nothing is written.
     """
     require_export()
+    out = _checked(Path(out), opset)
+    with only_writer(out.parent, f".{out.name}.lock"):
+        return _export(network, postprocess, out, source, int8, opset, repeats, stage)
+
+
+def _export(
+    network: SedNetwork | Tagger,
+    postprocess: Mapping[str, Any],
+    out: Path,
+    source: str,
+    int8: bool,
+    opset: int,
+    repeats: int,
+    stage: Callable[[str], None],
+) -> ExportReport:
     import onnx
 
     from earmark.deliver.onnx.onnx_model import to_onnx
     from earmark.deliver.onnx.quantise import quantise
 
-    out = _checked(Path(out), opset)
     network = copy.deepcopy(network).cpu().float().eval()
     pack(network)  # the comparison is with PyTorch at its best
     threads = available_cores()

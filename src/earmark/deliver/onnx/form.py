@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from earmark.core.errors import ExportError
+from earmark.core.locking import only_writer
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.deliver.onnx.exportable import ExportableNetwork
 from earmark.deliver.onnx.onnx_model import translate, translate_windows
@@ -105,7 +106,11 @@ def write_form(bundle: str | Path) -> FormReport:
         BundleError: There is no such bundle.
         ExportError: The form does not give the network's scores; nothing is written.
     """
-    folder = find_bundle(bundle)
+    with only_writer(folder := find_bundle(bundle)):
+        return _write_form(folder)
+
+
+def _write_form(folder: Path) -> FormReport:
     network = load_bundle(folder).network.cpu().float()
     tensors = load_file(weights_file(folder, bundle_settings(folder)))
     times = _times(network, folder)

@@ -27,6 +27,7 @@ from earmark.core.errors import ConfigError, EarmarkError, optional_package
 from earmark.core.event import Event
 from earmark.core.files import write_text
 from earmark.core.folders import refuse_foreign
+from earmark.core.locking import only_writer
 from earmark.core.parallel import Progress
 from earmark.deliver.pages.judging import MISS, judge
 from earmark.deliver.pages.sounds import SOUND_KINDS, SoundKind, write_sound
@@ -127,10 +128,11 @@ def write_review(
                 write_text(out, _document(title, data, _inlined(Path(scratch))))
             page.file = out
             return page
-        _claim(out)
-        page, data = _write_parts(out, items, title, labels, SOUND_KINDS[sound], progress)
-        write_text(out / FOLDER / "data.js", f"EARMARK.open({data});\n")
-        write_text(out / INDEX, _document(title))
+        with only_writer(out):
+            _claim(out)
+            page, data = _write_parts(out, items, title, labels, SOUND_KINDS[sound], progress)
+            write_text(out / FOLDER / "data.js", f"EARMARK.open({data});\n")
+            write_text(out / INDEX, _document(title))
     except OSError as error:
         raise EarmarkError(f"cannot be written ({error.strerror})", where=out) from None
     return page

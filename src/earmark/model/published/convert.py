@@ -19,6 +19,7 @@ from yaml import YAMLError
 from earmark._version import __version__
 from earmark.core.config import AtstSettings, EncoderSettings, NetworkSettings, dump_yaml
 from earmark.core.errors import BundleError
+from earmark.core.locking import is_empty, writes_to
 from earmark.core.tables.rows import check_label
 from earmark.core.timeline import samples_to_seconds
 from earmark.data.desed import CLASSES as DESED
@@ -95,6 +96,7 @@ class Conversion:
 Clamp = tuple[float, float] | None
 
 
+@writes_to("out")
 def import_checkpoint(
     checkpoint: str | Path,
     out: str | Path,
@@ -129,7 +131,7 @@ def import_checkpoint(
             where=path,
             hint="Give the file; a bundle of ours is converted back with --to official",
         )
-    if Path(out).exists() and (not Path(out).is_dir() or any(Path(out).iterdir())):
+    if not is_empty(out):
         raise BundleError("is not empty", where=out, hint="Choose a new folder")
     file = read_checkpoint(path)
     found = _recognised(file, which)

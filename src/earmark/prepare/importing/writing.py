@@ -16,6 +16,7 @@ from earmark.core.errors import AudioError
 from earmark.core.event import Event
 from earmark.core.files import write_lines, write_whole
 from earmark.core.folders import claim_folder
+from earmark.core.locking import writes_to
 from earmark.core.parallel import Progress, counted, run_jobs
 from earmark.core.tables.label_tables import write_durations, write_strong
 from earmark.prepare.importing.cutting import Span
@@ -42,6 +43,7 @@ class CuttingTask:
         return len(self.clips)
 
 
+@writes_to("out")
 def write_import(
     out: Path,
     job: Import,
