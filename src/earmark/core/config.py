@@ -26,16 +26,21 @@ from pydantic import (
 from earmark.core.errors import ConfigError
 from earmark.core.timeline import SAMPLE_RATE
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Width = Annotated[int, Field(gt=0, le=2**16)]
+"""Of a layer: a mistyped number is refused before its memory is asked for."""
+Layers = Annotated[int, Field(gt=0, le=256)]
 Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
+WindowSeconds = Annotated[float, Field(gt=0, le=3600)]
 S = TypeVar("S", bound=BaseModel)
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and a misspelt key is an error."""
+    """Base of all settings: frozen; a misspelt key and a number that is not finite are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FrontendSettings(Settings):
@@ -49,20 +54,30 @@ class FrontendSettings(Settings):
         floor: Smallest spectral value before the logarithm.
     """
 
-    n_fft: Positive = 2048
-    hop: Positive = 256
+    n_fft: Annotated[int, Field(ge=16, le=2**16)] = 2048
+    hop: Annotated[int, Field(gt=0, le=2**16)] = 256
     window: Literal["hamming", "hann"] = "hamming"
     periodic: bool = False
     power: Literal[1, 2] = 1
-    n_mels: Positive = 128
+    n_mels: Annotated[int, Field(gt=0, le=4096)] = 128
     f_min: NonNegative = 0.0
-    f_max: Annotated[float, Field(gt=0)] = 8000.0
+    f_max: Annotated[float, Field(gt=0, le=SAMPLE_RATE / 2)] = 8000.0
     floor: Annotated[float, Field(gt=0)] = 1e-5
     top_db: Annotated[float, Field(gt=0)] | None = None
     db_clamp: tuple[float, float] | None = (-50.0, 80.0)
     scaling: Literal["minmax", "fixed"] = "minmax"
     low: float = -79.6482
     high: float = 50.6842
+
+    @model_validator(mode="after")
+    def _ranges_hold(self) -> FrontendSettings:
+        if self.f_min >= self.f_max:
+            raise ValueError(f"f_min ({self.f_min:g}) must be below f_max ({self.f_max:g})")
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.db_clamp is not None and self.db_clamp[0] >= self.db_clamp[1]:
+            raise ValueError(f"db_clamp: {list(self.db_clamp)} has its ends in the wrong order")
+        return self
 
 
 ATST_FRONTEND = FrontendSettings(
@@ -110,7 +125,7 @@ class EncoderSettings(Settings):
     mask_padding: bool = True
     align: Literal["adaptive", "exact"] = "exact"
     norm: Literal["none", "layer", "batch"] = "none"
-    merge: Positive = 128
+    merge: Width = 128
     merge_activation: Literal["none", "gelu"] = "none"
 
 
@@ -133,9 +148,9 @@ class AtstSettings(EncoderSettings):
 
     kind: Literal["atst-frame"] = "atst-frame"
     frontend: FrontendSettings = ATST_FRONTEND
-    width: Positive = 768
-    depth: Positive = 12
-    heads: Positive = 12
+    width: Width = 768
+    depth: Layers = 12
+    heads: Layers = 12
     patch_frames: Positive = 4
     max_tokens: Positive = 250
     positions: Literal["cut", "interpolate"] = "cut"
@@ -230,7 +245,7 @@ class NetworkSettings(Settings):
     """
 
     frontend: FrontendSettings = FrontendSettings()
-    channels: tuple[Positive, ...] = (16, 32, 64, 128, 128, 128, 128)
+    channels: tuple[Width, ...] = (16, 32, 64, 128, 128, 128, 128)
     kernels: tuple[Positive, ...] = (3,) * 7
     strides: tuple[tuple[Positive, Positive], ...] = ((1, 1),) * 7
     pools: tuple[tuple[Positive, Positive], ...] = ((2, 2), (2, 2), *((1, 2),) * 5)
@@ -238,9 +253,9 @@ class NetworkSettings(Settings):
     norm_momentum: Proportion = 0.01
     conv_dropout: Proportion = 0.5
     dropout: Proportion = 0.5
-    rnn_hidden: Positive = 128
-    rnn_layers: Positive = 2
-    window_seconds: Annotated[float, Field(gt=0)] = 10.0
+    rnn_hidden: Width = 128
+    rnn_layers: Layers = 2
+    window_seconds: WindowSeconds = 10.0
     encoder: AnyEncoderSettings | None = None
 
     @model_validator(mode="after")
@@ -269,10 +284,10 @@ class NetworkSettings(Settings):
 class BatchSettings(Settings):
     """Clips of each kind in one optimiser step; a kind the data lack is left out."""
 
-    real: Annotated[int, Field(ge=0)] = 24
-    synthetic: Annotated[int, Field(ge=0)] = 24
-    weak: Annotated[int, Field(ge=0)] = 48
-    unlabelled: Annotated[int, Field(ge=0)] = 48
+    real: Count = 24
+    synthetic: Count = 24
+    weak: Count = 48
+    unlabelled: Count = 48
 
 
 class DataSettings(Settings):

@@ -52,6 +52,10 @@ class ScoreError(EarmarkError):
     """Score tables, truth and durations do not fit together."""
 
 
+class NumberError(EarmarkError):
+    """A loss, a gradient or weights are not finite numbers."""
+
+
 class ExportError(EarmarkError):
     """An exported network does not do what the network does."""
 

@@ -123,12 +123,14 @@ class Crop:
         number: Its place in the stream.
         waveform: [S] float32 at 16 kHz, zero-padded at the end.
         samples: How many of them are sound.
+        source: Its recording.
         faults: Recordings that were to be read before it and could not be.
     """
 
     number: int
     waveform: NDArray[np.float32]
     samples: int
+    source: str = ""
     faults: tuple[tuple[Path, str], ...] = ()
 
 
@@ -201,7 +203,8 @@ class CropStream:
     ) -> Crop:
         length = int(self.recordings.samples[recording])
         first = int(rng.integers(max(1, length - self.window + 1)))
-        sound = load_excerpt(self.recordings.paths[recording], first, min(length, self.window))
+        path = self.recordings.paths[recording]
+        sound = load_excerpt(path, first, min(length, self.window))
         waveform = np.zeros(self.window, dtype=np.float32)
         waveform[: len(sound)] = sound
-        return Crop(number, waveform, len(sound), faults)
+        return Crop(number, waveform, len(sound), str(path), faults)

@@ -45,6 +45,7 @@ class Batch:
         known: [B, C] classes whose presence and absence is labelled; the targets of others
             mean nothing. None stands for all of them.
         unreadable: Why clips that the step should hold were replaced by others, by path.
+        clips: Paths of the B clips; empty where they are no files.
     """
 
     waveforms: Tensor
@@ -54,6 +55,7 @@ class Batch:
     kinds: Tensor
     known: Tensor | None = None
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    clips: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> Tensor:
         """[B] True for clips of a kind."""
@@ -79,6 +81,7 @@ class Item(NamedTuple):
     kind: int
     known: Tensor
     unreadable: Mapping[str, str]
+    clip: str
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ class ClipDataset(Dataset[Item]):
             KINDS.index(clip.kind),
             torch.from_numpy(self._known(clip)),
             {str(self.clips[other].path): self.unreadable[other] for other in passed},
+            str(clip.path),
         )
 
     def _known(self, clip: LabelledClip) -> NDArray[np.bool_]:
@@ -378,9 +382,9 @@ def collate(items: Sequence[Item]) -> Batch:
 
     A copy of its own for every batch would leave holes in that process's memory, which then grows.
     """
-    *columns, unreadable = zip(*items, strict=True)
+    *columns, unreadable, clips = zip(*items, strict=True)
     waveforms, strong, weak, valid, kinds, known = (default_collate(list(one)) for one in columns)
-    return Batch(waveforms, strong, weak, valid, kinds, known, dict(ChainMap(*unreadable)))
+    return Batch(waveforms, strong, weak, valid, kinds, known, dict(ChainMap(*unreadable)), clips)
 
 
 def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Iterable[Batch]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import AudioSource, audio_info, expected_seconds, read_blocks
-from earmark.core.errors import ConfigError, LabelError
+from earmark.core.errors import ConfigError, LabelError, ScoreError
 from earmark.core.event import Event
 from earmark.core.parallel import Progress
 from earmark.core.spec import spec_of
@@ -205,6 +205,7 @@ class Detector:
 
         Raises:
             AudioError: If the recording cannot be read or is empty, or lacks the channel.
+            ScoreError: If the network gives numbers that are not finite.
         """
         spec = spec_of(self.network)
         total = _samples_expected(source, spec.sample_rate) if progress is not None else None
@@ -217,17 +218,21 @@ class Detector:
                 counted += len(block)
                 yield block
 
-        values = sliding_scores(
-            blocks(),
-            self.network,
-            hop_seconds=self.hop_seconds,
-            batch_size=self.batch_size,
-            weighting=self.weighting,
-            progress=progress,
-            total_samples=total,
-            threads=self.threads,
-            lookahead_seconds=self.lookahead_seconds,
-        )
+        try:
+            values = sliding_scores(
+                blocks(),
+                self.network,
+                hop_seconds=self.hop_seconds,
+                batch_size=self.batch_size,
+                weighting=self.weighting,
+                progress=progress,
+                total_samples=total,
+                threads=self.threads,
+                lookahead_seconds=self.lookahead_seconds,
+            )
+        except ScoreError as error:
+            where = source if isinstance(source, str | Path) else None
+            raise ScoreError(error.what, where=where, hint=error.hint) from None
         duration = samples_to_seconds(counted, spec.sample_rate)
         boundaries = spec.grid.boundaries(len(values), duration)
         return ScoreTable(boundaries=boundaries, values=values, labels=self.labels)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
-from earmark.core.errors import AudioError, DataError
+from earmark.core.errors import AudioError, DataError, ScoreError
 from earmark.core.naming import without_suffix
 from earmark.core.parallel import Progress
 from earmark.core.spec import ModelSpec, spec_of
@@ -66,18 +67,29 @@ def score_clips(
         if samples is None:
             pass
         elif len(samples) > spec.window:
-            scores = sliding_scores([samples], network, batch_size=batch_size)
+            with _of(clip):
+                scores = sliding_scores([samples], network, batch_size=batch_size)
             tables[clip] = _table(scores, len(samples), spec)
         else:
             waiting.append((clip, samples))
         if waiting and (len(waiting) == batch_size or done == len(clips)):
-            scored = scores_of_windows([samples for _, samples in waiting], network)
+            with _of(", ".join(other for other, _ in waiting)):
+                scored = scores_of_windows([samples for _, samples in waiting], network)
             for (other, samples), scores in zip(waiting, scored, strict=True):
                 tables[other] = _table(scores, len(samples), spec)
             waiting = []
         if progress is not None:
             progress(done, len(clips))
     return {clip: tables[clip] for clip in clips if clip in tables}
+
+
+@contextmanager
+def _of(clips: str) -> Iterator[None]:
+    """A mistake of the network names the clips that it was given."""
+    try:
+        yield
+    except ScoreError as error:
+        raise ScoreError(error.what, where=clips, hint=error.hint) from None
 
 
 def _samples(

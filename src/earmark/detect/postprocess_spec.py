@@ -96,7 +96,7 @@ _OneOrEach = Annotated[
 # In a file, null stands for infinity: YAML and JSON have no common word for it.
 _Limit = Annotated[
     float,
-    Field(gt=0, strict=True),
+    Field(gt=0, strict=True, allow_inf_nan=True),
     BeforeValidator(lambda value: math.inf if value is None else value),
     PlainSerializer(lambda value: None if math.isinf(value) else value),
 ]

@@ -10,9 +10,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from earmark.core.config import AtstSettings, NonNegative, Positive, Proportion, Settings
+from earmark.core.config import (
+    AtstSettings,
+    Count,
+    NonNegative,
+    Positive,
+    Proportion,
+    Settings,
+    Width,
+    WindowSeconds,
+)
 from earmark.core.timeline import SAMPLE_RATE
-from earmark.method.settings import LoopSettings
+from earmark.method.settings import LoopSettings, Rate
 
 
 class MaskSettings(Settings):
@@ -53,7 +62,7 @@ class PerturbationSettings(Settings):
             changed.
     """
 
-    bank: Annotated[int, Field(ge=0)] = 2000
+    bank: Count = 2000
     alpha: Proportion = 0.4
     mixing: Literal["log", "energy"] = "log"
     warp_probability: Proportion = 1.0
@@ -69,8 +78,8 @@ class PerturbationSettings(Settings):
 class HeadSettings(Settings):
     """Projector and predictor: Linear(no bias) → BN → ReLU → Linear(no bias)."""
 
-    hidden: Positive = 4096
-    out: Positive = 256
+    hidden: Width = 4096
+    out: Width = 256
 
 
 class PretrainTrainSettings(LoopSettings):
@@ -91,9 +100,9 @@ class PretrainTrainSettings(LoopSettings):
     epochs: Positive = 300
     steps_per_epoch: Positive = 195
     batch: Positive = 1024
-    lr: Annotated[float, Field(gt=0)] = 4e-4
+    lr: Rate = 4e-4
     lr_final: NonNegative = 1e-6
-    warmup_steps: Annotated[int, Field(ge=0)] = 1950
+    warmup_steps: Count = 1950
     weight_decay: tuple[NonNegative, NonNegative] = (0.04, 0.4)
     ema: Annotated[float, Field(ge=0, le=1)] = 0.997
     teacher: Literal["batch", "eval", "train"] = "batch"
@@ -123,7 +132,7 @@ class PretrainRecipe(Settings):
     name: str
     description: str = ""
     size: str = "small"
-    window_seconds: Annotated[float, Field(gt=0)] = 10.0
+    window_seconds: WindowSeconds = 10.0
     encoder: AtstSettings = Field(default_factory=_pretraining_encoder)
     heads: HeadSettings = HeadSettings()
     mask: MaskSettings = MaskSettings()

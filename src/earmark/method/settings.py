@@ -13,14 +13,19 @@ from pydantic import Field, model_validator
 
 from earmark.core.config import (
     BatchSettings,
+    Count,
     DataSettings,
     NetworkSettings,
     NonNegative,
     Positive,
     Proportion,
     Settings,
+    Width,
 )
 from earmark.core.errors import ConfigError
+
+Rate = Annotated[float, Field(gt=0, le=100)]
+"""Of learning: what is above it is a slip of the keys."""
 
 
 class MixupSettings(Settings):
@@ -69,15 +74,15 @@ class EmbeddingSettings(Settings):
 
     weight: NonNegative = 0.3
     tap: Literal["rnn", "cnn", "encoder"] = "rnn"
-    hidden: Positive = 1024
-    out: Positive = 256
+    hidden: Width = 1024
+    out: Width = 256
     weights: Literal["lambda", "activity", "energy", "hard"] = "lambda"
     gain: Literal["resultant", "unit"] = "resultant"
     symmetric: bool = False
     center: bool = False
     teacher_norm: Literal["batch", "eval"] = "batch"
-    detach_steps: Annotated[int, Field(ge=0)] = 0
-    ramp_steps: Annotated[int, Field(ge=0)] = 500
+    detach_steps: Count = 0
+    ramp_steps: Count = 500
 
 
 class V1Settings(Settings):
@@ -157,11 +162,11 @@ class MethodSettings(Settings):
     mean_teacher: NonNegative = 70.0
     pseudo_label: NonNegative = 8.75
     weak: NonNegative = 0.5
-    ramp_steps: Annotated[int, Field(ge=0)] = 500
+    ramp_steps: Count = 500
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     ema_horizon: Annotated[float, Field(gt=0)] | None = None
     warp_probability: Proportion = 0.0
-    warp_range: tuple[float, float] = (0.6, 1.0)
+    warp_range: tuple[Annotated[float, Field(gt=0)], float] = (0.6, 1.0)
     v1: V1Settings | None = None
 
     @property
@@ -173,6 +178,12 @@ class MethodSettings(Settings):
     @classmethod
     def _read_version_0_1(cls, content: Any) -> Any:
         return move_v1_switches(content) if isinstance(content, Mapping) else content
+
+    @model_validator(mode="after")
+    def _range_holds(self) -> MethodSettings:
+        if self.warp_range[0] > self.warp_range[1]:
+            raise ValueError(f"warp_range: {list(self.warp_range)} has its ends in the wrong order")
+        return self
 
     @model_validator(mode="after")
     def _v1_is_possible(self) -> MethodSettings:
@@ -193,6 +204,8 @@ class LoopSettings(Settings):
             less memory; mixtures stay within one.
         gradient_clip: Largest gradient norm, or null.
         workers: Reading processes (0 reads in the loop).
+        non_finite: A step whose loss or gradient is NaN or infinite ends the run (``stop``), or is
+            said and left out (``skip``).
     """
 
     epochs: Positive
@@ -200,7 +213,8 @@ class LoopSettings(Settings):
     accumulate: Positive = 1
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1024)] = 0
+    non_finite: Literal["stop", "skip"] = "stop"
     seed: Annotated[int, Field(ge=0)] = 42
 
     @property
@@ -252,13 +266,13 @@ class TrainSettings(LoopSettings):
     init_heads: Literal["fit", "need", "fresh"] = "fit"
     batch: BatchSettings = BatchSettings()
     optimizer: Literal["adam", "adamw"] = "adam"
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    lr_groups: dict[str, float] = Field(default_factory=dict)
-    encoder_lr: Annotated[float, Field(gt=0)] | None = None
+    lr: Rate = 1e-3
+    lr_groups: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(default_factory=dict)
+    encoder_lr: Rate | None = None
     encoder_lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     frozen: tuple[str, ...] = ()
     weight_decay: NonNegative = 0.0
-    warmup_steps: Annotated[int, Field(ge=0)] = 290
+    warmup_steps: Count = 290
     lr_final: Proportion = 0.1
     validate_every: Positive = 10
     validate_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("validation",)

@@ -24,7 +24,7 @@ from earmark.model.bundle_files import (
     needed_files,
     weights_file,
 )
-from earmark.model.folder import folder_fingerprint, write_folder
+from earmark.model.folder import folder_fingerprint, refuse_non_finite, write_folder
 from earmark.model.sed import SedNetwork
 from earmark.model.tagger import Tagger, load_tagger
 
@@ -110,10 +110,12 @@ def _load_network(folder: Path, settings: NetworkSettings, labels: tuple[str, ..
     network = SedNetwork(settings, labels)
     weights = weights_file(folder, settings)
     try:
-        network.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
             f"weights do not fit config.yaml and labels.txt ({reason})", where=weights
         ) from None
+    refuse_non_finite(tensors, weights)
     return network

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
 
@@ -29,9 +31,10 @@ def write_folder(
         texts: Content of the other files by name.
 
     Raises:
-        BundleError: The folder cannot be written.
+        BundleError: A tensor is not finite, or the folder cannot be written.
     """
     folder = Path(folder)
+    refuse_non_finite(tensors, folder)
     try:
         _write(folder, weights, tensors, texts)
     except OSError as error:
@@ -55,6 +58,32 @@ def _write(
         for name in (weights, *texts):
             (draft / name).chmod(mode)  # safetensors writes files only their owner may read
             (draft / name).replace(folder / name)
+
+
+def refuse_non_finite(tensors: Mapping[str, Any], where: Path) -> None:
+    """Weights that are NaN or infinite score nothing, and are neither written nor read.
+
+    Args:
+        tensors: PyTorch's or NumPy's, by name.
+        where: Their file, for the error.
+
+    Raises:
+        BundleError: Some are.
+    """
+    bad = [name for name, value in tensors.items() if not _is_finite(value)]
+    if bad:
+        raise BundleError(
+            f"has weights that are not finite ({', '.join(bad[:3])}; "
+            f"{len(bad)} of {len(tensors)} tensors)",
+            where=where,
+            hint="Train again with a lower train.lr, or take an earlier bundle",
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind != "f" or bool(np.isfinite(value).all())
+    return bool(value.isfinite().all())
 
 
 def missing_files(folder: str | Path, names: Iterable[str]) -> list[str]:

@@ -34,7 +34,7 @@ from earmark.model.bundle_files import (
 )
 from earmark.model.encoders.alignment import overlap_weights
 from earmark.model.encoders.stretches import Stretches
-from earmark.model.folder import folder_fingerprint
+from earmark.model.folder import folder_fingerprint, refuse_non_finite
 from earmark.model.onnx_network import (
     STRONG,
     WAVEFORM,
@@ -213,6 +213,7 @@ class OnnxForm:
             tensors = load_file(weights)
         except SafetensorError as error:
             raise BundleError(f"is no safetensors file ({error})", where=weights) from None
+        refuse_non_finite(tensors, weights)
         read: dict[StoredTensor, Floats] = {}  # the graphs share what they have in common
         self._graphs: dict[str, OnnxGraph] = {}
         for name, file in ONNX_GRAPHS.items():

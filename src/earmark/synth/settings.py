@@ -66,7 +66,7 @@ class SubsetSettings(Settings):
             null for the mixture as it is.
     """
 
-    clips: Annotated[int, Field(ge=0)] = 0
+    clips: Annotated[int, Field(ge=0, le=10**9)] = 0
     events: Count = uniform(1, 4)
     counts: dict[str, Count] = Field(default={})
     empty: Proportion = 0.0

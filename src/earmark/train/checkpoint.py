@@ -14,6 +14,7 @@ STATE = "state.ckpt"
 FREE = {
     *("name", "description"),
     *(f"train.{name}" for name in ("workers", "cache_gib", "token_cache", "token_cache_gib")),
+    "train.non_finite",  # or no run that stopped could go on without such steps
 }
 """Settings that change nothing of what a run learns, and may be others when it goes on."""
 

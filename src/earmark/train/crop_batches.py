@@ -58,12 +58,13 @@ class CropSampler:
 
 @dataclass(frozen=True)
 class CropBatch:
-    """Crops of one micro-batch: ``waveforms`` [B, S], ``samples`` [B] of sound in them."""
+    """Crops of one micro-batch: ``waveforms`` [B, S], ``samples`` [B] of sound, recordings."""
 
     numbers: list[int]
     waveforms: Tensor
     samples: Tensor
     faults: dict[Path, str]
+    clips: tuple[str, ...] = ()
 
 
 def collate(crops: Sequence[Crop]) -> CropBatch:
@@ -73,6 +74,7 @@ def collate(crops: Sequence[Crop]) -> CropBatch:
         torch.from_numpy(np.stack([crop.waveform for crop in crops])),
         torch.tensor([crop.samples for crop in crops]),
         {path: reason for crop in crops for path, reason in crop.faults},
+        tuple(crop.source for crop in crops),
     )
 
 

@@ -243,7 +243,7 @@ class StepBuffers:
     Args:
         fabric: Of the run.
         modules: Where to look for batch norms and running centres.
-        count: Micro-batches of a step on all processes; with one nothing is to be done.
+        count: Micro-batches of a step on all processes.
     """
 
     def __init__(self, fabric: Fabric, modules: Iterable[nn.Module], count: int) -> None:
@@ -252,8 +252,7 @@ class StepBuffers:
         self._counters: list[Tensor] = []
         self._start: list[Tensor] = []
         self._sum = torch.zeros(0)
-        if count == 1:
-            return
+        self._alone = count == 1
         for module in (inner for whole in modules for inner in whole.modules()):
             if isinstance(module, nn.modules.batchnorm._BatchNorm | RunningCentre):
                 for value in module.buffers(recurse=False):
@@ -263,22 +262,22 @@ class StepBuffers:
     def begin_step(self) -> None:
         """Remember the statistics."""
         self._start = [value.clone() for value in (*self._buffers, *self._counters)]
-        if self._buffers:
+        if self._buffers and not self._alone:
             self._sum = torch.zeros_like(self._flat())
 
     def begin_micro_batch(self) -> None:
-        """Go back to those from before the step."""
+        """Go back to those from before the step; so they stay, too, if it is left out."""
         for value, before in zip((*self._buffers, *self._counters), self._start, strict=True):
             value.copy_(before)
 
     def end_micro_batch(self, fraction: float) -> None:
         """Add what a micro-batch with this fraction of the clips made of them."""
-        if self._buffers:
+        if self._buffers and not self._alone:
             self._sum += fraction * self._flat()
 
     def end_step(self) -> None:
         """Take the mean over the micro-batches of all processes."""
-        if not self._buffers:
+        if not self._buffers or self._alone:
             return
         if self.fabric.world_size > 1:
             torch.distributed.all_reduce(self._sum)

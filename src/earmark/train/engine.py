@@ -45,6 +45,7 @@ from earmark.train.distributed import (
 from earmark.train.initial import Begun, Start, begin_with, read_start, teach
 from earmark.train.loop import LoopTask, Reporter, last_epoch, run_epochs, set_up
 from earmark.train.micro_batch import MicroBatch, read_micro_batches
+from earmark.train.non_finite import suspects
 from earmark.train.optim import (
     freeze,
     learning_rate,
@@ -323,6 +324,17 @@ class Training(LoopTask):
         inputs = StepInputs(micro_batch.mix, micro_batch.weights, encoder)
         models, step = (self.student, self.run.teacher), self.run.step
         return step_of(method)(*models, batch, step, method, micro_batch.generator, inputs)
+
+    def suspects(self, micro_batch: MicroBatch) -> tuple[str, ...]:
+        """Clips that the student scores with numbers that are not finite, each by itself."""
+        network, batch = self.run.student.network, micro_batch.batch
+        network.eval()
+        try:
+            waveforms = batch.waveforms.to(self.fabric.device)
+            return suspects(lambda clips: network(clips).strong, waveforms, batch.clips)
+        finally:
+            self.student.train()
+            train_mode(self.run.student, self.settings.frozen)
 
     def move_teacher(self) -> None:
         """The moving average of the student."""

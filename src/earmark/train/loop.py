@@ -7,6 +7,7 @@ counters, and nothing else.
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,17 @@ from earmark.method.settings import LoopSettings
 from earmark.train.checkpoint import save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
 from earmark.train.journal import Journal
+from earmark.train.non_finite import (
+    MOST_IN_A_ROW,
+    BadLoss,
+    all_finite,
+    is_finite_everywhere,
+    non_finite,
+    refuse_step,
+    refuse_weights,
+)
+
+_log = logging.getLogger(__name__)
 
 
 class Reporter(Protocol):
@@ -104,6 +116,10 @@ class LoopTask(ABC):
         """The loss of a micro-batch, and figures worth watching."""
 
     @abstractmethod
+    def suspects(self, micro_batch: Any) -> tuple[str, ...]:
+        """Clips of a micro-batch that a number which is not finite may come from."""
+
+    @abstractmethod
     def move_teacher(self) -> None:
         """The teacher's average after an optimiser step, which is counted already."""
 
@@ -150,17 +166,38 @@ def run_epoch(task: LoopTask) -> dict[str, float]:
     """One epoch of optimiser steps; returns the mean of each figure."""
     settings, batches = task.settings, task.begin_epoch()
     sums: dict[str, float] = {}
-    for _ in range(settings.steps_per_epoch):
-        figures = optimizer_step(task, batches)
+    in_a_row = skipped = 0
+    for number in range(1, settings.steps_per_epoch + 1):
+        last = settings.steps_per_epoch == number == skipped + 1  # an epoch of nothing is none
+        most = in_a_row if last else MOST_IN_A_ROW
+        figures = optimizer_step(task, batches, in_a_row, most)
+        in_a_row = 0 if figures else in_a_row + 1
+        skipped += not figures
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value
         if task.reporter is not None:
             task.reporter.on_step(task.run.step, settings.steps, figures)
-    return {name: total / settings.steps_per_epoch for name, total in sums.items()}
+    means = {name: total / (settings.steps_per_epoch - skipped) for name, total in sums.items()}
+    return means | ({"skipped": float(skipped)} if skipped else {})
 
 
-def optimizer_step(task: LoopTask, batches: Iterator[Any]) -> dict[str, float]:
-    """Gradients of all micro-batches, one step of the optimiser, one move of the teacher."""
+def optimizer_step(
+    task: LoopTask, batches: Iterator[Any], skipped: int = 0, most: int = MOST_IN_A_ROW
+) -> dict[str, float]:
+    """Gradients of all micro-batches, one step of the optimiser, one move of the teacher.
+
+    Args:
+        task: What is trained.
+        batches: Of the epoch.
+        skipped: Steps left out just before this one.
+        most: So many may be.
+
+    Returns:
+        Means of the figures; empty if the step was left out.
+
+    Raises:
+        NumberError: Its loss or gradient is not finite and it is not left out, or weights are not.
+    """
     run, fabric, settings = task.run, task.fabric, task.settings
     task.set_rates()
     run.optimizer.zero_grad(set_to_none=True)
@@ -169,6 +206,7 @@ def optimizer_step(task: LoopTask, batches: Iterator[Any]) -> dict[str, float]:
     buffers = StepBuffers(fabric, modules, settings.accumulate * fabric.world_size)
     buffers.begin_step()
     sums: dict[str, float] = {}
+    bad: list[tuple[Any, tuple[str, ...]]] = []
     for number, micro_batch in enumerate(micro_batches, start=1):
         buffers.begin_micro_batch()
         torch.manual_seed(micro_batch.seed)  # dropout has only the global generator
@@ -177,15 +215,39 @@ def optimizer_step(task: LoopTask, batches: Iterator[Any]) -> dict[str, float]:
             loss, figures = task.loss(micro_batch)
             fabric.backward(loss * micro_batch.weight / settings.accumulate)
         buffers.end_micro_batch(micro_batch.fraction)
+        if terms := non_finite(figures):
+            bad.append((micro_batch, terms))
         for name, value in figures.items():
             sums[name] = sums.get(name, 0.0) + value * micro_batch.weight / settings.accumulate
     buffers.end_step()
+    if not is_finite_everywhere(fabric, not bad and has_finite_gradient(task)):
+        buffers.begin_micro_batch()
+        run.optimizer.zero_grad(set_to_none=True)
+        found = [BadLoss(terms, task.suspects(micro_batch)) for micro_batch, terms in bad]
+        if settings.non_finite == "stop" or skipped >= most:
+            refuse_step(fabric, run.step + 1, found, skipped)
+        what = "; ".join(map(str, found)) or "the gradient is not finite"
+        _log.warning("step %d is left out: %s", run.step + 1, what)
+        run.step += 1
+        return {}
     if settings.gradient_clip is not None:
-        fabric.clip_gradients(task.student, run.optimizer, max_norm=settings.gradient_clip)
+        most_norm = settings.gradient_clip  # of 16-mixed the gradient may be infinite, see below
+        fabric.clip_gradients(
+            task.student, run.optimizer, max_norm=most_norm, error_if_nonfinite=False
+        )
     run.optimizer.step()
     run.step += 1
+    refuse_weights(fabric, run.step, run.student)
     task.move_teacher()
     return sums
+
+
+def has_finite_gradient(task: LoopTask) -> bool:
+    """Whether the step's gradient is finite; 16-mixed has a scale that sees to it itself."""
+    if task.settings.precision == "16-mixed":
+        return True
+    gradients = (value.grad for value in task.run.student.parameters())
+    return all_finite(gradient for gradient in gradients if gradient is not None)
 
 
 def set_up(

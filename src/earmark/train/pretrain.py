@@ -53,6 +53,7 @@ from earmark.train.loop import (
     run_epochs,
     set_up,
 )
+from earmark.train.non_finite import suspects
 
 _log = logging.getLogger(__name__)
 _CROP_DRAWS = 1_008  # beyond the micro-batches of any step: draws of a crop are no draws of one
@@ -320,6 +321,11 @@ class Pretraining(LoopTask):
         return crop_views(
             clean, perturbed, self.tokens(batch).to(device), micro_batch.masked.to(device)
         )
+
+    def suspects(self, micro_batch: CropMicroBatch) -> tuple[str, ...]:
+        """Recordings whose log-mel is not finite."""
+        waveforms = micro_batch.batch.waveforms.to(self.fabric.device)
+        return suspects(self.frontend, waveforms, micro_batch.batch.clips)
 
     def move_teacher(self) -> None:
         """The moving average of the student."""

@@ -35,6 +35,7 @@ from earmark.model.folder import (
     folder_fingerprint,
     missing_files,
     read_config,
+    refuse_non_finite,
     write_folder,
 )
 
@@ -140,6 +141,7 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise BundleError(
             f"is no safetensors file ({error})", where=folder / ENCODER_WEIGHTS
         ) from None
+    refuse_non_finite(tensors, folder / ENCODER_WEIGHTS)
     found: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
     for name, value in tensors.items():
         module, _, rest = name.partition(".")
