@@ -22,9 +22,8 @@ from torch import Tensor, nn
 
 from earmark.core.config import Settings, dump_yaml
 from earmark.method.settings import LoopSettings
-from earmark.train.checkpoint import save_state
+from earmark.train.checkpoint import Journal, save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
-from earmark.train.journal import Journal
 from earmark.train.non_finite import (
     MOST_IN_A_ROW,
     BadLoss,
