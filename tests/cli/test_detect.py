@@ -146,7 +146,10 @@ def test_what_is_done_is_not_done_again(
     assert (out / "events.tsv").read_bytes() == combined
     assert (out / "scores").exists() is False
     assert work("--score-format", "tsv,npz") == all_of_them
-    assert {path.name for path in (out / "scores").iterdir()} >= {"0.tsv", "2.npz"}
+    for folder, kind in (("scores", "tsv"), ("scores-npz", "npz")):  # each recording once in each
+        assert sorted(path.name for path in (out / folder).iterdir()) == [
+            f"{n}.{kind}" for n in range(3)
+        ]
 
 
 def test_equal_names_do_not_overwrite_one_another(bundle: Path, tmp_path: Path) -> None:
@@ -186,9 +189,10 @@ def test_names_are_unique_and_kept() -> None:
     assert list(shown.values()) == ["a/x.wav", "X.wav", "y.wav", "events.wav", "c/b/y.wav"]
     names = file_names(shown, ["y"])
     assert list(names.values()) == ["a/x", "X", "y.wav", "events.wav", "c/b/y"]
-    assert file_names({Path("/b/scores/y.wav"): "scores/y.wav"}) == {
-        Path("/b/scores/y.wav"): "b/scores/y.wav"  # no other recording's score table
-    }
+    for folder in ("scores", "Scores-npz"):
+        assert file_names({Path(f"/b/{folder}/y.wav"): f"{folder}/y.wav"}) == {
+            Path(f"/b/{folder}/y.wav"): f"b/{folder}/y.wav"  # no other recording's score table
+        }
 
 
 @pytest.mark.parametrize(
@@ -200,6 +204,7 @@ def test_names_are_unique_and_kept() -> None:
         (["a.wav", "--format", ","], "format"),
         (["a.wav", "--threshold", "1.5"], "threshold"),
         (["a.wav", "--score-format", "tsv,hdf5"], "hdf5"),
+        (["a.wav", "--format", "tsv", "--labels-with-score"], "audacity"),
         (["a.wav", "--channels", "left"], "channels"),
         (["a.wav", "--device", "gpu"], "device"),
         (["*.flac"], "no recordings match"),

@@ -20,7 +20,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from earmark.core.errors import EarmarkError
+from earmark.core.errors import ConfigError, EarmarkError
 from earmark.core.formats import read_events
 from earmark.core.locking import only_writer
 from earmark.core.naming import common_root, names_from
@@ -130,6 +130,54 @@ def test_a_changed_recording_is_detected_again(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "fresh")
 
 
+def test_content_that_changed_behind_an_equal_size_and_date(tmp_path: Path) -> None:
+    """As programs leave it that keep the date of what they edit."""
+    paths = make(tmp_path / "in", 2)
+    out, seen = tmp_path / "out", Seen()
+    run_batch(paths, loud_batch.make_job(out))
+    before = paths[1].stat()
+    loud_batch.write_sound(paths[1], 77)
+    os.utime(paths[1], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (paths[1].stat().st_size, paths[1].stat().st_mtime_ns) == (
+        before.st_size, before.st_mtime_ns,
+    )  # fmt: skip
+    run_batch(paths, loud_batch.make_job(out), watcher=seen)
+    assert seen.names == ["001.wav"]
+    run_batch(paths, loud_batch.make_job(tmp_path / "fresh"))
+    assert contents(out) == contents(tmp_path / "fresh")
+
+
+def test_label_tracks_with_scores_are_written_from_the_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = make(tmp_path / "in", 2)
+    out, plain = tmp_path / "out", tmp_path / "plain"
+    for folder in (out, plain):
+        run_batch(paths, loud_batch.make_job(folder))
+    monkeypatch.setattr(loud_batch.Loudness, "score_windows", None)
+    job = loud_batch.make_job(out, scored_labels=True)
+    run_batch(paths, job)
+    events, track = read_events(out / "000.tsv"), out / "000.txt"
+    assert len(events) > 1
+    for line, label, score in zip(
+        track.read_text().splitlines(), events.event_label, events.score, strict=True
+    ):
+        assert line.endswith(f"\t{label} [{score:.3f}]")
+    again = read_events(track)  # and the score is no part of the class
+    assert again.event_label.tolist() == events.event_label.tolist()
+    assert again.score.tolist() == events.score.round(3).tolist()
+    seen = Seen()
+    run_batch(paths, job, watcher=seen)
+    assert seen.before == 2
+    run_batch(paths, loud_batch.make_job(out, formats="tsv"), watcher=seen)
+    run_batch(paths, job, watcher=seen)
+    assert seen.names == []  # a run without them leaves them as they were
+    run_batch(paths, loud_batch.make_job(out))
+    assert contents(out) == contents(plain)
+    with pytest.raises(ConfigError, match="--labels-with-score is for the format audacity"):
+        loud_batch.make_job(out, formats="tsv", scored_labels=True)
+
+
 def test_what_needs_no_detection_is_written_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,7 +200,7 @@ def test_what_needs_no_detection_is_written_without(
     assert contents(out) == contents(fresh)
     run_batch(paths, loud_batch.make_job(out, formats="tsv,raven", scores="npz"))
     assert len(called) == 3
-    assert read_scores(out / "scores" / "002.npz").labels == ("loud", "quiet")
+    assert read_scores(out / "scores-npz" / "002.npz").labels == ("loud", "quiet")
     run_batch(paths, job, fresh=True)
     assert len(called) == 6
     run_batch(paths, loud_batch.make_job(out, formats="tsv,raven", threshold=0.4))

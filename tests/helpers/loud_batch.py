@@ -72,9 +72,9 @@ def write_sound(path: Path, seed: int = 0, seconds: float = 2.0, peak: float = 0
 
 def make_job(out: Path, threads: int = 1, **options: Any) -> Job:
     formats = options.pop("formats", "tsv,json,audacity")
-    scores = options.pop("scores", "")
+    scores, labels = options.pop("scores", ""), options.pop("scored_labels", False)
     settings = LoudSettings(options.pop("bundle", "loud"), **options)
-    outputs = Outputs.named(out, formats, scores)
+    outputs = Outputs.named(out, formats, scores, scored_labels=labels)
     return Job(settings, outputs, settings.key(settings.load(1)), threads)
 
 

@@ -67,11 +67,17 @@ class DetectOptions(DetectionOptions):
     )
     score_formats: str = option(
         "",
-        f"Write score tables too, in these formats: {', '.join(_SCORES)}.",
+        f"Write score tables too, in these formats, each in a folder: {', '.join(_SCORES)}.",
         "--score-format",
         panel=OUTPUT,
         metavar="tsv,npz,…",
         autocompletion=completing(*_SCORES),
+    )
+    labels_with_score: bool = option(
+        False,
+        "Write scores behind the classes of Audacity's labels: Dog [0.912].",
+        "--labels-with-score",
+        panel=OUTPUT,
     )
     plot: bool | None = option(
         None,
@@ -190,8 +196,9 @@ def detect(options: DetectOptions) -> None:
     if plot:
         require_matplotlib()
     outputs = Outputs.named(
-        folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot
-    )
+        folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot,
+        scored_labels=options.labels_with_score,
+    )  # fmt: skip
     settings, clips = options.detector(), options.clip_settings()
     each = max(1, (options.threads or available_cores()) // workers)
     detector = settings.load(each if options.threads or workers > 1 else None)
@@ -308,10 +315,11 @@ def _detect_fleet(options: DetectOptions) -> None:
     from earmark.deliver.fleets.fleet import FleetJob, require_ray
     from earmark.deliver.fleets.store import listed_recordings
 
-    if options.score_formats or options.plot or options.fresh or options.clips:
+    others = (options.score_formats, options.plot, options.fresh, options.clips)
+    if any(others) or options.labels_with_score:
         raise ConfigError(
             "--engine ray writes tables of events only",
-            hint="Leave out --score-format, --plot, --clips and --fresh",
+            hint="Leave out --score-format, --labels-with-score, --plot, --clips and --fresh",
         )
     job = FleetJob(
         options.detector(), options.out, options.formats or "parquet", options.workers,

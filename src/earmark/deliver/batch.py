@@ -122,6 +122,8 @@ class BatchTask:
         """Whether nothing is left to do."""
         if self.known is None or self.moved or self.known.filename != self.filename:
             return False
+        if outputs.scored_labels_of(self.known) != self.known.scored_labels:
+            return False
         return outputs.all_there(self.name, self.known.tracks)
 
 
@@ -235,8 +237,8 @@ def run_batch(
 
 def _remove_drafts(folder: Path, plan: Sequence[BatchTask]) -> None:
     for below in {Path(name).parent for task in plan for name in (task.name, task.before)}:
-        for place in (folder, folder / SCORES):
-            remove_drafts(place / below)
+        for place in ("", *SCORES.values()):
+            remove_drafts(folder / place / below)
 
 
 def _plan(
@@ -352,7 +354,8 @@ class Work:
             return None
         for track in record.tracks:
             outputs.write_events(task.path, task.name, task.filename, track)
-        return replace(record, filename=task.filename)
+        labels = outputs.scored_labels_of(record)
+        return replace(record, filename=task.filename, scored_labels=labels)
 
     def _detect(self, task: BatchTask) -> Record:
         before = task.path.stat()
@@ -377,11 +380,13 @@ class Work:
             path=str(task.path),
             size=before.st_size,
             modified=before.st_mtime_ns,
+            changed=before.st_ctime_ns,
             content=content,
             key=self.job.key,
             name=task.name,
             tracks=tuple(tracks),
             filename=task.filename,
+            scored_labels=outputs.scored_labels_of(task.known),
         )
 
     def _results(self, path: Path, name: str) -> list[Result]:

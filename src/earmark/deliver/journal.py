@@ -1,8 +1,8 @@
 """What is done of a batch: one line for each recording, by its content and the parameters.
 
 A recording is known by what it contains, not by its name or date: moved, renamed or touched, it
-is not detected again. A file of the same path, size and time of change is taken to be the same
-without being read.
+is not detected again. A file of the same path, size, date and time of change is taken to be the
+same without being read; the date alone is not enough, for programs can set it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,14 @@ class Record:
     Attributes:
         path: Full path.
         size: Bytes.
-        modified: Time of its last change in nanoseconds.
+        modified: Its date in nanoseconds.
         content: Digest of its bytes.
         key: Digest of everything else that decides its events.
         name: What its files are called, without extension.
         tracks: What was found.
         filename: What it is called in tables.
+        scored_labels: Whether its label track for Audacity has scores.
+        changed: When the system last saw it change, in nanoseconds; 0 where that is not known.
     """
 
     path: str
@@ -63,6 +65,8 @@ class Record:
     name: str
     tracks: tuple[Track, ...]
     filename: str = ""
+    scored_labels: bool = False
+    changed: int = 0
 
     @classmethod
     def from_line(cls, line: str) -> Record:
@@ -149,7 +153,7 @@ def digest_of(path: Path) -> str:
 
 
 class Known:
-    """Looks recordings up in a journal: by path, size and time, or by content.
+    """Looks recordings up in a journal: by path, size and times, or by content.
 
     Args:
         records: Of the journal.
@@ -175,11 +179,12 @@ class Known:
             OSError: If the file cannot be read.
         """
         status = path.stat()
-        size, modified = status.st_size, status.st_mtime_ns
+        size, modified, changed = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         own = self._by_path.get(str(path))
-        if own is not None and (own.size, own.modified) == (size, modified):
+        same_times = own is not None and (own.modified, own.changed) == (modified, changed)
+        if own is not None and own.size == size and same_times:
             return own, own
-        candidates = self._by_size.get(status.st_size, [])
+        candidates = self._by_size.get(size, [])
         if not candidates:
             return None
         content = digest_of(path)
@@ -188,4 +193,5 @@ class Known:
         same.sort(key=lambda record: record.path != str(path))
         if not same:
             return None
-        return replace(same[0], path=str(path), size=size, modified=modified), same[0]
+        now = replace(same[0], path=str(path), size=size, modified=modified, changed=changed)
+        return now, same[0]

@@ -38,21 +38,22 @@ class Outputs:
         events: Formats of events, of ``FORMATS``.
         scores: Formats of scores, of ``SCORE_FORMATS``.
         picture: Whether a picture is drawn.
+        scored_labels: Whether Audacity's labels have scores.
     """
 
     folder: Path
     events: tuple[str, ...]
     scores: tuple[str, ...] = ()
     picture: bool = False
+    scored_labels: bool = False
 
     @classmethod
-    def named(
-        cls, folder: Path, events: str, scores: str = "", *, picture: bool = False
-    ) -> Outputs:
-        """From formats separated by commas.
+    def named(cls, folder: Path, events: str, scores: str = "", **more: bool) -> Outputs:
+        """From formats separated by commas; ``more`` is ``picture`` and ``scored_labels``.
 
         Raises:
-            ConfigError: If a format of events is unknown, or none is given.
+            ConfigError: If a format of events is unknown, none is given, or scored labels are
+                asked for without Audacity's.
             ScoreError: If a format of scores is unknown.
         """
         kinds, tables = (
@@ -67,7 +68,18 @@ class Outputs:
             )
         for name in tables:
             score_format(name)
-        return cls(folder, kinds, tables, picture)
+        if more.get("scored_labels") and "audacity" not in kinds:
+            raise ConfigError(
+                "--labels-with-score is for the format audacity, which is not written",
+                hint="Add it to --format; the other formats have scores in places of their own",
+            )
+        return cls(folder, kinds, tables, **more)
+
+    def scored_labels_of(self, record: Record | None) -> bool:
+        """Whether a recording's label track has scores afterwards, with what was made before."""
+        if "audacity" in self.events:
+            return self.scored_labels
+        return record is not None and record.scored_labels
 
     def event_files(self, name: str) -> dict[str, Path]:
         """Format → file of a track's events."""
@@ -76,7 +88,7 @@ class Outputs:
     def score_files(self, name: str) -> dict[str, Path]:
         """Format → file of a track's scores."""
         return {
-            kind: self.folder / SCORES / f"{name}{SCORE_FORMATS[kind].suffix}"
+            kind: self.folder / SCORES[kind] / f"{name}{SCORE_FORMATS[kind].suffix}"
             for kind in self.scores
         }
 
@@ -103,7 +115,8 @@ class Outputs:
         """Writes the event files of a track; its recording is called ``filename`` in them."""
         events = events_of([(channel_label(filename, track.channel), track)])
         for kind, file in self.event_files(file_name(name, track.channel)).items():
-            write_events(file, events, kind, recording=Path(readable(str(path))))
+            recording = Path(readable(str(path)))
+            write_events(file, events, kind, recording=recording, scored_labels=self.scored_labels)
 
     def write_result(self, path: Path, name: str, channel: int, result: Result) -> None:
         """Writes the files of a track that need its scores."""
@@ -150,8 +163,11 @@ class Outputs:
         return [self.folder / f"{one}{kind.suffix}" for kind in FORMATS.values()]
 
     def _all_others(self, name: str, track: Track) -> list[Path]:
-        one, tables = file_name(name, track.channel), SCORE_FORMATS.values()
-        scores = [self.folder / SCORES / f"{one}{table.suffix}" for table in tables]
+        one = file_name(name, track.channel)
+        scores = [
+            self.folder / SCORES[kind] / f"{one}{table.suffix}"
+            for kind, table in SCORE_FORMATS.items()
+        ]
         return [*scores, self.folder / f"{one}.png"]
 
 

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from earmark.core.audio.folders import folder_content, left_out, why_no_recording
 from earmark.core.errors import AudioError
 from earmark.core.naming import common_root, full_path, names_from, without_suffix
+from earmark.core.tables.score_files import SCORE_FORMATS
 
 CHANNEL = re.compile(r"\.ch\d+$")
 """How the names of channels end."""
-SCORES = "scores"
-"""Folder of the score tables."""
+SCORES = {kind: "scores" if kind == "tsv" else f"scores-{kind}" for kind in SCORE_FORMATS}
+"""Format of score tables → their folder, one each, so that a folder has a recording once."""
 
 
 def named_recordings(
@@ -133,4 +134,5 @@ OWN = ("events", "recordings", "failures", "detect")
 
 def _is_free(name: str, used: set[str]) -> bool:
     folded = name.casefold()
-    return folded not in used and folded not in OWN and not folded.startswith(f"{SCORES}/")
+    top, inside, _ = folded.partition("/")
+    return folded not in used and folded not in OWN and not (inside and top in SCORES.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ def write_events(
     format: str = "tsv",
     *,
     recording: str | Path | None = None,
+    scored_labels: bool = False,
 ) -> None:
     """Write events, with their scores where the table has them and the format can.
 
@@ -79,6 +81,7 @@ def write_events(
         format: One of ``FORMATS``. Those of Audacity, Raven, ELAN and WebVTT hold the events of
             one recording; those of Audacity and WebVTT neither its name nor scores.
         recording: The recording, for ELAN to find it.
+        scored_labels: Whether Audacity's labels have the score behind the class: ``Dog [0.912]``.
 
     Raises:
         LabelError: If the format is unknown or cannot hold these events.
@@ -86,7 +89,7 @@ def write_events(
     _check_known(format, FORMATS)
     kind = FORMATS[format]
     content = checked(events, format, kind, None if recording is None else Path(recording))
-    write_text(path, kind.write(content))
+    write_text(path, kind.write(replace(content, scored_labels=scored_labels)))
 
 
 def read_events(

@@ -1,12 +1,14 @@
 """Label tracks of Audacity: start, end and label of each event, separated by tabs.
 
-They name no recording and have no scores. Times have six decimals, as Audacity writes them. A
-line that begins with a backslash holds the frequencies of the label before it and is left aside
-(Audacity Manual, "Importing and Exporting Labels").
+They name no recording and have no scores, unless these stand behind the class: ``Dog [0.912]``.
+Times have six decimals, as Audacity writes them. A line that begins with a backslash holds the
+frequencies of the label before it and is left aside (Audacity Manual, "Importing and Exporting
+Labels").
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from earmark.core.errors import LabelError
@@ -14,12 +16,19 @@ from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.formats.base import Content, EventFormat, Hints, Named
 from earmark.core.tables.rows import parse_event
 
+_SCORED = re.compile(r"(.*\S) \[([01]\.\d{3})\]")
+
 
 def _write(content: Content) -> str:
     return "".join(
-        f"{event.onset:.6f}\t{event.offset:.6f}\t{event.event_label}\n"
+        f"{event.onset:.6f}\t{event.offset:.6f}\t{_label(event, content.scored_labels)}\n"
         for _, event in content.events
     )
+
+
+def _label(event: Event, scored: bool) -> str:
+    behind = f" [{event.score:.3f}]" if scored and event.score is not None else ""
+    return event.event_label + behind
 
 
 def _read(path: Path, hints: Hints) -> Content:
@@ -32,7 +41,7 @@ def _read(path: Path, hints: Hints) -> Content:
         with hints.row():
             event = _event(path, line, fields, hints)
             events += [] if event is None else [(name, event)]
-    return Content(events)
+    return Content(events, any(event.score is not None for _, event in events))
 
 
 def _event(path: Path, line: int, fields: list[str], hints: Hints) -> Event | None:
@@ -45,8 +54,13 @@ def _event(path: Path, line: int, fields: list[str], hints: Hints) -> Event | No
             where=f"{path}:{line}",
             hint="Give the label the name of its class" if empty else None,
         )
+    scored = _SCORED.fullmatch(fields[2])
+    if scored is not None:
+        fields = [*fields[:2], scored[1]]
+        hints.notes.add("a number in brackets behind the class is read as its score", path)
     row = dict(zip(EVENT_COLUMNS, ["", *fields], strict=True))
-    return parse_event(path, line, row, hints.notes)
+    event = parse_event(path, line, row, hints.notes)
+    return event if event is None or scored is None else event._replace(score=float(scored[2]))
 
 
 AUDACITY = EventFormat(

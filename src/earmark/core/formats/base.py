@@ -30,12 +30,15 @@ class Content:
         scored: Whether there are scores at all.
         recording: The recording they are of, where it is known.
         notes: What of the file is not among the events, a sentence each.
+        scored_labels: Whether scores are written behind class names, where a format has no other
+            place for them.
     """
 
     events: Sequence[Named]
     scored: bool = False
     recording: Path | None = None
     notes: tuple[str, ...] = ()
+    scored_labels: bool = False
 
     @property
     def name(self) -> str:
