@@ -50,7 +50,7 @@ def doctor(
     Exit code: 0 no errors (there may be warnings), 1 errors found, 2 no such dataset.
 
     Examples:
-    - `earmark doctor ~/DESED/dataset`
+    - `earmark doctor data/own`
     - `earmark doctor data.yaml --json report.json --exclude exclude.tsv`
     """
     from earmark.core.files import write_lines
@@ -82,7 +82,8 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
     """The subsets, then the findings, worst first."""
     from earmark.prepare.doctor.catalogue import KINDS
 
-    table = Table("subset", "labels", "listed", "found", "readable", "hours", "in DESED")
+    published = ["in DESED"] if diagnosis.desed else []
+    table = Table("subset", "labels", "listed", "found", "readable", "hours", *published)
     for subset in diagnosis.subsets:
         usual = "–".join(f"{n:,}" for n in sorted({*(subset.published or ())}))
         table.add_row(
@@ -92,7 +93,7 @@ def _print(console: Console, diagnosis: Diagnosis) -> None:
             f"{subset.found:,}",
             f"{subset.usable:,}",
             f"{subset.seconds / 3600:.2f}",
-            usual,
+            *([usual] if published else []),
         )
     console.print(table)
     for subset in diagnosis.subsets:

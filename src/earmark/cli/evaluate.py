@@ -15,6 +15,7 @@ from earmark.cli.options import (
     OUTPUT,
     BatchSize,
     Bundle,
+    CriteriaOptions,
     Data,
     DetectionPrecision,
     Device,
@@ -35,10 +36,11 @@ if TYPE_CHECKING:
     from earmark.detect.postprocess import PostProcess
     from earmark.score.classes import ScoredClasses
     from earmark.score.report import Measurement
+    from earmark.score.settings import MetricSettings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions:
+class EvaluateOptions(CriteriaOptions):
     """Options of ``earmark evaluate``."""
 
     bundle: Bundle
@@ -73,8 +75,10 @@ class EvaluateOptions:
 
 @with_options
 def evaluate(options: EvaluateOptions) -> None:
-    """Score a bundle on a labelled split: PSDS1, PSDS2 and the F1 family, overall and by class.
+    """Score a bundle on a labelled split: what it finds, false alarms, PSDS, the F1 family.
 
+    The first table says by class, at the bundle's thresholds, how much of what it finds is right
+    (precision), how much of what is there it finds (recall), and its false alarms an hour.
     Missing and unreadable clips are counted and named, but do not stop the evaluation: the table
     states how many of the listed clips were scored. Unfiltered score tables, one per clip, are
     written to `OUT/scores`; `earmark score` and `earmark tune` read them, without running the
@@ -97,6 +101,7 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.report import report
+    from earmark.score.settings import MetricSettings
 
     spec = options.postprocess
     trained = load_trained(options.bundle, options.device, options.precision, options.runtime)
@@ -108,8 +113,8 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
         trained, classes = _mapped(trained, classes)
     tables = score_split(console, trained, evaluation, options.batch_size)
     _write_tables(options.out / "scores", tables)
-    drop = options.drop_eventless
-    measured = _measured(used, tables, evaluation, classes, drop)
+    metrics = MetricSettings(drop_eventless=options.drop_eventless, **options.criteria)
+    measured = _measured(used, tables, evaluation, classes, metrics)
     with counting("intervals") as bar:
         found = report([measured], resamples=options.resamples, progress=bar)
     found |= {
@@ -117,7 +122,7 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
         "split": options.split,
         "postprocess": {"method": "none"} if used is None else used.to_dict(),
         "variants": {
-            name: _brief(report([_measured(other, tables, evaluation, classes, drop)]))
+            name: _brief(report([_measured(other, tables, evaluation, classes, metrics)]))
             for name, other in variants.items()
         },
     }
@@ -207,15 +212,13 @@ def _measured(
     tables: Mapping[str, ScoreTable],
     evaluation: Evaluation,
     classes: ScoredClasses,
-    drop_eventless: bool,
+    settings: MetricSettings,
 ) -> Measurement:
     from earmark.detect.evaluate import split_task
     from earmark.detect.systems import Preparation, measure_system
-    from earmark.score.settings import MetricSettings
 
     preparation = Preparation(classes, postprocess, rename_last=bool(classes.names))
     labels = () if not tables else preparation.named(next(iter(tables.values()))).labels
-    settings = MetricSettings(drop_eventless=drop_eventless)
     return measure_system(tables, preparation, split_task(evaluation, tables, labels, settings))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,10 @@ class ImportLabelsOptions:
         0.1, "Leave out the rest of a cut event with fewer seconds.", panel=CLIPS, min=0
     )
     whole: bool = option(
-        False, "Keep recordings of validation and test uncut.", "--whole", panel=CLIPS
+        False,
+        "Keep recordings of validation and test uncut, and with them their events whole.",
+        "--whole",
+        panel=CLIPS,
     )
     rate: str = option(
         "16000", "Sample rate of the clips in Hz.", panel=CLIPS, metavar="HZ|original"
@@ -255,12 +259,15 @@ def _rate(text: str) -> int | None:
 
 
 def _classes(job: Import) -> Table:
-    """Events and seconds by class and split, with the names each class was made of."""
+    """Labels and seconds by class and split, with the names each class was made of.
+
+    Labels are counted once, as they were annotated, and beside them the pieces that clips have.
+    """
     from earmark.prepare.importing.writing import clips_by_split
 
     splits = clips_by_split(job.plan)
     splits.pop("unlabelled", None)
-    table = Table("class", *(f"{name}: events" for name in splits), "seconds", "names")
+    table = Table("class", *(f"{name}: labels" for name in splits), "seconds", "names")
     labels = sorted({new for new, _ in job.changes.classes.values() if new is not None})
     for label in labels:
         events = {
@@ -270,9 +277,19 @@ def _classes(job: Import) -> Table:
         total = sum(event.offset - event.onset for own in events.values() for event in own)
         names = [old for old, (new, _) in job.changes.classes.items() if new == label]
         shown = "" if names == [label] else ", ".join(names)
-        counts = (f"{len(own):,}" for own in events.values())
+        given = Counter(
+            job.plan.splits.get(one.recording.key)
+            for one in job.prepared
+            for event in one.events
+            if event.event_label == label
+        )
+        counts = (_counted(given[name], len(own)) for name, own in events.items())
         table.add_row(escape(label), *counts, f"{total:,.1f}", escape(shown))
     return table
+
+
+def _counted(labels: int, pieces: int) -> str:
+    return f"{labels:,}" if labels == pieces else f"{labels:,} ({pieces:,} pieces)"
 
 
 def _clips(job: Import) -> Iterator[str]:

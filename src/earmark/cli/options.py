@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Options = TypeVar("Options")
 
 NETWORK, METRICS, OUTPUT, EVENTS = "Network", "Metrics", "Output", "Which events"
+TRAINING = "Training"
 """Panels of the help."""
 BY_CLASS = "NUMBER|CLASS=NUMBER,default=NUMBER,…"
 
@@ -219,10 +221,68 @@ JsonFile = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class CriteriaOptions:
+    """Options of the commands that score: when a detection is right."""
+
+    collar: float = option(
+        0.2, "Collar F1: seconds by which onset and offset may differ.", panel=METRICS, min=0
+    )
+    offset_ratio: float = option(
+        0.2,
+        "Collar F1: or the offset by this fraction of the event, if that is more.",
+        panel=METRICS,
+        min=0,
+    )
+    onset_only: bool = option(
+        False, "Collar F1: compare onsets only, not offsets.", "--onset-only", panel=METRICS
+    )
+    segment: float = option(1.0, "Segment F1 and error rate: seconds of a segment.", panel=METRICS)
+    overlap: float = option(
+        0.5,
+        "Intersection F1: fraction of a detection, and of an event, that must lie in the other.",
+        panel=METRICS,
+        min=0,
+        max=1,
+    )
+
+    @property
+    def criteria(self) -> dict[str, Any]:
+        """When a detection is right, as `MetricSettings` takes it.
+
+        Raises:
+            ScoreError: If a segment has no length.
+        """
+        from earmark.score.f1 import CollarCriterion, IntersectionCriterion, SegmentCriterion
+
+        offset = math.inf if self.onset_only else self.collar
+        return {
+            "collar": CollarCriterion(self.collar, offset, self.offset_ratio),
+            "intersection": IntersectionCriterion(self.overlap, self.overlap),
+            "segment": SegmentCriterion(self.segment),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """Options of the commands that train: recipe and where they run."""
 
     recipe: str
+    epochs: int | None = option(
+        None, "Number of epochs; overrides the recipe.", panel=TRAINING, min=1
+    )
+    batch_size: int | None = option(
+        None,
+        "Clips of a step, all kinds of labels together, in the recipe's proportions; overrides "
+        "the recipe.",
+        panel=TRAINING,
+        min=1,
+    )
+    lr: float | None = option(
+        None, "Peak learning rate; overrides the recipe.", panel=TRAINING, metavar="RATE"
+    )
+    seed: int | None = option(
+        None, "Seed of weights, order and mixing; overrides the recipe.", panel=TRAINING, min=0
+    )
     set_: Overrides = None
     resume: Resume = False
     device: Device = "auto"
@@ -232,9 +292,35 @@ class RunOptions:
 
     @property
     def overrides(self) -> list[str]:
-        """Of the recipe, --precision among them."""
-        own = [f"train.precision={self.precision}"] if self.precision else []
+        """Of the recipe, options that stand for settings among them.
+
+        Raises:
+            ConfigError: If a setting is given by its option and by --set.
+        """
+        from earmark.core.errors import ConfigError
+
+        given = [text.partition("=")[0].strip() for text in self.set_ or []]
+        own = []
+        for option, key, value in self._settings():
+            if value is None:
+                continue
+            twice = [one for one in given if f"{one}.".startswith(f"{key}.")]
+            if twice:
+                raise ConfigError(
+                    f"{twice[0]} is given twice, by {option} and by --set", hint="Give one of them"
+                )
+            own.append(f"{key}={value}")
         return [*(self.set_ or []), *own]
+
+    def _settings(self) -> list[tuple[str, str, Any]]:
+        """Option, setting and value of the options that stand for settings."""
+        return [
+            ("--epochs", "train.epochs", self.epochs),
+            ("--batch-size", "train.batch", self.batch_size),
+            ("--lr", "train.lr", self.lr),
+            ("--seed", "train.seed", self.seed),
+            ("--precision", "train.precision", self.precision),
+        ]
 
     def start(self, precision: str) -> tuple[Fabric, Console]:
         """Starts the processes; the console is quiet in all but the first."""

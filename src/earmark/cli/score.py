@@ -15,6 +15,7 @@ from earmark.cli.options import (
     METRICS,
     OUTPUT,
     AllowMissing,
+    CriteriaOptions,
     DropEventless,
     JsonFile,
     Resamples,
@@ -35,7 +36,7 @@ SYSTEM, POST = "What to score", "Post-processing"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
+class ScoreOptions(CriteriaOptions):
     """Options of ``earmark score``."""
 
     truth: Path = option(..., "Table of true events: filename, onset, offset, event_label.")
@@ -128,7 +129,7 @@ class ScoreOptions:
 
 @with_options
 def score(options: ScoreOptions) -> None:
-    """Score any system's predictions: PSDS1, PSDS2, the F1 family, with intervals.
+    """Score any system's predictions: what it finds, false alarms, PSDS, the F1 family.
 
     PSDS is exact: every distinct score is a threshold. Clips are matched by name, with or without
     folder and `.wav`; tables may be separated by tabs or commas. Whatever was changed, left out or
@@ -249,7 +250,7 @@ def _settings(options: ScoreOptions) -> MetricSettings:
         extra[name] = parameters
     scenarios = MetricSettings.with_scenarios(extra, ct_mean=options.ct_mean).scenarios
     best = options.best is not False
-    return MetricSettings(scenarios, options.drop_eventless, best, options.like)
+    return MetricSettings(scenarios, options.drop_eventless, best, options.like, **options.criteria)
 
 
 def _thresholds(given: list[str]) -> dict[str, float]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from earmark.cli.console import note
+from earmark.cli.console import note, say
 
 if TYPE_CHECKING:
     from earmark.detect.systems import System
@@ -24,6 +24,10 @@ BY_CLASS = {
     "tagging_f1": "tagging",
 }
 F1 = ("collar_f1", "intersection_f1", "segment_f1", "tagging_f1")
+ERRORS = tuple(f"error_rate_{name}" for name in ("substitutions", "deletions", "insertions"))
+PLAIN = ("true_events", "precision", "recall", "false_alarms_per_hour")
+FEW_CLIPS, FEW_EVENTS = 100, 20
+"""Of fewer clips, or events of a class, the page says what the interval does not mean."""
 MANY = 60
 """So many classes are printed; of more, the file has all."""
 NAMED = 5
@@ -38,10 +42,42 @@ def title_of(metric: str) -> str:
 
 
 def print_report(console: Console, report: Mapping[str, Any], title: str) -> None:
-    """Prints the figures of a report, overall and by class, with all there is to know of them."""
-    console.print(figures_table(report, title))
+    """Prints the figures of a report, plain ones first, with all there is to know of them."""
+    console.print(everyday_table(report, title))
+    console.print(figures_table(report, "research figures"))
+    if "error_rate" in report:
+        made = ", ".join(f"{title_of(name)} {report[name]:.3f}" for name in ERRORS)
+        say(console, f"error rate of segments {report['error_rate']:.3f}: {made}")
     console.print(classes_table(report))
     print_notes(console, report)
+
+
+def everyday_table(report: Mapping[str, Any], title: str) -> Table:
+    """How much is found and how much of it is right, by class, at the thresholds in use."""
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column("class", overflow="fold")
+    for heading in ("events", "precision", "recall", "F1", "false alarms/h"):
+        table.add_column(heading, justify="right")
+    per_class = report["per_class"] | {"f1": report["per_class"]["intersection_f1"]}
+    labels = sorted(per_class.get("true_events", {}))
+    whole = {**report, "f1": report["intersection_f1_micro"]}
+    shown = {} if len(labels) > MANY else {label: label for label in labels}
+    for name in [*shown, None]:
+        own = whole if name is None else {key: per_class[key].get(name) for key in per_class}
+        count, alarms = own.get("true_events"), own.get("false_alarms_per_hour")
+        table.add_row(
+            "all" if name is None else escape(name),
+            "–" if count is None else f"{count:g}",
+            *(_three(own.get(key)) for key in ("precision", "recall", "f1")),
+            "–" if alarms is None else f"{alarms:.1f}",
+            style="bold" if name is None else None,
+        )
+    ratios = report["parameters"]["intersection_f1"]
+    table.caption = (
+        f"at the thresholds in use; found: {100 * ratios['gtc']:g} % of the event is covered; "
+        f"false alarm: less than {100 * ratios['dtc']:g} % of the detection is"
+    )
+    return table
 
 
 def figures_table(report: Mapping[str, Any], title: str) -> Table:
@@ -76,7 +112,9 @@ def _metrics(report: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name in report["per_class"]
-        if not name.endswith("_best") and isinstance(report.get(name), int | float)
+        if not name.endswith("_best")
+        and name not in PLAIN
+        and isinstance(report.get(name), int | float)
     ]
 
 
@@ -108,8 +146,22 @@ def print_notes(console: Console, report: Mapping[str, Any]) -> None:
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         note(console, ", ".join(missing[:NAMED]) + more, "missing")
-    for line in report["warnings"]:
+    for line in [*report["warnings"], *_small(report)]:
         note(console, line)
+
+
+def _small(report: Mapping[str, Any]) -> list[str]:
+    """What the intervals of a small test set mean."""
+    counts = report["per_class"].get("true_events", {})
+    few = [label for label, count in counts.items() if 0 < count < FEW_EVENTS]
+    if not report["intervals"] or (report["clips"] >= FEW_CLIPS and not few):
+        return []
+    lacking = f", and of {', '.join(few[:NAMED])} fewer than {FEW_EVENTS} events" if few else ""
+    return [
+        f"a small test set ({report['clips']} clips{lacking}): the intervals say how far the "
+        "figures would move with other clips drawn from the same ones, and are rough themselves; "
+        "they do not cover other places, microphones or days"
+    ]
 
 
 def comparison_table(

@@ -6,7 +6,7 @@ import json
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -37,6 +37,28 @@ class TrainOptions(RunOptions):
         "--strict",
     )
 
+    @property
+    def overrides(self) -> list[str]:
+        """Of the recipe, options that stand for settings among them.
+
+        A size of the batch stands for one of each kind of labels.
+
+        Raises:
+            ConfigError: If a setting is given by its option and by --set, or cannot be had.
+        """
+        from earmark.train.recipe import load_recipe
+
+        overrides = super().overrides
+        if self.batch_size is None:
+            return overrides
+        others = [text for text in overrides if not text.startswith("train.batch=")]
+        batch = load_recipe(self.recipe, others).train.batch.of_size(self.batch_size)
+        return [*others, f"train.batch={json.dumps(batch.model_dump())}"]
+
+    def _settings(self) -> list[tuple[str, str, Any]]:
+        init = None if self.init is None else json.dumps(str(self.init))
+        return [*super()._settings(), ("--init", "train.init", init)]
+
 
 @with_options
 def train(options: TrainOptions) -> None:
@@ -45,7 +67,13 @@ def train(options: TrainOptions) -> None:
     The data folder has any of DESED's `audio/train/...` and `metadata/train/...`, or `--data` is a
     YAML file that names folders and label tables (docs/datasets.md); the classes are those of the
     labels. Missing and damaged files are reported and left out, and so are weak clips longer than
-    the window; labels that do not fit their sound are reported. Ablations are overrides:
+    the window; labels that do not fit their sound are reported.
+
+        earmark train own --data data/own --out runs/own
+
+        earmark train own --data data/own --out runs/long --epochs 40 --lr 5e-4 --seed 1
+
+    `earmark recipes NAME` prints all settings of a recipe; --set changes any of them. Ablations:
 
     - supervised only: `--set method.mixup.probability=0 --set method.mean_teacher=0`
       `--set method.pseudo_label=0 --set method.embedding.weight=0`
@@ -62,12 +90,10 @@ def train(options: TrainOptions) -> None:
     from earmark.score.issues import refuse_issues
     from earmark.train.distributed import ElsewhereError
     from earmark.train.engine import train as run_training
-    from earmark.train.recipe import load_recipe
+    from earmark.train.recipe import check_meant, load_recipe
 
-    overrides = options.overrides
-    if options.init is not None:
-        overrides.append(f"train.init={json.dumps(str(options.init))}")
-    settings = load_recipe(options.recipe, overrides)
+    settings = load_recipe(options.recipe, options.overrides)
+    check_meant(settings)
     manifest = load_manifest(options.data, settings.data)
     if options.strict:
         refuse_damage(manifest)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -289,6 +290,26 @@ class BatchSettings(Settings):
     weak: Count = 48
     unlabelled: Count = 48
 
+    def of_size(self, clips: int) -> BatchSettings:
+        """A batch of so many clips in these proportions; of each kind there is at least one still.
+
+        Raises:
+            ConfigError: There are fewer clips than kinds.
+        """
+        own = {name: count for name, count in self.model_dump().items() if count}
+        if clips < len(own):
+            raise ConfigError(
+                f"a batch of {clips} clips has none for some of {', '.join(own)}",
+                hint=f"Give {len(own)} or more, or leave a kind out with --set train.batch.KIND=0",
+            )
+        exact = {name: clips * count / sum(own.values()) for name, count in own.items()}
+        sizes = {name: max(1, int(size)) for name, size in exact.items()}
+        while sum(sizes.values()) != clips:
+            step = 1 if sum(sizes.values()) < clips else -1
+            free = [name for name in sizes if step > 0 or sizes[name] > 1]
+            sizes[max(free, key=lambda name: step * (exact[name] - sizes[name]))] += step
+        return BatchSettings(**dict.fromkeys(self.model_dump(), 0) | sizes)
+
 
 class DataSettings(Settings):
     """Which clips of a dataset a run learns from, and which it keeps back to choose among epochs.
@@ -383,11 +404,44 @@ def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path 
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(str(part) for part in fault['loc']) or kind.__name__}: {fault['msg']}"
-            for fault in error.errors()
-        )
-        raise ConfigError(faults, where=where) from None
+        faults, hints = [], []
+        for fault in error.errors():
+            name = ".".join(str(part) for part in fault["loc"]) or kind.__name__
+            unknown = fault["type"] == "extra_forbidden"
+            faults.append(f"{name}: {'there is no such setting' if unknown else fault['msg']}")
+            near = _similar(name, kind) if unknown else []
+            hints += [f"did you mean {' or '.join(near)}?"] if near else []
+        hint = " ".join(hints)
+        raise ConfigError(
+            "; ".join(faults), where=where, hint=f"{hint[:1].upper()}{hint[1:]}" or None
+        ) from None
+
+
+def _similar(name: str, kind: type[BaseModel]) -> list[str]:
+    """Settings that an unknown name may mean: spelt alike there, so called elsewhere, or alike."""
+    known = _names(kind)
+    group, _, last = name.rpartition(".")
+    beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == group}
+    alike = [beside[word] for word in get_close_matches(last, beside, 2, 0.7)]
+    elsewhere = [one for one in known if one.rpartition(".")[2] == last]
+    return alike or elsewhere[:3] or get_close_matches(name, known, 2, 0.8)
+
+
+def _names(kind: type[BaseModel], prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a kind, groups included."""
+    found = []
+    for name, field in kind.model_fields.items():
+        found.append(f"{prefix}{name}")
+        for own in _groups(field.annotation):
+            found += _names(own, f"{prefix}{name}.")
+    return list(dict.fromkeys(found))
+
+
+def _groups(annotation: Any) -> list[type[BaseModel]]:
+    """Kinds of settings that an annotation allows; of encoders all that come with Earmark."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [*_KINDS.values()] if annotation is EncoderSettings else [annotation]
+    return [own for part in get_args(annotation) for own in _groups(part)]
 
 
 def dump_yaml(settings: BaseModel | Mapping[str, Any]) -> str:

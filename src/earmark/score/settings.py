@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,8 +13,9 @@ from typing import Any, Literal
 from earmark.core.errors import ScoreError
 from earmark.score.events import CONVENTIONS, TIME_DECIMALS, Convention
 from earmark.score.f1.collars import CollarCriterion
-from earmark.score.f1.events import CRITERIA, Criterion
+from earmark.score.f1.events import Criterion, CriterionName
 from earmark.score.f1.intersections import IntersectionCriterion
+from earmark.score.f1.segments import SegmentCriterion
 from earmark.score.psds.parameters import PSDS1, PSDS2, PsdsParameters
 
 NAME = re.compile(r"psds[a-z0-9_]*")
@@ -33,6 +35,9 @@ class MetricSettings:
         drop_eventless: Whether to leave out clips without truth, from every metric.
         best: Whether to measure what needs all scores in memory at once: F1 scores of each class
             at its best threshold, and the average precision of tags.
+        collar: When a detection is right by collars.
+        intersection: When it is by intersection.
+        segment: What a segment is.
         like: Whose conventions hold for detections: as of
             `earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
             intersection F1 compare raw floats too, as psds_eval and sed_eval do.
@@ -45,6 +50,9 @@ class MetricSettings:
     drop_eventless: bool = False
     best: bool = True
     like: Convention = "sed_scores_eval"
+    collar: CollarCriterion = field(default_factory=CollarCriterion)
+    intersection: IntersectionCriterion = field(default_factory=IntersectionCriterion)
+    segment: SegmentCriterion = field(default_factory=SegmentCriterion)
 
     def __post_init__(self) -> None:
         for name in self.scenarios:
@@ -70,9 +78,13 @@ class MetricSettings:
     def to_dict(self) -> dict[str, Any]:
         """The ``parameters`` of a report; two reports with the same have the same rules."""
         stated: dict[str, Any] = {name: asdict(given) for name, given in self.scenarios.items()}
-        for name, criterion in CRITERIA.items():
+        for name, criterion in self.sweeps().items():
             own = asdict(criterion).items()
-            stated[f"{name}_f1"] = {key: value for key, value in own if key not in UNSTATED}
+            stated[f"{name}_f1"] = {
+                key: None if value == math.inf else value
+                for key, value in own
+                if key not in UNSTATED
+            }
         stated["clips_without_events"] = "dropped" if self.drop_eventless else "counted"
         return stated if self.like == CONVENTIONS[0] else {**stated, "like": self.like}
 
@@ -80,10 +92,14 @@ class MetricSettings:
         """When a detection is right, by metric."""
         decimals = None if self.like == "psds_eval" else TIME_DECIMALS
         return {
-            "collar_f1": CollarCriterion(decimals=decimals),
-            "intersection_f1": IntersectionCriterion(decimals=decimals),
-            "segment_f1": CRITERIA["segment"],
+            "collar_f1": dataclasses.replace(self.collar, decimals=decimals),
+            "intersection_f1": dataclasses.replace(self.intersection, decimals=decimals),
+            "segment_f1": self.segment,
         }
+
+    def sweeps(self) -> dict[CriterionName, Criterion]:
+        """When a detection is right at any threshold, by the first word of the metric."""
+        return {"collar": self.collar, "intersection": self.intersection, "segment": self.segment}
 
 
 def read_scenario(text: str) -> tuple[str, PsdsParameters]:
@@ -117,10 +133,25 @@ def read_scenario(text: str) -> tuple[str, PsdsParameters]:
     return name, PsdsParameters(**given)
 
 
+_TITLES = {
+    "segment_map": "segment AP",
+    "error_rate": "error rate",
+    "error_rate_substitutions": "substitutions",
+    "error_rate_deletions": "deletions",
+    "error_rate_insertions": "insertions",
+    "true_events": "events",
+    "precision": "precision",
+    "recall": "recall",
+    "false_alarms_per_hour": "false alarms an hour",
+}
+
+
 def title_of(metric: str) -> str:
     """A metric as it is called on a page: ``collar_f1_best`` is "collar F1, best threshold"."""
     if metric.startswith("psds"):
         return metric.upper().replace("_", " ")
+    if metric in _TITLES:
+        return _TITLES[metric]
     base, best, rest = metric.partition("_best")
     words = base.removesuffix("_micro").replace("_map", " mAP").replace("_f1", " F1")
     return words + ", best threshold" * bool(best) + ", micro" * ("micro" in (base + rest))

@@ -62,6 +62,23 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     return parse_settings(Recipe, content, path)
 
 
+def check_meant(recipe: Recipe) -> None:
+    """Refuse what no one can mean.
+
+    Raises:
+        ConfigError: The encoder neither learns nor begins with weights that someone learned.
+    """
+    train = recipe.train
+    still = any("encoder.".startswith(prefix) for prefix in train.frozen)
+    if recipe.network.encoder is not None and still and train.init is None:
+        raise ConfigError(
+            f"the recipe {recipe.name} keeps the encoder as it begins, and it would begin with "
+            "random weights",
+            hint="Give pretrained ones with --init: a folder of `earmark import` or `earmark "
+            "pretrain`, an earlier run or a bundle",
+        )
+
+
 def validation_split(recipe: Recipe, manifest: Manifest) -> Evaluation | None:
     """The first split of ``train.validate_on`` that the data have."""
     known = [manifest.splits.get(name) for name in recipe.train.validate_on]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,8 @@ _QUIET = 2.0 / 32768.0
 _CLIPPED = 1e-3
 _DURATION_SLACK = 0.1
 
+_OF_DESED = re.compile(r"^Y?[\w-]{11}_\d+\.\d{3}_\d+\.\d{3}$")
+"""Names of its real clips: an identifier of eleven characters, first and last second."""
 Note = Callable[..., None]
 """Notes a finding in a subset: file, kind, detail, line."""
 
@@ -70,6 +73,8 @@ class Diagnosis:
         findings: Worst first.
         exclude: Name, source and reason of clips not to train on.
         fingerprint: Of the dataset as training uses it; None where it cannot be used.
+        desed: Whether it is DESED, or some of it: most of its ten classes, and its file names or
+            numbers of clips.
     """
 
     root: Path
@@ -80,6 +85,7 @@ class Diagnosis:
     findings: list[Finding] = field(default_factory=list)
     exclude: list[tuple[str, str, str]] = field(default_factory=list)
     fingerprint: str | None = None
+    desed: bool = False
 
     @property
     def healthy(self) -> bool:
@@ -309,11 +315,22 @@ class _Examination:
             if trained:
                 self.found.add("", self.found.root, "never-trained", label)
         known = {*trained, *scored}
-        if self.classes.names is None and len(known & set(CLASSES)) > len(CLASSES) // 2:
+        self.diagnosis.desed = self._is_desed(known)
+        if self.diagnosis.desed:
             for name, labels in self.labels.items():
                 for label, (path, line) in labels.first.items():
                     if label not in CLASSES:
                         self.found.add(name, path, "foreign-class", label, line)
+
+    def _is_desed(self, known: Collection[str]) -> bool:
+        if self.classes.names is not None or len(set(known) & set(CLASSES)) <= len(CLASSES) // 2:
+            return False
+        counted = any(
+            subset.published and subset.published[0] <= subset.found <= subset.published[1]
+            for subset in self.diagnosis.subsets
+        )
+        names = (name for finder in self.finders.values() for name in finder.names.values())
+        return counted or any(_OF_DESED.search(Path(name).stem) for name in names)
 
 
 def _check_events(name: str, seconds: float, labels: Labels, note: Note) -> None:

@@ -100,6 +100,10 @@ class SegmentCriterion:
         check_clips(clips, self.durations, "events", "durations")
         return self._end(np.array([self.durations[clip] for clip in clips], dtype=np.float64))
 
+    def segments(self, events: EventArrays, clips: Sequence[str]) -> Ints:
+        """Segments in which events are active, each once: clip, label and number, ``[3, N]``."""
+        return self._active(events, self._last(clips))
+
     def _active(self, events: EventArrays, last: Ints | None) -> Ints:
         """Segments with any stretch of an event, each once: clip, label and number, ``[3, N]``."""
         first, end = self._first(events.onset), self._end(events.offset)

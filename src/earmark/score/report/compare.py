@@ -19,6 +19,8 @@ from earmark.score.f1.counts import F1Statistics
 from earmark.score.f1.tagging import PrecisionStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 
+LOWER_IS_BETTER = "error_rate"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -30,7 +32,7 @@ class Comparison:
         difference: A minus B.
         low: Lower end of the interval of the difference.
         high: Upper end; if 0 is outside the interval, the difference is more than chance of clips.
-        better: Fraction of the resamples in which A is above B; ties count half.
+        better: Fraction of the resamples in which A is better than B; ties count half.
     """
 
     first: float
@@ -116,7 +118,8 @@ def compare_resampled(
             one, other = (score[ending].item() for score in whole)
             a, b = (drawn[f"{name}{ending}"] for drawn in values)
             low, high = interval(a - b, level)
-            better = float(np.mean((a > b) + 0.5 * (a == b)))
+            above = a < b if name == LOWER_IS_BETTER else a > b
+            better = float(np.mean(above + 0.5 * (a == b)))
             found[f"{name}{ending}"] = Comparison(one, other, one - other, low, high, better)
     return found
 

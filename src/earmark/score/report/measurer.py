@@ -16,8 +16,9 @@ from earmark.score.bootstrap import Statistics
 from earmark.score.events import Events, Floats, check_clips
 from earmark.score.f1.best import best_statistics
 from earmark.score.f1.counts import F1Statistics
-from earmark.score.f1.events import CRITERIA, f1_statistics
-from earmark.score.f1.tagging import tag_statistics, tagging_statistics
+from earmark.score.f1.errors import ErrorStatistics, error_statistics
+from earmark.score.f1.events import f1_statistics
+from earmark.score.f1.tagging import PrecisionStatistics, tag_statistics, tagging_statistics
 from earmark.score.psds.accumulator import PsdsAccumulator
 from earmark.score.psds.score import detection_statistics
 from earmark.score.report.task import ScoringTask
@@ -62,7 +63,7 @@ class Measurer:
         self.task = task = task.counted()
         self._wanted = frozenset(task.clips)
         self._waiting: dict[str, Sequence[EventTuple]] = {}
-        self._hard: list[dict[str, F1Statistics]] = []
+        self._hard: list[Detected] = []
         self._highest: dict[str, Floats] = {}
         self._frames: dict[str, int] = {}
         self._tables: dict[str, ScoreTable] = {}
@@ -121,10 +122,12 @@ class Measurer:
         scenarios = zip(task.settings.scenarios, self._psds.finish(), strict=True)
         statistics: dict[str, Statistics] = dict(scenarios)
         self._count_detections()
-        for name in self._hard[0]:
+        for name in self._hard[0].f1:
             statistics[name] = F1Statistics.joined(
-                [group[name] for group in self._hard], task.clips
+                [group.f1[name] for group in self._hard], task.clips
             )
+        errors = [group.errors for group in self._hard]
+        statistics["error_rate"] = ErrorStatistics.joined(errors, task.clips)
         if task.settings.best:
             statistics |= self._best()
         return Measurement(task, statistics, task.notes)
@@ -144,9 +147,14 @@ class Measurer:
         tags = tagging_statistics(highest, task.truth, task.labels)
         best = {
             f"{name}_f1_best": best_statistics(*given, criterion)
-            for name, criterion in CRITERIA.items()
+            for name, criterion in task.settings.sweeps().items()
         }
-        return {**best, "tagging_f1_best": tags.best, "tagging_map": tags.average_precision}
+        return {
+            **best,
+            "tagging_f1_best": tags.best,
+            "tagging_map": tags.average_precision,
+            "segment_map": PrecisionStatistics(best["segment_f1_best"]),
+        }
 
 
 def measure_tables(
@@ -196,7 +204,8 @@ def measure_detections(
         given = chosen, task.truth, task.seconds(), task.labels
         for name, parameters in task.settings.scenarios.items():
             statistics[name] = detection_statistics(*given, parameters, like=task.settings.like)
-    statistics |= _of_detections(detections, task)
+    counted = _of_detections(detections, task)
+    statistics |= counted.f1 | {"error_rate": counted.errors}
     return Measurement(task, statistics, task.notes, len(points or ()))
 
 
@@ -209,13 +218,22 @@ def _check_labels(clip: str, table: ScoreTable, task: ScoringTask) -> None:
         )
 
 
-def _of_detections(detections: Events, task: ScoringTask) -> dict[str, F1Statistics]:
+@dataclass(frozen=True)
+class Detected:
+    """Counts of detections at one threshold: for the F1 scores by metric, and errors."""
+
+    f1: dict[str, F1Statistics]
+    errors: ErrorStatistics
+
+
+def _of_detections(detections: Events, task: ScoringTask) -> Detected:
     given = _only(detections, task.clips), task.truth, task.labels
     found = {
         name: f1_statistics(*given, criterion, clips=task.clips)
         for name, criterion in task.settings.criteria().items()
     }
-    return {**found, "tagging_f1": tag_statistics(*given, task.clips)}
+    errors = error_statistics(*given, task.settings.segment, clips=task.clips)
+    return Detected({**found, "tagging_f1": tag_statistics(*given, task.clips)}, errors)
 
 
 def _only(detections: Events, clips: Collection[str]) -> dict[str, Sequence[EventTuple]]:

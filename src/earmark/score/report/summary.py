@@ -18,9 +18,11 @@ from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_v
 from earmark.score.events import Events
 from earmark.score.f1.best import BestF1Result, SweepStatistics
 from earmark.score.f1.counts import F1Statistics
+from earmark.score.f1.errors import PARTS, ErrorStatistics
 from earmark.score.f1.tagging import PrecisionStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 from earmark.score.report.compare import aligned_systems, averaged, compare_resampled
+from earmark.score.report.everyday import everyday_figures
 from earmark.score.report.measurer import Measurement
 from earmark.score.report.task import ScoringTask
 
@@ -50,7 +52,9 @@ def report(
 
     Returns:
         Macro scores ``psds1``, ``psds2`` (and other scenarios), ``collar_f1``,
-        ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``; of the F1 scores
+        ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``, ``segment_map``;
+        ``error_rate`` and ``error_rate_substitutions``, ``…_deletions``, ``…_insertions``; the
+        figures of `earmark.score.report.everyday`, of all classes together; of the F1 scores
         ``…_micro``, ``…_best`` (each class at its best threshold) and ``…_best_micro``;
         ``per_class`` (metric → class → number; classes without truth are missing),
         ``thresholds`` (metric → class → best threshold, ``None`` if not finite), ``intervals``
@@ -77,6 +81,10 @@ def _report(
     task = runs[0].task
     notes = [*task.notes, *(line for run in runs for line in run.notes), *_coarse(runs[0])]
     measured = [measure(run.statistics) for run in runs]
+    for one, run in zip(measured, runs, strict=True):
+        values, by_class = everyday_figures(run)
+        one.values.update(values)
+        one.per_class.update(by_class)
     notes += _outside(measured, ends)
     warnings = list(dict.fromkeys([*notes, *(line for one in measured for line in one.warnings)]))
     identity = _identity(task)
@@ -223,6 +231,13 @@ def measure(statistics: Mapping[str, Statistics]) -> MetricValues:
         elif isinstance(given, PrecisionStatistics):
             precision = given.result()
             found.values[name], found.per_class[name] = precision.mean, precision.per_class
+        elif isinstance(given, ErrorStatistics):
+            errors = given.result()
+            parts = (errors.substitutions, errors.deletions, errors.insertions)
+            found.values[name] = errors.error_rate
+            found.values.update(
+                {f"{name}{part}": value for part, value in zip(PARTS, parts, strict=True)}
+            )
         found.warnings.extend(line for line in warnings if line not in found.warnings)
     return found
 
