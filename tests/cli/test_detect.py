@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
+from earmark.cli import main
 from earmark.cli.detect import detect
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import EarmarkError
@@ -288,3 +291,24 @@ def test_which_events(bundle: Path, tmp_path: Path) -> None:
     assert 0 < len(found("--max-duration", f"{longest}")) < len(both)
     assert 0 < len(found("--min-duration", f"{longest}")) < len(both)
     assert len(found("--min-gap", "30")) == 2
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, broken = sound(tmp_path / "Küche 犬.wav"), tmp_path / "defekt 犬.wav"
+    broken.write_bytes(b"RIFF")
+    for given, code in ((path, 0), (broken, 1)):
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding="latin-1") for _ in range(2)]
+        monkeypatch.setattr(sys, "stdout", streams[0])
+        monkeypatch.setattr(sys, "stderr", streams[1])
+        more = ["-o", str(tmp_path / "out"), "--no-plot"]
+        monkeypatch.setattr(sys, "argv", ["earmark", "detect", str(bundle), str(given), *more])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert (stopped.value.code or 0) == code
+        for stream in streams:
+            stream.flush()
+        shown = "".join(stream.buffer.getvalue().decode("latin-1") for stream in streams)
+        assert given.name.replace("犬", "\\u72ac") in shown
+        assert "Traceback" not in shown

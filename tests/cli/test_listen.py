@@ -208,6 +208,57 @@ def test_states_that_are_none(kitchen: Path, tmp_path: Path) -> None:
         assert isinstance(done.exception, ConfigError), latency
 
 
+def test_a_state_of_another_bundle_is_refused_before_listening(
+    kitchen: Path, tmp_path: Path
+) -> None:
+    detector = Detector.from_pretrained("mini", threads=1, threshold=0.02)
+    detector.fingerprint = "trained again, with the same classes and settings"
+    state = tmp_path / "state"
+    detector.open_stream(RATE).save(state)
+    before = state.read_bytes()
+    done = run(kitchen, "--threshold", 0.02, "--state", state)
+    assert isinstance(done.exception, ConfigError)
+    assert "another bundle" in str(done.exception)
+    assert "listening" not in done.output
+    assert state.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "there", "fine"),
+    [
+        ("tsv", "onset\toffset\tevent_label\tscore\n0.1\t0.2\tDog\t0.5\n", True),
+        ("jsonl", '{"onset": 0.1}\n', True),
+        ("tsv", '{"onset": 0.1}\n', False),
+        ("jsonl", "onset\toffset\tevent_label\tscore\n", False),
+        ("tsv", "RIFF\udcff", False),
+        ("jsonl", "dear diary", False),
+    ],
+)
+def test_lines_are_not_appended_to_lines_of_another_form(
+    lines: str, there: str, fine: bool, tmp_path: Path
+) -> None:
+    out, silence = tmp_path / "out", tmp_path / "a.wav"
+    out.write_bytes(there.encode(errors="surrogateescape"))
+    soundfile.write(silence, np.zeros(1000), RATE)
+    done = run(silence, "--lines", lines, "-o", out)
+    assert out.read_bytes() == there.encode(errors="surrogateescape")
+    if fine:
+        assert done.exit_code == 0, done.output
+    else:
+        assert isinstance(done.exception, ConfigError)
+        assert f"other lines than {lines}" in str(done.exception)
+
+
+def test_standard_input_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: Callable[..., str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as Python has it where it is closed
+    assert "standard input is closed" in mistake("listen", "mini", "--stdin")
+    with (tmp_path / "a").open("wb", buffering=0) as file:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        assert "standard input cannot be read" in mistake("listen", "mini", "--stdin")
+
+
 class Pipe(io.BytesIO):
     """A pipe that is no file."""
 

@@ -122,6 +122,9 @@ def test_a_state_is_for_the_same_settings(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match="other settings"):
             other.load(path)
+    twin = Detector(BandEnergy(), MEDIAN, fingerprint="trained again").open_stream(RATE)
+    with pytest.raises(ConfigError, match="another bundle"):  # of equal classes and settings
+        twin.load(path)
     path.write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="no saved stream"):
         stream.load(path)

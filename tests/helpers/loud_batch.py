@@ -48,12 +48,13 @@ class LoudSettings(DetectorSettings):
     """Settings of `Loudness`."""
 
     seconds: float = 0.0  # each call takes
+    threshold: float = 0.5
 
     def load(self, threads: int | None = None) -> Detector:
         channels = "mean" if self.channels == "each" else self.channels
         return Detector(
             Loudness(self),
-            {"threshold": self.threshold or 0.5},
+            {"threshold": self.threshold},
             threads=threads,
             channels=channels,
             fingerprint="loud",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Any
 
 import typer
@@ -43,6 +44,9 @@ def _options(
 def main() -> None:
     """Run the command line; a user's mistake is one line on standard error and exit code 2."""
     code: Any = 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # for names that the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except _UsageError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import signal
 import sys
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 0.1  # seconds
 _SAVE_EVERY = 30.0  # seconds
+_HEADER = "onset\toffset\tevent_label\tscore"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +84,11 @@ def listen(options: ListenOptions) -> None:
     if options.latency is not None and not 0 <= options.latency < float("inf"):
         raise ConfigError(f"--latency {options.latency}", hint="Give seconds, such as 3")
     rate, begin = _source(options)
-    stream, out, state = _open(options, rate), options.out, options.state
+    out, state = options.out, options.state
+    if out is not None:
+        _check_lines(out, options.lines)
+    stream = _open(options, rate)
     blocks = begin()
-    if state is not None and state.exists():
-        stream.load(state)
     line = _tsv if options.lines == "tsv" else _jsonl
     with _output(out) as file:
 
@@ -95,7 +96,7 @@ def listen(options: ListenOptions) -> None:
             print(text, file=file, flush=True)
 
         if options.lines == "tsv" and not (out is not None and out.stat().st_size):
-            write("onset\toffset\tevent_label\tscore")
+            write(_HEADER)
         _follow(stream, blocks, state, lambda event: write(line(event)))
 
 
@@ -124,6 +125,8 @@ def _open(options: ListenOptions, rate: int) -> EventStream:
     if options.latency is not None:
         detector.lookahead_seconds = detector.lookahead_for(options.latency, rate)
     stream = detector.open_stream(rate)
+    if options.state is not None and options.state.exists():
+        stream.load(options.state)
     bound = (
         "unbounded (cSEBB)" if stream.latency == float("inf") else f"within {stream.latency:.1f} s"
     )
@@ -182,10 +185,26 @@ def _until_interrupted(blocks: Iterator[Any]) -> Iterator[Any]:
             signal.signal(number, handler)
 
 
+def _check_lines(out: Path, lines: str) -> None:
+    """Refuses to append to what has lines of another form."""
+    try:
+        with out.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise AudioError(f"cannot be written ({error.strerror})", where=out) from None
+    alike = first.rstrip("\n") == _HEADER if lines == "tsv" else first.startswith("{")
+    if first and not alike:
+        raise ConfigError(
+            f"the file has other lines than {lines}",
+            where=out,
+            hint="Choose another --out, or the --lines that it has",
+        )
+
+
 def _output(out: Path | None) -> Any:
     if out is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a class name that the terminal cannot show
-            sys.stdout.reconfigure(errors="backslashreplace")
         return nullcontext(sys.stdout)
     try:
         return out.open("a", encoding="utf-8")

@@ -73,7 +73,7 @@ def pipe_source(pipe: BinaryIO, rate: int, format: str, channels: int, seconds: 
     def blocks() -> Iterator[NDArray[Any]]:
         rest = begun
         # Of a pipe what is there, without waiting for a whole block.
-        while data := os.read(pipe.fileno(), most):
+        while data := _some(pipe, most):
             data = rest + data
             whole = len(data) // frame * frame
             rest = data[whole:]
@@ -86,9 +86,19 @@ def pipe_source(pipe: BinaryIO, rate: int, format: str, channels: int, seconds: 
 def _read(pipe: BinaryIO, count: int) -> bytes:
     """So many bytes, or all there are."""
     data = b""
-    while len(data) < count and (more := os.read(pipe.fileno(), count - len(data))):
+    while len(data) < count and (more := _some(pipe, count - len(data))):
         data += more
     return data
+
+
+def _some(pipe: BinaryIO, most: int) -> bytes:
+    """What is there, up to so many bytes; nothing at the end."""
+    try:
+        return os.read(pipe.fileno(), most)
+    except OSError as error:  # a folder, or one that is open for writing only
+        raise AudioError(
+            f"standard input cannot be read ({error.strerror or error})", hint="Pipe audio into it"
+        ) from None
 
 
 def _wave_header(pipe: BinaryIO) -> tuple[str, int, int]:

@@ -314,6 +314,7 @@ class Detector:
             hop_seconds=self.hop_seconds,
             weighting=self.weighting,
             lookahead_seconds=self.lookahead_seconds,
+            fingerprint=self.fingerprint,
         )
 
     def lookahead_for(self, latency: float, sample_rate: int) -> float:

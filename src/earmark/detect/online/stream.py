@@ -26,7 +26,8 @@ from earmark.detect.sliding import SlidingScorer
 if TYPE_CHECKING:
     from earmark.detect.network import Network
 
-FORMAT = 1
+FORMAT = 2
+"""Of saved states; those of format 1 did not name their bundle."""
 
 
 class EventStream:
@@ -44,6 +45,7 @@ class EventStream:
         hop_seconds: Time between window starts.
         weighting: Of a window's frames.
         lookahead_seconds: How much later sound a score may depend on; a window when None.
+        fingerprint: What identifies the network's bundle; saved states are bound to it.
 
     Raises:
         ConfigError: If a setting is not usable.
@@ -59,6 +61,7 @@ class EventStream:
         hop_seconds: float | None = None,
         weighting: str = "hann",
         lookahead_seconds: float | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         if sample_rate < 1:
             raise ConfigError(f"a stream of {sample_rate} samples per second")
@@ -79,6 +82,7 @@ class EventStream:
         self._settings = [
             *(FORMAT, sample_rate, list(spec.labels), postprocess.to_dict(), weighting),
             *(channel, self._scorer.plan.hop_frames, self._scorer.plan.tail_frames),
+            fingerprint,
         ]
 
     @property
@@ -170,11 +174,13 @@ class EventStream:
                 where=path,
                 hint="Give another file, or remove this one",
             ) from None
-        if state["settings"] != json.loads(json.dumps(self._settings)):
+        own: list[Any] = json.loads(json.dumps(self._settings))
+        if state["settings"] != own:
+            alike = state["settings"][:-1] == own[:-1]
             raise ConfigError(
-                "the stream was saved with other settings or another network",
+                f"the stream was saved with {'another bundle' if alike else 'other settings'}",
                 where=path,
-                hint="Use those again, or begin anew",
+                hint=f"Use {'it' if alike else 'these'} again, or begin anew with another file",
             )
         self._resampler.restore(state["resampler"])
         self._scorer.restore(state["scorer"])
