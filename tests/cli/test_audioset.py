@@ -125,3 +125,19 @@ def test_a_map_of_classes_that_are_not_there(data: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert isinstance(done.exception, ScoreError)
     assert "Sine" in str(done.exception)
+
+
+def test_info_tells_how_a_bundle_listens_and_what_its_card_says() -> None:
+    shown = " ".join(run("info", "home").output.split())
+    for words in (
+        "10 classes at 16 kHz, windows of 10 s every",
+        "median s",
+        "encoder: yamnet",
+        "post-processing: median",
+        "scores on",
+        "PSDS1 0.",
+        "licence: Weights: MIT",
+    ):
+        assert words in shown, words
+    assert "encoder: none" in run("info", "mini").output
+    assert "its own classifier" in run("info", "audioset", "--classes", "Dog").output

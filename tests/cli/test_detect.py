@@ -312,3 +312,28 @@ def test_names_that_the_terminal_cannot_show_are_escaped(
         shown = "".join(stream.buffer.getvalue().decode("latin-1") for stream in streams)
         assert given.name.replace("犬", "\\u72ac") in shown
         assert "Traceback" not in shown
+
+
+def test_pages_and_ranges_of_pictures(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr("earmark.deliver.pictures.view.PAGE", 10.0)
+    path, out = sound(tmp_path / "yard.wav", 25), tmp_path / "out"
+
+    def pictures(*options: str) -> set[str]:
+        assert run(bundle, path, "--out", out, *options).exit_code == 0
+        return {file.name for file in out.glob("*.png")}
+
+    pages = {f"yard.0h00m{first:02d}s-0h00m{last:02d}s.png" for first, last in
+             ((0, 10), (10, 20), (20, 25))}  # fmt: skip
+    assert pictures() == pages
+    assert pictures("--plot-range", "0:05-7.5") == pages | {"yard.0h00m05s-0h00m07.5s.png"}
+    moved = path.rename(tmp_path / "park.wav")
+    assert run(bundle, moved, "--out", out).exit_code == 0
+    names = {file.name for file in out.glob("*.png")}
+    assert {name.replace("yard", "park") for name in pages} <= names
+    assert not any(name.startswith("yard") for name in names)
+    for wrong in ("5", "7-5", "a-b", "1-2-3"):
+        refused = run(bundle, moved, "--out", out, "--plot-range", wrong).exception
+        assert "is not FROM-TO" in str(refused)

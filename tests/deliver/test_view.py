@@ -15,7 +15,16 @@ import soundfile
 from earmark.core.errors import EarmarkError
 from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
-from earmark.deliver.pictures.view import peaks_by_column, plot_detection, spectrogram_columns
+from earmark.deliver.pictures.view import (
+    _mel_weights,
+    clock,
+    pages_of,
+    peaks_by_column,
+    plot_detection,
+    plot_pages,
+    spectrogram_columns,
+    spectrogram_pages,
+)
 from earmark.detect.detector import Result
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -144,3 +153,56 @@ def test_missing_matplotlib_names_the_extra(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(EarmarkError, match=r"earmark\[plot\]"):
         plot_detection(tmp_path / "a.png", (tone(1, 1, 0, 1), RATE), result(1, ("Cat",), []))
+
+
+@pytest.mark.parametrize(
+    ("duration", "wanted", "pages"),
+    [
+        (10.0, None, [(0, 10)]),
+        (650.0, None, [(0, 650)]),
+        (3600.0, None, [(600 * n, 600 * n + 600) for n in range(6)]),
+        (1300.0, None, [(0, 600), (600, 1200), (1200, 1300)]),
+        (3600.0, (90.0, 120.0), [(90, 120)]),
+        (3600.0, (3000.0, 9999.0), [(3000, 3600)]),
+        (60.0, (90.0, 120.0), []),
+    ],
+)
+def test_pages_of_a_recording(duration: float, wanted: Any, pages: Any) -> None:
+    assert pages_of(duration, wanted) == pages
+
+
+def test_pages_show_what_single_pictures_of_their_time_show() -> None:
+    rng = np.random.default_rng(0)
+    audio = (0.1 * rng.standard_normal(70 * RATE)).astype(np.float32)
+    spans = [(0.0, 20.0), (20.0, 43.7), (50.0, 70.0)]
+    pages = list(spectrogram_pages((audio, RATE), spans, columns=100))
+    for (first, last), power in zip(spans, pages, strict=True):
+        begin, end = round(first * RATE), round(last * RATE)
+        around = np.pad(audio, 512)[begin : end + 1024]  # half a spectrum on either side
+        hop = min(512, (end - begin) // 200)
+        weights, taper = _mel_weights(), np.hanning(1024)
+        count = -(-(end - begin) // hop)
+        expected = np.zeros((80, 100))
+        for number in range(count):
+            spectrum = np.abs(np.fft.rfft(around[number * hop :][:1024] * taper)) ** 2
+            column = number * 100 // count
+            expected[:, column] = np.maximum(expected[:, column], weights @ spectrum)
+        np.testing.assert_allclose(power, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_the_clock_of_a_long_recording(tmp_path: Path) -> None:
+    assert [clock(time) for time in (0, 59.95, 61.5, 3600, 36_000)] == [
+        "0:00:00", "0:01:00", "0:01:01.5", "1:00:00", "10:00:00"
+    ]  # fmt: skip
+    audio, found = (tone(130, 1000, 100, 101), RATE), result(130, ("Cat",), [(90, 125, "Cat", 0.9)])
+    for number, draw in enumerate(plot_pages(audio, found, [(0.0, 60.0), (95.0, 120.0)])):
+        draw(tmp_path / f"{number}.png")
+    without = result(130, ("Cat",), [])
+    for number, draw in enumerate(plot_pages(audio, without, [(0.0, 60.0), (95.0, 120.0)])):
+        draw(tmp_path / f"without{number}.png")
+    same, other = (
+        (pixels(tmp_path / f"{n}.png")[150:] == pixels(tmp_path / f"without{n}.png")[150:]).all()
+        for n in (0, 1)
+    )
+    assert same  # below the title, which counts the events of the whole recording
+    assert not other

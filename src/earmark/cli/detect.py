@@ -81,9 +81,16 @@ class DetectOptions(DetectionOptions):
     )
     plot: bool | None = option(
         None,
-        "Draw each recording with its events (PNG); by default only a single one.",
+        "Draw each recording with its events (PNG, a page for ten minutes); by default only a "
+        "single one.",
         "--plot/--no-plot",
         panel=OUTPUT,
+    )
+    plot_range: str | None = option(
+        None,
+        "Draw only this range, in seconds or as h:mm:ss.",
+        panel=OUTPUT,
+        metavar="FROM-TO",
     )
     clips: Path | None = option(
         None,
@@ -192,12 +199,15 @@ def detect(options: DetectOptions) -> None:
     console, folder, workers = Console(), Path(options.out), options.workers or 1
     others: dict[Path, str] = {}
     recordings = named_recordings(options.audio, others)
-    plot = len(recordings) == 1 and can_plot() if options.plot is None else options.plot
+    shown = _range(options)
+    plot = options.plot
+    if plot is None:
+        plot = shown is not None or (len(recordings) == 1 and can_plot())
     if plot:
         require_matplotlib()
     outputs = Outputs.named(
         folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot,
-        scored_labels=options.labels_with_score,
+        scored_labels=options.labels_with_score, shown=shown,
     )  # fmt: skip
     settings, clips = options.detector(), options.clip_settings()
     each = max(1, (options.threads or available_cores()) // workers)
@@ -217,6 +227,28 @@ def detect(options: DetectOptions) -> None:
         {readable(path): readable(reason) for path, reason in failures.items()},
         f"See {folder / 'failures.tsv'}",
     )
+
+
+def _range(options: DetectOptions) -> tuple[float, float] | None:
+    """First and last second of --plot-range.
+
+    Raises:
+        ConfigError: If it is none, or nothing is to be drawn.
+    """
+    from earmark.core.errors import ConfigError
+    from earmark.core.tables.rows import is_time, seconds_of
+
+    text = options.plot_range
+    if text is None:
+        return None
+    if options.plot is False:
+        raise ConfigError("--plot-range and --no-plot exclude each other")
+    times = [float(seconds_of(one.strip())) for one in text.split("-") if is_time(one.strip())]
+    if len(times) != 2 or text.count("-") != 1 or not 0 <= times[0] < times[1]:
+        raise ConfigError(
+            f"--plot-range {text!r} is not FROM-TO", hint="Use e.g. 90-120 or 0:10:00-0:12:30"
+        )
+    return times[0], times[1]
 
 
 class _Bars:
@@ -316,7 +348,7 @@ def _detect_fleet(options: DetectOptions) -> None:
     from earmark.deliver.fleets.store import listed_recordings
 
     others = (options.score_formats, options.plot, options.fresh, options.clips)
-    if any(others) or options.labels_with_score:
+    if any(others) or options.labels_with_score or options.plot_range:
         raise ConfigError(
             "--engine ray writes tables of events only",
             hint="Leave out --score-format, --labels-with-score, --plot, --clips and --fresh",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from earmark.core.errors import ConfigError
 from earmark.core.files import DRAFT, write_lines, write_whole
@@ -37,8 +38,9 @@ class Outputs:
         folder: Where.
         events: Formats of events, of ``FORMATS``.
         scores: Formats of scores, of ``SCORE_FORMATS``.
-        picture: Whether a picture is drawn.
+        picture: Whether pictures are drawn.
         scored_labels: Whether Audacity's labels have scores.
+        shown: First and last second of the pictures; all when None.
     """
 
     folder: Path
@@ -46,10 +48,11 @@ class Outputs:
     scores: tuple[str, ...] = ()
     picture: bool = False
     scored_labels: bool = False
+    shown: tuple[float, float] | None = None
 
     @classmethod
-    def named(cls, folder: Path, events: str, scores: str = "", **more: bool) -> Outputs:
-        """From formats separated by commas; ``more`` is ``picture`` and ``scored_labels``.
+    def named(cls, folder: Path, events: str, scores: str = "", **more: Any) -> Outputs:
+        """From formats separated by commas; ``more`` is the other attributes.
 
         Raises:
             ConfigError: If a format of events is unknown, none is given, or scored labels are
@@ -92,9 +95,22 @@ class Outputs:
             for kind in self.scores
         }
 
-    def pictures(self, name: str) -> list[Path]:
-        """A track's pictures: one or none."""
-        return [self.folder / f"{name}.png"] if self.picture else []
+    def pictures(self, name: str, duration: float) -> dict[Path, tuple[float, float]]:
+        """A track's pictures, and first and last second of each.
+
+        One has the recording's name; pages of a longer one, or of some of it, have their times too.
+        """
+        if not self.picture:
+            return {}
+        from earmark.deliver.pictures.view import pages_of
+
+        pages = pages_of(duration, self.shown)
+        if len(pages) == 1 and self.shown is None:
+            return {self.folder / f"{name}.png": pages[0]}
+        return {
+            self.folder / f"{name}.{_stamp(first)}-{_stamp(last)}.png": (first, last)
+            for first, last in pages
+        }
 
     def all_there(self, name: str, tracks: Sequence[Track]) -> bool:
         """Whether all files of a recording exist."""
@@ -102,14 +118,17 @@ class Outputs:
 
     def only_events_missing(self, name: str, tracks: Sequence[Track]) -> bool:
         """Whether all files exist that need scores, so that events are enough to make the rest."""
-        named = [file_name(name, track.channel) for track in tracks]
-        others = [[*self.score_files(one).values(), *self.pictures(one)] for one in named]
+        named = [(file_name(name, track.channel), track.duration) for track in tracks]
+        others = [
+            [*self.score_files(one).values(), *self.pictures(one, seconds)]
+            for one, seconds in named
+        ]
         return all(path.is_file() for paths in others for path in paths)
 
     def _files(self, name: str, track: Track) -> list[Path]:
         one = file_name(name, track.channel)
         events, scores = self.event_files(one), self.score_files(one)
-        return [*events.values(), *scores.values(), *self.pictures(one)]
+        return [*events.values(), *scores.values(), *self.pictures(one, track.duration)]
 
     def write_events(self, path: Path, name: str, filename: str, track: Track) -> None:
         """Writes the event files of a track; its recording is called ``filename`` in them."""
@@ -123,16 +142,22 @@ class Outputs:
         one = file_name(name, channel)
         for kind, file in self.score_files(one).items():
             write_scores(file, result.table, kind)
-        for file in self.pictures(one):
-            from earmark.deliver.pictures.view import plot_detection
+        pages = self.pictures(one, result.duration)
+        if pages:
+            from earmark.deliver.pictures.view import plot_pages
 
             with _drawing:
-                write_whole(file, lambda draft: plot_detection(draft, path, result))
+                for file, draw in zip(
+                    pages, plot_pages(path, result, [*pages.values()]), strict=True
+                ):
+                    write_whole(file, draw)
 
     def remove(self, name: str, tracks: Sequence[Track]) -> None:
         """Removes all files of a recording."""
         for track in tracks:
-            for path in [*self._all_events(name, track), *self._all_others(name, track)]:
+            one = file_name(name, track.channel)
+            others = [folder / f"{one}{ending}" for folder, ending in self._all_others(one)]
+            for path in [*self._all_events(name, track), *others]:
                 path.unlink(missing_ok=True)
 
     def rename(self, renamed: Sequence[tuple[str, str, Sequence[Track]]]) -> None:
@@ -149,11 +174,12 @@ class Outputs:
             for track in tracks:
                 for path in self._all_events(old, track):
                     path.unlink(missing_ok=True)
-                pairs = zip(self._all_others(old, track), self._all_others(new, track), strict=True)
-                for path, target in pairs:
+                before, after = (file_name(name, track.channel) for name in (old, new))
+                for folder, ending in self._all_others(before):
+                    path = folder / f"{before}{ending}"
                     if path.is_file():
                         draft = path.with_name(f"{DRAFT}{path.name}")
-                        moves.append((path.replace(draft), target))
+                        moves.append((path.replace(draft), folder / f"{after}{ending}"))
         for draft, target in moves:
             target.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(target)
@@ -162,13 +188,24 @@ class Outputs:
         one = file_name(name, track.channel)
         return [self.folder / f"{one}{kind.suffix}" for kind in FORMATS.values()]
 
-    def _all_others(self, name: str, track: Track) -> list[Path]:
-        one = file_name(name, track.channel)
+    def _all_others(self, one: str) -> list[tuple[Path, str]]:
+        """Folder and ending of every file of scores, and of every picture there is."""
         scores = [
-            self.folder / SCORES[kind] / f"{one}{table.suffix}"
-            for kind, table in SCORE_FORMATS.items()
+            (self.folder / SCORES[kind], table.suffix) for kind, table in SCORE_FORMATS.items()
         ]
-        return [*scores, self.folder / f"{one}.png"]
+        beside = (self.folder / one).parent
+        stem = Path(one).name
+        pages = [
+            path.name[len(stem) :] for path in beside.glob(f"{glob.escape(stem)}.*h*m*s-*.png")
+        ]
+        return [*scores, (self.folder, ".png"), *((self.folder, ending) for ending in pages)]
+
+
+def _stamp(seconds: float) -> str:
+    """A time as file names have it: ``0h10m00s``, ``0h00m01.5s``."""
+    minutes, rest = divmod(round(seconds, 3), 60)
+    tail = f"{rest:06.3f}".rstrip("0").rstrip(".")
+    return f"{int(minutes) // 60}h{int(minutes) % 60:02d}m{tail}s"
 
 
 def file_name(name: str, channel: int) -> str:

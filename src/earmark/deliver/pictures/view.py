@@ -7,9 +7,10 @@ short events stay visible.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+PAGE = 600.0
+"""Seconds that a picture shows at most, where a recording is drawn in pages."""
+Span = tuple[float, float]
+"""First and last second."""
+_MINUTE = 60.0
+_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200)
+_TICKS = 12
 _WIDTH, _HEIGHT, _DPI = 1600, 900, 100  # pixels
 _COLUMNS = 1400  # of them the time axis has about this many
 _BANDS = 80
@@ -66,15 +74,68 @@ def plot_detection(
         EarmarkError: If matplotlib is not installed, or ``max_seconds`` is not positive.
         AudioError: If the recording cannot be read.
     """
-    figure_class = require_matplotlib()
-    if not isinstance(source, tuple | str | os.PathLike):
-        source.seek(0)  # detection has read it to its end
+    require_matplotlib()
     span = result.duration if max_seconds is None else min(result.duration, max_seconds)
     if not span > 0:
         raise EarmarkError(f"a picture of {span} s shows nothing", hint="Use a positive length")
+    [draw] = plot_pages(source, result, [(0.0, span)], truth)
+    draw(Path(path))
+    return Path(path)
+
+
+def pages_of(duration: float, wanted: Span | None = None) -> list[Span]:
+    """What each picture of a recording shows, first and last second, some ten minutes at most.
+
+    Args:
+        duration: Of the recording in seconds.
+        wanted: First and last second to show; all when None. Without any of it there are no pages.
+    """
+    first, last = (0.0, duration) if wanted is None else (wanted[0], min(wanted[1], duration))
+    if not last > first:
+        return []
+    count = max(1, math.ceil((last - first) / PAGE - 0.1))  # no page of a few seconds at the end
+    starts = [first + number * PAGE for number in range(count)]
+    return list(zip(starts, [*starts[1:], last], strict=True))
+
+
+def plot_pages(
+    source: AudioSource,
+    result: Result,
+    pages: Sequence[Span],
+    truth: pd.DataFrame | Iterable[EventTuple] | None = None,
+) -> Iterator[Callable[[Path], None]]:
+    """Draws pages of a recording, one after the other; the recording is read once.
+
+    Args:
+        source: The recording, as of `plot_detection`.
+        result: What the detector found in it.
+        pages: First and last second of each, in order.
+        truth: True events, as of `plot_detection`.
+
+    Yields:
+        For each page what draws it into a PNG.
+
+    Raises:
+        EarmarkError: If matplotlib is not installed.
+        AudioError: If the recording cannot be read.
+    """
+    if not isinstance(source, tuple | str | os.PathLike):
+        source.seek(0)  # detection has read it to its end
     true_events = _true_events(truth, result.filename)
     labels = _shown_labels(result, true_events)
-    figure: Figure = figure_class(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
+    for span, power in zip(pages, spectrogram_pages(source, pages), strict=True):
+        yield partial(_draw_page, result, labels, true_events, span, power)
+
+
+def _draw_page(
+    result: Result,
+    labels: list[str],
+    truth: Sequence[Event],
+    span: Span,
+    power: NDArray[np.float64],
+    path: Path,
+) -> None:
+    figure: Figure = require_matplotlib()(figsize=(_WIDTH / _DPI, _HEIGHT / _DPI), dpi=_DPI)
     rows = max(4, len(labels))
     grid = figure.add_gridspec(
         3, 2, height_ratios=[8, 2 + 0.5 * rows, 2 + 0.5 * rows], width_ratios=[70, 1],
@@ -84,15 +145,36 @@ def plot_detection(
     middle = figure.add_subplot(grid[1, 0], sharex=top)
     bottom = figure.add_subplot(grid[2, 0], sharex=top)
     top.set_title(_title(result, span, labels), loc="left", fontsize=14)
-    _draw_spectrogram(top, figure.add_subplot(grid[0, 1]), source, span)
+    _draw_spectrogram(top, figure.add_subplot(grid[0, 1]), power, span)
     _draw_scores(middle, figure.add_subplot(grid[1, 1]), result, labels, span)
-    _draw_events(bottom, result, labels, true_events, span)
-    bottom.set_xlim(0.0, span)
-    bottom.set_xlabel("time (s)", fontsize=12)
+    _draw_events(bottom, result, labels, truth, span)
+    _time_axis(bottom, result.duration, span)
     for axes in (top, middle):
         axes.tick_params(labelbottom=False)
     figure.savefig(path, format="png")
-    return Path(path)
+
+
+def clock(seconds: float) -> str:
+    """A time as h:mm:ss, with tenths where there are some."""
+    tenths = round(10 * seconds)
+    whole, rest = divmod(tenths, 10)
+    text = f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+    return f"{text}.{rest}" if rest else text
+
+
+def _time_axis(axes: Axes, duration: float, span: Span) -> None:
+    """Seconds, or in a recording of a minute and more its clock."""
+    from matplotlib.ticker import FuncFormatter, MultipleLocator
+
+    axes.set_xlim(*span)
+    if duration < _MINUTE:
+        axes.set_xlabel("time (s)", fontsize=12)
+        return
+    axes.set_xlabel("time (h:mm:ss)", fontsize=12)
+    step = next((one for one in _STEPS if one * _TICKS >= span[1] - span[0]), _STEPS[-1])
+    steps = max(1, math.ceil((span[1] - span[0]) / step / _TICKS))
+    axes.xaxis.set_major_locator(MultipleLocator(step * steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: clock(time)))
 
 
 def require_matplotlib() -> type[Figure]:
@@ -134,11 +216,12 @@ def _shown_labels(result: Result, truth: Sequence[Event]) -> list[str]:
     return [name for name in labels if name in chosen]
 
 
-def _title(result: Result, span: float, labels: Sequence[str]) -> str:
+def _title(result: Result, span: Span, labels: Sequence[str]) -> str:
     count = len(result.found)
     parts = [result.filename, f"{count} event{'' if count == 1 else 's'}"]
-    if span < result.duration:
-        parts.append(f"first {span:g} s of {result.duration:.6g} s")
+    if span != (0.0, result.duration):
+        of = clock(result.duration) if result.duration >= _MINUTE else f"{result.duration:.6g} s"
+        parts.append(f"{clock(span[0])} to {clock(span[1])} of {of}")
     if len(labels) < len(result.table.labels):
         parts.append(f"{len(labels)} of {len(result.table.labels)} classes")
     return "   ·   ".join(parts)
@@ -169,27 +252,43 @@ def spectrogram_columns(
     Raises:
         AudioError: If the recording cannot be read.
     """
-    samples = max(1, seconds_to_samples(span))
-    hop = int(np.clip(samples // (2 * columns), 64, _FFT // 2))  # no sample at a taper's zeros
-    count = -(-samples // hop)
-    columns = min(columns, count)
+    return next(spectrogram_pages(source, [(0.0, span)], columns))
+
+
+def spectrogram_pages(
+    source: AudioSource, pages: Sequence[Span], columns: int = _COLUMNS
+) -> Iterator[NDArray[np.float64]]:
+    """The mel power of pages of a recording, as of `spectrogram_columns`; it is read once.
+
+    Args:
+        source: The recording.
+        pages: First and last second of each, in order and apart.
+        columns: Columns N of a page.
+    """
     weights, taper = _mel_weights(), np.hanning(_FFT)
-    power = np.zeros((_BANDS, columns))
+    blocks = read_blocks(source, SAMPLE_RATE, 20.0)
     held = np.zeros(_FFT // 2, dtype=np.float32)  # so that spectrum i is centred on sample i·hop
-    done = 0
-    end = np.zeros(_FFT + hop, dtype=np.float32)  # so that the last spectrum has its samples
-    for block in chain(read_blocks(source, SAMPLE_RATE, 20.0), [end]):
-        held = np.concatenate([held, block])
-        ready = min(count - done, (len(held) - _FFT) // hop + 1)
-        if ready > 0:
+    place = -(_FFT // 2)  # of the first sample held
+    for first, last in pages:
+        begin = seconds_to_samples(first)
+        samples = max(1, seconds_to_samples(last) - begin)
+        hop = int(np.clip(samples // (2 * columns), 64, _FFT // 2))  # no sample at a taper's zeros
+        count, done = -(-samples // hop), 0
+        power = np.zeros((_BANDS, min(columns, count)))
+        while done < count:
+            gone = min(len(held), begin + done * hop - _FFT // 2 - place)
+            held, place = held[gone:], place + gone
+            ready = min(count - done, (len(held) - _FFT) // hop + 1)
+            if ready < 1 or place < begin + done * hop - _FFT // 2:
+                # After the end silence, so that the last spectrum has its samples.
+                held = np.concatenate([held, next(blocks, np.zeros(_FFT + hop, dtype=np.float32))])
+                continue
             frames = np.lib.stride_tricks.sliding_window_view(held, _FFT)[: ready * hop : hop]
             spectra = np.abs(np.fft.rfft(frames * taper, axis=1)) ** 2  # [n, bins]
-            place = (np.arange(done, done + ready) * columns) // count
-            np.maximum.at(power.T, place, spectra @ weights.T)
-            held, done = held[ready * hop :], done + ready
-        if done == count:
-            break
-    return power
+            column = (np.arange(done, done + ready) * power.shape[1]) // count
+            np.maximum.at(power.T, column, spectra @ weights.T)
+            done += ready
+        yield power
 
 
 def peaks_by_column(
@@ -212,13 +311,12 @@ def peaks_by_column(
     return peaks
 
 
-def _draw_spectrogram(axes: Axes, bar: Axes, source: AudioSource, span: float) -> None:
-    power = spectrogram_columns(source, span)
+def _draw_spectrogram(axes: Axes, bar: Axes, power: NDArray[np.float64], span: Span) -> None:
     level = 10.0 * np.log10(np.maximum(power, 1e-12))
     level -= level.max()
     image = axes.imshow(
         level, origin="lower", aspect="auto", cmap="magma", vmin=-_RANGE_DB, vmax=0.0,
-        extent=(0.0, span, hertz_to_mel(_LOWEST), hertz_to_mel(SAMPLE_RATE / 2)),
+        extent=(*span, hertz_to_mel(_LOWEST), hertz_to_mel(SAMPLE_RATE / 2)),
         interpolation="nearest",
     )  # fmt: skip
     ticks = [250, 500, 1000, 2000, 4000, 8000]
@@ -227,11 +325,12 @@ def _draw_spectrogram(axes: Axes, bar: Axes, source: AudioSource, span: float) -
     bar.figure.colorbar(image, cax=bar).set_label("level (dB)", fontsize=11)
 
 
-def _draw_scores(axes: Axes, bar: Axes, result: Result, labels: Sequence[str], span: float) -> None:
+def _draw_scores(axes: Axes, bar: Axes, result: Result, labels: Sequence[str], span: Span) -> None:
     """Class scores as a heat map, one row a class; classes only truth knows stay empty."""
     boundaries = result.table.boundaries
-    frames = max(1, int(np.searchsorted(boundaries, span - 1e-9)))
-    peaks = peaks_by_column(result.table.values, frames)
+    first = max(0, int(np.searchsorted(boundaries, span[0] + 1e-9)) - 1)
+    last = max(first + 1, int(np.searchsorted(boundaries, span[1] - 1e-9)))
+    peaks = peaks_by_column(result.table.values[first:last], last - first)
     known = {label: column for column, label in enumerate(result.table.labels)}
     rows = np.full((len(labels), len(peaks)), np.nan)
     for row, label in enumerate(labels):
@@ -239,36 +338,40 @@ def _draw_scores(axes: Axes, bar: Axes, result: Result, labels: Sequence[str], s
             rows[row] = peaks[:, known[label]]
     image = axes.imshow(
         rows, aspect="auto", cmap="viridis", vmin=0.0, vmax=1.0, interpolation="nearest",
-        extent=(0.0, float(boundaries[frames]), len(labels) - 0.5, -0.5),
+        extent=(float(boundaries[first]), float(boundaries[last]), len(labels) - 0.5, -0.5),
     )  # fmt: skip
     _class_rows(axes, labels)
     bar.figure.colorbar(image, cax=bar).set_label("score", fontsize=11)
 
 
 def _draw_events(
-    axes: Axes, result: Result, labels: Sequence[str], truth: Sequence[Event], span: float
+    axes: Axes, result: Result, labels: Sequence[str], truth: Sequence[Event], span: Span
 ) -> None:
     """Found events as bars with their scores, true events as outlines around them."""
     from matplotlib.patches import Patch
 
-    least = 2.0 * span / _COLUMNS  # an event narrower than two pixels would not be seen
+    first, last = span
+    length = last - first
+    least = 2.0 * length / _COLUMNS  # an event narrower than two pixels would not be seen
     for row, label in enumerate(labels):
         found = [
-            (on, max(min(off, span) - on, least), score)
+            (max(on, first), max(min(off, last) - max(on, first), least), score)
             for on, off, name, score in result.found
-            if name == label and on < span
+            if name == label and on < last and off > first
         ]
         colour = _COLOURS[row % len(_COLOURS)]
         bars = [(onset, width) for onset, width, _ in found]
         axes.broken_barh(bars, (row - 0.28, 0.56), color=colour, linewidth=0)
         for onset, width, score in found:
-            if width > 0.028 * span:
+            if width > 0.028 * length:
                 axes.text(
                     onset + width / 2, row, f"{score:.2f}", color="white", fontsize=9,
                     ha="center", va="center_baseline", clip_on=True,
                 )  # fmt: skip
         true_bars = [
-            (on, max(min(off, span) - on, least)) for on, off, name, _ in truth if name == label
+            (max(on, first), max(min(off, last) - max(on, first), least))
+            for on, off, name, _ in truth
+            if name == label and on < last and off > first
         ]
         axes.broken_barh(
             true_bars, (row - 0.42, 0.84), facecolor="none", edgecolor="black", linewidth=1.4
