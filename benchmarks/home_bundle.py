@@ -1,6 +1,7 @@
 """Make the bundle `home`: data, training, thresholds, card. Each step goes on where it stopped.
 
-    python benchmarks/home_bundle.py --soundbank FOLDER [--soundbank FOLDER …] --work runs/home
+    python benchmarks/home_bundle.py --work runs/home --soundbank FOLDER [--soundbank FOLDER …]
+        --music FOLDER [--music FOLDER …] --music-validation FOLDER [--music-validation FOLDER …]
 
 The soundbanks' two train splits are trained on, their validation split chooses the epoch and the
 post-processing, their test split is scored at the end and sees nothing else. The steps:
@@ -8,7 +9,8 @@ post-processing, their test split is scored at the end and sees nothing else. Th
 1. `earmark synth` with the presets `home` (strong, weak, unlabelled, validation; another domain)
    and `home-clean` (strong, as mixed), a fifth of all sounds synthesised, whatever the class.
    Most clips that `home` calls unlabelled are used with their true events, so that there are strong
-   labels of both train splits; the rest stays without labels.
+   labels of both train splits; the rest stays without labels. Beside them clips in which nothing
+   of the kind sounds: backgrounds alone, and pieces of music.
 2. `earmark train home-stage1`, then `home-stage2` from it, whose student is taken.
 3. `earmark tune` on the validation clips, nothing else.
 4. The encoder's large weights in half precision; scores on the test recordings; the card; the ONNX
@@ -27,13 +29,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
+
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "src/earmark/bundles/home"
 RESULTS = ROOT / "benchmarks/results/home_bundle.json"
-COMMAND = "python benchmarks/home_bundle.py --soundbank FOLDER --soundbank FOLDER"
+COMMAND = (
+    "python benchmarks/home_bundle.py --soundbank FOLDER --soundbank FOLDER --music FOLDER … "
+    "--music-validation FOLDER …"
+)
 SHAVER = "Electric_shaver_toothbrush"
 SYNTHESISED = 0.2
 STRONG_OF_REAL = 2200  # of the 3,000 clips without labels, those used with their events
+QUIET = {"train": 250, "validation": 100}  # clips of backgrounds alone
+MUSIC = {"train": 500, "validation": 100}  # clips of music
 SOUNDSCAPES = "train/synthetic21_train/soundscapes"
 DATASET = """classes: [{classes}]
 train:
@@ -44,10 +54,8 @@ train:
   - {{name: real, audio: strong, strong: strong.tsv}}
   - {{audio: ../domain/audio/train/weak, weak: ../domain/metadata/train/weak.tsv}}
   - {{audio: unlabelled, unlabelled: true}}
-validation:
-  audio: ../domain/audio/validation/validation
-  strong: ../domain/metadata/validation/validation.tsv
-  durations: ../domain/metadata/validation/validation_durations.tsv
+  - {{name: negatives, domain: real, audio: negatives, strong: negatives.tsv}}
+validation: {{audio: validation, strong: validation.tsv, durations: validation_durations.tsv}}
 """
 
 NOTES = """## What it learned from
@@ -63,6 +71,8 @@ that it learned from soundscapes of these recordings, and of synthesised sounds:
 | Free Spoken Digit Dataset | speech | CC BY-SA 4.0 |
 | sound themes and programs packaged by Debian | alarms, bells | those of each package |
 | Haushaltsrauschen (Timgrau) | a vacuum cleaner, backgrounds | CC0, or the authors' own |
+| music of games packaged by Debian (asc, colobot, drascula, fillets-ng, fretsonfire, lincity-ng, \
+xmoto) | sounds of no class | those of each package |
 
 The licences of the single Freesound clips inside these collections are not known in detail; some
 may be for non-commercial use only. Who must avoid that takes `mini`, which learned from synthesised
@@ -72,11 +82,13 @@ sounds alone. No recording is in the bundle.
 
 - **Shavers and toothbrushes** have no real recording here: the class learned from synthesised
   sounds and was never tested on a real one. **Vacuum cleaners** have one training recording.
-- Thresholds are those of 400 validation soundscapes; there is one validation recording of a
-  blender, and none of a vacuum cleaner or a shaver, whose thresholds are of synthesised sounds.
+- Thresholds are those of 400 validation soundscapes and 200 clips of music and backgrounds; there
+  is one validation recording of a blender, and none of a vacuum cleaner or a shaver, whose
+  thresholds are of synthesised sounds.
 - Test recordings come from the same collections as the training ones. Other microphones and rooms
   will be harder.
-- Music, engines, wind and other sounds of life were no part of the training."""
+- Engines, wind and other sounds of life were no part of the training, music only as a sound of no
+  class."""
 
 LICENCE = """## Licence
 
@@ -97,9 +109,75 @@ def synthesise(work: Path, banks: Iterable[Path], workers: int) -> None:
     mixed = ["--synthesised", str(SYNTHESISED), "--also", SHAVER, "--workers", str(workers)]
     earmark("synth", work / "domain", "--recipe", "home", "--seed", "11", *given, *mixed)
     earmark("synth", work / "clean", "--recipe", "home-clean", "--seed", "12", *given, *mixed)
+    clips = "strong={train},weak=0,unlabelled=0,validation={validation}".format(**QUIET)
+    empty = ["--set", "strong.empty=1", "--set", "validation.empty=1"]
+    louder = ["--set", "background_db=[-55,-25]", "--clips", clips]
+    quiet = [*empty, *louder, "--workers", str(workers)]
+    earmark("synth", work / "quiet", "--recipe", "home", "--seed", "31", *given, *quiet)
     clips = "strong=0,weak=0,unlabelled=0,validation=300,test=300"
     test = ["--recipe", "mini", "--seed", "2026", "--clips", clips, "--workers", str(workers)]
     earmark("synth", work / "test", *given[:2], *test)
+
+
+def cut_music(folders: Iterable[Path], out: Path, count: int, seed: int) -> None:
+    """Pieces of 10 s of the tracks below folders, by turns, at -45 to -14 dBFS.
+
+    Tracks shorter than 25 s are left out: a game's jingles ring like alarms, and many are.
+    """
+    from earmark.core.audio import load_excerpt
+
+    rng = np.random.default_rng(seed)
+    tracks = [[file for file in sorted(folder.rglob("*")) if _long(file)] for folder in folders]
+    tracks = [some for some in tracks if some]
+    if not tracks:
+        raise SystemExit("no track of 25 s or more in the folders of music")
+    out.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        some = tracks[number % len(tracks)]
+        track = some[int(rng.integers(len(some)))]
+        first = int(rng.uniform(0, soundfile.info(track).duration - 12) * 16_000)
+        piece = load_excerpt(track, first, 160_000)
+        level = 10 ** (rng.uniform(-45, -14) / 20)
+        piece = np.clip(piece * level / max(1e-4, float(np.sqrt(np.mean(piece**2)))), -1, 1)
+        soundfile.write(out / f"music_{number:04d}.flac", piece, 16_000, subtype="PCM_16")
+
+
+def _long(file: Path) -> bool:
+    """Whether it is a track of 25 s or more that libsndfile reads."""
+    try:
+        return bool(soundfile.info(file).duration >= 25)
+    except (OSError, RuntimeError):
+        return False
+
+
+def link(clips: Iterable[Path], folder: Path, prefix: str = "") -> list[str]:
+    """Links to clips in a folder of the dataset; their names there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for clip in sorted(clips):
+        names.append(prefix + clip.name)
+        if not (folder / names[-1]).exists():
+            os.link(clip, folder / names[-1])
+    return names
+
+
+def write_table(path: Path, rows: Iterable[Iterable[str]]) -> None:
+    """Tab-separated lines."""
+    with path.open("w", newline="") as out:
+        csv.writer(out, delimiter="\t", lineterminator="\n").writerows(rows)
+
+
+def read_table(path: Path) -> list[list[str]]:
+    """Lines of a tab-separated table, its header first."""
+    with path.open(newline="") as file:
+        return list(csv.reader(file, delimiter="\t"))
+
+
+def without_events(work: Path, split: str, tree: str, data: Path, folder: str) -> list[list[str]]:
+    """Clips of backgrounds alone and of music, linked; their rows, which hold no event."""
+    names = link((work / "quiet/audio" / tree).glob("*.flac"), data / folder, "quiet_")
+    names += link((work / "music" / split).glob("*.flac"), data / folder)
+    return [[name, "", "", ""] for name in names]
 
 
 def assemble(work: Path) -> Path:
@@ -108,17 +186,19 @@ def assemble(work: Path) -> Path:
 
     data, source = work / "data", work / "domain"
     clips = sorted((source / "audio/train/unlabel_in_domain").glob("*.flac"))
-    strong = {clip.name for clip in clips[:STRONG_OF_REAL]}
-    for clip in clips:
-        link = data / ("strong" if clip.name in strong else "unlabelled") / clip.name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            os.link(clip, link)
-    table = source / "metadata/train/unlabel_in_domain_truth.tsv"
-    with table.open(newline="") as file, (data / "strong.tsv").open("w", newline="") as out:
-        rows = csv.reader(file, delimiter="\t")
-        kept = [row for number, row in enumerate(rows) if not number or row[0] in strong]
-        csv.writer(out, delimiter="\t", lineterminator="\n").writerows(kept)
+    strong = set(link(clips[:STRONG_OF_REAL], data / "strong"))
+    link(clips[STRONG_OF_REAL:], data / "unlabelled")
+    header, *rows = read_table(source / "metadata/train/unlabel_in_domain_truth.tsv")
+    write_table(data / "strong.tsv", [header, *(row for row in rows if row[0] in strong)])
+    negatives = without_events(work, "train", SOUNDSCAPES, data, "negatives")
+    write_table(data / "negatives.tsv", [header, *negatives])
+    validation = "validation/validation"
+    names = link((source / "audio" / validation).glob("*.flac"), data / "validation")
+    rows = read_table(source / "metadata/validation/validation.tsv")
+    more = without_events(work, "validation", validation, data, "validation")
+    write_table(data / "validation.tsv", [*rows, *more])
+    lengths = [[name, "10.0"] for name in [*names, *(row[0] for row in more)]]
+    write_table(data / "validation_durations.tsv", [["filename", "duration"], *lengths])
     text = DATASET.format(classes=", ".join(CLASSES), tree=SOUNDSCAPES)
     (data / "dataset.yaml").write_text(text, encoding="utf-8")
     return data / "dataset.yaml"
@@ -169,15 +249,22 @@ def main() -> None:
     """All steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--soundbank", type=Path, action="append", required=True)
+    parser.add_argument("--music", type=Path, action="append", required=True)
+    parser.add_argument("--music-validation", type=Path, action="append", required=True)
     parser.add_argument("--work", type=Path, default=ROOT / "runs/home")
+    parser.add_argument("--precision", default="32-true", help="bf16-mixed where it is faster")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     synthesise(work, options.soundbank, options.workers)
+    for split, folders in (("train", options.music), ("validation", options.music_validation)):
+        if not (work / "music" / split).exists():
+            cut_music(folders, work / "music" / split, MUSIC[split], seed=41)
     data, one, two, tuned = assemble(work), work / "stage1", work / "stage2", work / "tuned"
-    earmark("train", "home-stage1", "--data", data, "--out", one, "--resume")
-    earmark("train", "home-stage2", "--data", data, "--init", one, "--out", two, "--resume")
+    how = ["--set", f"train.precision={options.precision}", "--resume"]
+    earmark("train", "home-stage1", "--data", data, "--out", one, *how)
+    earmark("train", "home-stage2", "--data", data, "--init", one, "--out", two, *how)
     if not tuned.exists():
         earmark(
             "tune", two / "student", "--data", data, "--method", "median", "--out", tuned, "--yes"

@@ -71,6 +71,7 @@ def make_soundbank(folder: Path) -> None:
 
 def test_the_page_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     make_recordings(Path("recordings"))
     make_soundbank(Path("my_sounds"))
     search = 0.05 * np.random.default_rng(2).standard_normal(12 * 16_000)

@@ -272,8 +272,7 @@ import sys
 
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "safetensors", "lightning_fabric", "onnx",
-                                      "onnxscript", "ray"}:
+        if name.partition(".")[0] in {"torch", "lightning_fabric", "onnx", "onnxscript", "ray"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Block())

@@ -18,6 +18,7 @@ from earmark.core.tables.scores import ScoreTable
 from earmark.deliver.pictures.view import (
     _mel_weights,
     clock,
+    half_covered,
     pages_of,
     peaks_by_column,
     plot_detection,
@@ -206,3 +207,32 @@ def test_the_clock_of_a_long_recording(tmp_path: Path) -> None:
     )
     assert same  # below the title, which counts the events of the whole recording
     assert not other
+
+
+def test_half_covered_counts_the_time_in_events_of_the_class() -> None:
+    truth = [Event(0.0, 4.0, "Dog"), Event(3.0, 6.0, "Dog"), Event(0.0, 9.0, "Cat")]
+    found = [(2.0, 6.0, "Dog"), (5.0, 7.1, "Dog"), (8.0, 9.0, "Dog"), (8.9, 9.1, "Cat")]
+    assert half_covered(found, truth) == [True, False, False, True]
+    # Overlapping events of one class count once.
+    assert half_covered([(0.0, 12.1, "Dog")], truth) == [False]
+    assert half_covered([], truth) == []
+
+
+def test_right_wrong_and_missed_events_are_told_apart(tmp_path: Path) -> None:
+    labels = ("Cat", "Dog")
+    audio = (tone(10, 1000, 2, 4), RATE)
+
+    def red(found: list[Any], truth: list[Event]) -> int:
+        path = plot_detection(tmp_path / "a.png", audio, result(10, labels, found), truth=truth)
+        lower = pixels(path)[700:, :1500, :3]
+        r, g, b = np.moveaxis(lower, -1, 0)
+        return int(((r - g > 0.25) & (b >= g)).sum())  # no class has this hue
+
+    right = red([(2.0, 4.0, "Cat", 0.9)], [Event(2.0, 4.0, "Cat")])
+    wrong = red([(2.0, 4.0, "Dog", 0.9)], [])
+    missed = red([], [Event(2.0, 4.0, "Cat")])
+    both = red([(2.0, 4.0, "Dog", 0.9)], [Event(2.0, 4.0, "Cat")])
+    assert wrong == 0  # nothing can be wrong without truth
+    assert right == 0
+    assert missed > 50
+    assert both > missed + 500

@@ -49,7 +49,7 @@ COMMANDS = {
     ),
     "evaluate": CommandPlace(
         "evaluate", "evaluate",
-        "Score a bundle on a labelled split: PSDS1, PSDS2 and the F1 family, overall and by class.",
+        "Score a bundle on a labelled split: what it finds, false alarms, PSDS, the F1 family.",
     ),
     "score": CommandPlace(
         "score", "score",

@@ -19,7 +19,7 @@ ROWS = {
     "supervised": "supervised only, same number of steps",
     "student": "semi-supervised, student",
     "teacher": "semi-supervised, teacher",
-    "shipped": "shipped bundle 'mini', trained longer",
+    "shipped": "shipped bundle 'home', trained longer",
 }
 
 
@@ -35,11 +35,11 @@ def demo(
 ) -> None:
     """Learn from few labels, score and detect, end to end, in a few minutes.
 
-    Synthesises soundscapes of ten household sounds, trains a small network on the labels alone
-    and then again with the unlabelled clips by conditional mixup, a mean teacher and the
-    embedding loss, and prints scores on soundscapes of another domain. Then it lists the events
-    of a recording no run has seen. Leaves `metrics.json`, `events.tsv`, `events.txt` (Audacity),
-    `events.png` and `bundle/` in the folder.
+    Synthesises soundscapes of ten household sounds, trains a small network beside the pretrained
+    encoder YAMNet on the labels alone and then again with the unlabelled clips by conditional
+    mixup and a mean teacher, and prints scores on soundscapes of another domain. Then it lists
+    what the best of them finds in a recording no run has seen. Leaves `metrics.json`,
+    `events.tsv`, `events.txt` (Audacity), `events.png` and `bundle/` in the folder.
     """
     from earmark.core.parallel import available_cores
     from earmark.deliver.demo import run_demo
@@ -63,13 +63,15 @@ def _print(console: Console, result: DemoResult, out: Path) -> None:
     for row, title in ROWS.items():
         table.add_row(title, *(f"{result.metrics[row][name]:.3f}" for name in figures))
     console.print(table)
-    events = Table("onset", "offset", "event", "score", title=f"Events in {out}/recording.wav")
+    events = Table(
+        "onset", "offset", "event", "score", title=f"Events in {out}/recording.wav: {result.best}"
+    )
     for onset, offset, label, score in result.detection.found:
         events.add_row(f"{onset:.2f}", f"{offset:.2f}", label, f"{score:.2f}")
     console.print(events)
     found, true = len(result.detection.found), len(result.truth)
     console.print(
-        f"{found} events found, {true} in the truth. Open {out}/events.png (truth outlined), or "
-        f"load {out}/events.txt with the recording in Audacity."
+        f"{found} events found, {true} in the truth. Open {out}/events.png (wrong ones hatched, "
+        f"missed ones dashed), or load {out}/events.txt with the recording in Audacity."
     )
     console.print(f"Your own recordings: earmark detect {result.bundle} FILE --out DIR")

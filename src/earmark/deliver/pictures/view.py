@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,11 @@ _LOWEST = 50.0  # Hz
 _FFT = 1024
 _RANGE_DB = 70.0
 _CLASSES = 16  # rows that stay legible
+_WRONG: dict[str, Any] = {
+    "facecolor": "white", "edgecolor": "#b00020", "hatch": "/////", "linewidth": 0.8,
+}  # fmt: skip
+_TRUE: dict[str, Any] = {"facecolor": "none", "edgecolor": "black", "linewidth": 1.4}
+_MISSED: dict[str, Any] = _TRUE | {"linestyle": (0, (2, 1.5)), "edgecolor": "#b00020"}
 _COLOURS = (  # dark enough for white figures on them
     "#1f77b4", "#c0561a", "#2a8a2a", "#c12f30", "#7d55a8",
     "#7a4a3d", "#c2559c", "#5f6670", "#80801a", "#128a99",
@@ -64,7 +69,9 @@ def plot_detection(
         source: The recording: a path, a file object or ``(samples, sample_rate)``.
         result: What the detector found in it.
         truth: True events, drawn as outlines: `Event` or plain tuples of onset, offset and label,
-            or a table of events, of which the rows of ``result.filename`` are taken.
+            or a table of events, of which the rows of ``result.filename`` are taken. With them,
+            found events that are wrong are hatched and true ones that were missed are dashed
+            (`half_covered`).
         max_seconds: Only the recording's first so many seconds are drawn; all when None.
 
     Returns:
@@ -344,48 +351,76 @@ def _draw_scores(axes: Axes, bar: Axes, result: Result, labels: Sequence[str], s
     bar.figure.colorbar(image, cax=bar).set_label("score", fontsize=11)
 
 
+def half_covered(events: Sequence[EventTuple], others: Sequence[EventTuple]) -> list[bool]:
+    """Which events have at least half of their time in others of their class.
+
+    Of found events in true ones that is the detection tolerance, of true ones in found ones the
+    ground truth tolerance of PSDS (arXiv 1910.08440), both at 0.5.
+    """
+    covered = []
+    for onset, offset, label, *_ in events:
+        parts = sorted(
+            (max(onset, on), min(offset, off)) for on, off, name, *_ in others if name == label
+        )
+        reached, seconds = onset, 0.0
+        for start, stop in parts:
+            seconds += max(0.0, stop - max(start, reached))
+            reached = max(reached, stop)
+        covered.append(seconds >= 0.5 * (offset - onset))
+    return covered
+
+
+def _part(onset: float, offset: float, span: Span, least: float) -> tuple[float, float]:
+    """Where the part of an event that a picture shows begins, and its width there."""
+    first, last = span
+    start = max(onset, first)
+    return start, max(min(offset, last) - start, least)
+
+
 def _draw_events(
     axes: Axes, result: Result, labels: Sequence[str], truth: Sequence[Event], span: Span
 ) -> None:
     """Found events as bars with their scores, true events as outlines around them."""
-    from matplotlib.patches import Patch
-
+    right = half_covered(result.found, truth)
+    heard = half_covered(truth, result.found)
     first, last = span
     length = last - first
     least = 2.0 * length / _COLUMNS  # an event narrower than two pixels would not be seen
     for row, label in enumerate(labels):
         found = [
-            (max(on, first), max(min(off, last) - max(on, first), least), score)
-            for on, off, name, score in result.found
+            (*_part(on, off, span, least), score, not truth or correct)
+            for (on, off, name, score), correct in zip(result.found, right, strict=True)
             if name == label and on < last and off > first
         ]
         colour = _COLOURS[row % len(_COLOURS)]
-        bars = [(onset, width) for onset, width, _ in found]
+        bars = [(onset, width) for onset, width, _, correct in found if correct]
         axes.broken_barh(bars, (row - 0.28, 0.56), color=colour, linewidth=0)
-        for onset, width, score in found:
-            if width > 0.028 * length:
+        wrong = [(onset, width) for onset, width, _, correct in found if not correct]
+        axes.broken_barh(wrong, (row - 0.28, 0.56), **_WRONG)
+        for onset, width, score, correct in found:
+            if correct and width > 0.028 * length:
                 axes.text(
                     onset + width / 2, row, f"{score:.2f}", color="white", fontsize=9,
                     ha="center", va="center_baseline", clip_on=True,
                 )  # fmt: skip
-        true_bars = [
-            (max(on, first), max(min(off, last) - max(on, first), least))
-            for on, off, name, _ in truth
-            if name == label and on < last and off > first
-        ]
-        axes.broken_barh(
-            true_bars, (row - 0.42, 0.84), facecolor="none", edgecolor="black", linewidth=1.4
-        )
+        for style, missed in ((_TRUE, False), (_MISSED, True)):
+            outlines = [
+                _part(on, off, span, least)
+                for (on, off, name, _), found_it in zip(truth, heard, strict=True)
+                if name == label and found_it is not missed and on < last and off > first
+            ]
+            axes.broken_barh(outlines, (row - 0.42, 0.84), **style)
     _class_rows(axes, labels)
     axes.grid(axis="x", color="0.85", linewidth=0.8)
     axes.set_axisbelow(True)
     if truth:
-        handles = [
-            Patch(facecolor="0.45", label="found"),
-            Patch(facecolor="none", edgecolor="black", linewidth=1.4, label="true"),
-        ]
+        from matplotlib.patches import Patch
+
+        styles = {"found": {"facecolor": "0.45"}, "found, wrong": _WRONG, "true": _TRUE}
+        styles["true, missed"] = _MISSED
+        handles = [Patch(label=name, **style) for name, style in styles.items()]
         axes.legend(
-            handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, frameon=False,
+            handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, frameon=False,
             fontsize=10, borderaxespad=0.1,
         )  # fmt: skip
 
