@@ -53,7 +53,7 @@ COMMANDS = {
     ),
     "score": CommandPlace(
         "score", "score",
-        "Score any system's predictions: PSDS1, PSDS2, the F1 family, with intervals.",
+        "Score any system's predictions: what it finds, false alarms, PSDS, the F1 family.",
     ),
     "tune": CommandPlace(
         "tune", "tune",
@@ -70,7 +70,7 @@ COMMANDS = {
     ),
     "info": CommandPlace(
         "info", "info",
-        "Print what a bundle detects: its classes with number, identifier and threshold.",
+        "Print what a bundle detects, and how: classes, thresholds, windows, scores, licence.",
     ),
     "import": CommandPlace(
         "checkpoints", "import_checkpoint",
