@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from earmark.cli.pretrain import PretrainOptions
 from earmark.cli.train import TrainOptions
-from earmark.core.config import BatchSettings
+from earmark.core.config import BatchSettings, EncoderSettings
 from earmark.core.errors import ConfigError
 from earmark.method.settings import Recipe
 from earmark.train.recipe import check_meant, load_pretrain_recipe, load_recipe
@@ -109,3 +110,12 @@ def test_a_frozen_encoder_needs_weights() -> None:
         ("atst-sed-stage1", {"set_": ["train.frozen=[]"]}),
     ):
         check_meant(loaded(recipe, **options))
+
+
+def test_an_encoder_of_another_package_may_have_nothing_to_learn() -> None:
+    class BandSettings(EncoderSettings):
+        kind: Literal["bands"] = "bands"
+
+    recipe = loaded(set_=["train.frozen=[encoder.]"])
+    network = recipe.network.model_copy(update={"encoder": BandSettings()})
+    check_meant(recipe.model_copy(update={"network": network}))

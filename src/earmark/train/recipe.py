@@ -7,7 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from earmark.core.config import apply_overrides, load_yaml, parse_settings
+from earmark.core.config import (
+    AtstSettings,
+    YamnetSettings,
+    apply_overrides,
+    load_yaml,
+    parse_settings,
+)
 from earmark.core.errors import ConfigError
 from earmark.data.manifest import Evaluation, Manifest
 from earmark.method.pretraining_settings import PretrainRecipe
@@ -65,12 +71,15 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def check_meant(recipe: Recipe) -> None:
     """Refuse what no one can mean.
 
+    An encoder of another package may have nothing to learn, or bring weights of its own.
+
     Raises:
         ConfigError: The encoder neither learns nor begins with weights that someone learned.
     """
     train = recipe.train
     still = any("encoder.".startswith(prefix) for prefix in train.frozen)
-    if recipe.network.encoder is not None and still and train.init is None:
+    learned = isinstance(recipe.network.encoder, AtstSettings | YamnetSettings)
+    if learned and still and train.init is None:
         raise ConfigError(
             f"the recipe {recipe.name} keeps the encoder as it begins, and it would begin with "
             "random weights",
