@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from earmark.cli import _COMMANDS
+from earmark.cli.commands import COMMANDS
 from earmark.core.locking import LOCK, only_writer
 from earmark.model.bundle_files import find_bundle
 from helpers.score_world import World, run
@@ -61,7 +61,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, world: World) -> dict[str, 
 
 
 def test_every_command_is_looked_at() -> None:
-    assert {name.partition(",")[0] for name in WRITING} | NOT_WRITING == _COMMANDS.keys()
+    assert {name.partition(",")[0] for name in WRITING} | NOT_WRITING == COMMANDS.keys()
 
 
 @pytest.mark.parametrize("name", WRITING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 from io import TextIOWrapper
 from typing import Any
@@ -10,7 +12,9 @@ import typer
 
 from earmark._version import __version__
 from earmark.cli.commands import HELP_OPTIONS, CommandGroup
+from earmark.cli.stopping import StoppedError, stopping
 from earmark.core.errors import EarmarkError
+from earmark.core.files import DISK
 
 app = typer.Typer(
     name="earmark",
@@ -47,8 +51,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # for names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    stopped: list[StoppedError] = []
     try:
-        code = app(standalone_mode=False)
+        with stopping(_print_stopped) as stopped:
+            code = app(standalone_mode=False)
     except _UsageError as error:
         code = 2
         if sys.argv[1:]:
@@ -65,11 +71,33 @@ def main() -> None:
         command = sys.argv[1]
         extra = "export" if command == "export" else "train"
         _print_error(f'earmark {command} needs PyTorch: pip install "earmark[{extra}]"')
+    except OSError as error:
+        code = 2
+        _print_error(_of_system(error))
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    if code == 130:
+    if stopped:
+        code = 128 + stopped[0].number
+        _print_stopped(stopped[0].number, stopped[0].kept)
+    elif code == 130:
         _print_error("interrupted")
     sys.exit(code)
+
+
+def _of_system(error: OSError) -> str:
+    """What the system says, of which file, and what to do."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    what = f"{where}{error.strerror or error}"
+    if error.errno in DISK - {errno.EROFS}:
+        return f"{what}. Make room and run it again: what is finished is kept"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{what}. Choose a folder that can be written, or correct its permissions"
+    return what
+
+
+def _print_stopped(number: int, kept: str) -> None:
+    by = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+    _print_error(f"{by}; {kept}")
 
 
 def _print_error(text: str) -> None:

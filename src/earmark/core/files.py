@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import logging
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from earmark.core.errors import LabelError
 
 _log = logging.getLogger(__name__)
 DRAFT = ".draft-"
+DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""Errors of a disk that is full or read-only: nothing else can be written either."""
 _LINE_END = re.compile(r"\r\n|\n|\r")  # and nothing else: str.splitlines also breaks at U+2028
 _MARKS = (  # byte order marks; that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF8, "utf-8"),
@@ -140,9 +145,12 @@ def undrafted(name: str) -> str:
 
 
 def remove_drafts(folder: str | Path) -> None:
-    """Remove what `write_whole` left in a folder when a process was killed."""
+    """Remove what `write_whole` and others left in a folder when a process was killed."""
     for draft in Path(folder).glob(f"{DRAFT}*"):
-        draft.unlink(missing_ok=True)
+        if draft.is_dir():
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, write: Callable[[Path], Any], *, flush: bool = True) -> None:
@@ -160,11 +168,33 @@ def write_whole(path: str | Path, write: Callable[[Path], Any], *, flush: bool =
     try:
         write(draft)
         if flush:
-            with draft.open("rb+") as file:
-                os.fsync(file.fileno())
+            flush_file(draft)
         draft.replace(path)
+    except OSError as error:
+        if error.filename is None or DRAFT in str(error.filename):
+            error.filename = str(path)
+        raise
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def flush_file(path: Path) -> None:
+    """Wait until the disk has a file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def refuse_full(path: Path) -> None:
+    """Write a little to the end of a file, where a library failed that hides the system's error.
+
+    Raises:
+        OSError: It cannot be done: the disk is full or read-only.
+    """
+    with path.open("ab") as file:
+        file.write(bytes(2**16))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_text(path: str | Path, text: str, *, flush: bool = True) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from earmark.core.errors import EarmarkError
+from earmark.core.files import remove_drafts
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,7 +70,7 @@ class Holder:
 
 @contextmanager
 def only_writer(folder: str | Path, name: str = LOCK) -> Iterator[None]:
-    """Be the only one that writes into a folder; the folder is made.
+    """Be the only one that writes into a folder; it is made, and what stopped runs left is removed.
 
     Args:
         folder: What is written to.
@@ -92,6 +93,8 @@ def only_writer(folder: str | Path, name: str = LOCK) -> Iterator[None]:
     except OSError as error:
         raise EarmarkError(f"cannot be written ({error.strerror})", where=folder) from None
     try:
+        if name == LOCK:  # whoever wrote them was stopped: nobody else writes here
+            remove_drafts(folder)
         yield
     finally:
         with suppress(OSError):  # left behind it does no harm: the process it names is gone

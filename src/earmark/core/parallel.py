@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from earmark.core.errors import DataError
@@ -69,6 +70,11 @@ def run_jobs(
                 "a process was killed, perhaps out of memory",
                 hint="Run again with fewer workers; what is finished is kept.",
             ) from None
+        except BaseException:
+            # At once: a job may take minutes, and what it writes appears whole or not at all.
+            for process in list((pool._processes or {}).values()):
+                process.kill()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -133,7 +139,23 @@ def side_by_side(
 def _start(shared: Any) -> None:
     global _shared
     _shared = shared
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+
+
+def end_with_parent() -> None:
+    """In a process that another one started: end when that one does, however it ends.
+
+    Nothing is written any more once the run is gone: the next one may have begun.
+    """
+    parent = parent_process()
+    if parent is not None:
+
+        def watch() -> None:
+            parent.join()
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _run(function: Callable[[Job, Any], Result], job: Job) -> Result:

@@ -24,6 +24,7 @@ from earmark.core.audio.audio import load_int16
 from earmark.core.config import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError
 from earmark.core.event import Event
+from earmark.core.parallel import end_with_parent
 from earmark.core.tables.labels import LabelSet
 from earmark.core.timeline import FrameGrid, samples_to_seconds
 from earmark.data.issues import without_long_weak
@@ -407,7 +408,8 @@ def step_loader(dataset: ClipDataset, sampler: StepSampler, workers: int) -> Ite
 
 
 def _share_cache(_: int) -> None:
-    """In a reading process: keep its portion of the memory for decoded clips, no more."""
+    """In a reading process: end with the run, and keep no more than its portion of the memory."""
+    end_with_parent()
     info = get_worker_info()
     if info is not None and isinstance(info.dataset, ClipDataset):
         info.dataset.share_cache(info.num_workers)

@@ -7,7 +7,6 @@ written does not depend on the number of threads or processes, nor on how often 
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from earmark.core.errors import EarmarkError
-from earmark.core.files import remove_drafts
+from earmark.core.files import DISK, remove_drafts
 from earmark.core.locking import only_writer
 from earmark.core.naming import common_root, names_from
 from earmark.core.parallel import side_by_side
@@ -34,7 +33,6 @@ JOURNAL = "detect.jsonl"
 #: Of what is detected in a recording; another one detects all of a batch again. Version 0.1 had the
 #: package's version here.
 _RESULTS = "0.1.0"
-_FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _log = logging.getLogger(__name__)
 
 
@@ -340,7 +338,7 @@ class Work:
             return Outcome(None, str(error))
         except OSError as error:
             reason = f"{error.filename or task.path}: {error.strerror or error}"
-            return Outcome(None, reason, fatal=error.errno in _FATAL)
+            return Outcome(None, reason, fatal=error.errno in DISK)
         except _StoppedError:
             return Outcome(None, "stopped")
         except Exception as error:  # of the libraries that decode, of memory; never the others' end

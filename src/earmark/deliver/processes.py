@@ -6,13 +6,13 @@ decoder that crashes, a lack of memory) is told as such, and the process is repl
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import connection, get_context
 from typing import Any, Generic, TypeVar
+
+from earmark.core.parallel import end_with_parent
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -124,18 +124,10 @@ class _Lane(Generic[Job]):
 
 def _serve(work: Callable[[Any], Any], jobs: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     while True:
         try:
             job = jobs.recv()
         except EOFError:
             return
         jobs.send(work(job))
-
-
-def _end_with_parent() -> None:
-    """Nothing is written any more once the run is gone: the next one may have begun."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

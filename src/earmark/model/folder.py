@@ -1,10 +1,12 @@
-"""Folders of tensors and texts: written file by file whole or not at all, and read again."""
+"""Folders of tensors and texts: written as one, whole or not at all, and read again."""
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import os
+import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,13 @@ import numpy as np
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
+from earmark.core.files import DRAFT, flush_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+READY = ".ready"
+"""Where the files of a folder stand that are complete, on their way to their places."""
 ENCODER_WEIGHTS, ENCODER_CONFIG = "encoder.safetensors", "encoder.yaml"
 
 
@@ -45,19 +50,41 @@ def write_folder(
 def _write(
     folder: Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        draft = Path(temporary)
+    settle(folder)
+    draft = folder / f"{DRAFT}{os.getpid()}"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(stored, draft / weights, metadata={"format": "pt"})
+        # The library's own file only its owner may read, and its errors are none of the system.
+        (draft / weights).write_bytes(save(stored, metadata={"format": "pt"}))
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
-        mode = (draft / next(iter(texts))).stat().st_mode
         for name in (weights, *texts):
-            (draft / name).chmod(mode)  # safetensors writes files only their owner may read
-            (draft / name).replace(folder / name)
+            flush_file(draft / name)
+        draft.replace(folder / READY)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Give the files of a folder that were complete their places, if a run was stopped doing so.
+
+    From the moment on that they stand together under the name `READY` they are the folder's files,
+    and whoever looks next finishes what was begun; several may.
+    """
+    ready = folder / READY
+    if not ready.is_dir():
+        return
+    for path in list(ready.iterdir()):
+        with suppress(FileNotFoundError):  # another process was faster
+            path.replace(folder / path.name)
+    with suppress(OSError):
+        ready.rmdir()
 
 
 def refuse_non_finite(tensors: Mapping[str, Any], where: Path) -> None:
@@ -87,7 +114,19 @@ def _is_finite(value: Any) -> bool:
 
 
 def missing_files(folder: str | Path, names: Iterable[str]) -> list[str]:
-    """Those of the files that a folder does not have."""
+    """Those of the files that a folder does not have, after `settle`.
+
+    Raises:
+        BundleError: The folder was being replaced when a run was stopped, and cannot be written.
+    """
+    try:
+        settle(Path(folder))
+    except OSError as error:
+        raise BundleError(
+            f"was being replaced when a run was stopped, and cannot be finished ({error.strerror})",
+            where=folder,
+            hint="Copy the folder to where it can be written",
+        ) from None
     return [name for name in names if not (Path(folder) / name).is_file()]
 
 

@@ -18,7 +18,7 @@ import soundfile
 
 from earmark.core.audio.audio import read_blocks, to_int16
 from earmark.core.errors import DataError, EarmarkError
-from earmark.core.files import remove_drafts, write_whole
+from earmark.core.files import DISK, refuse_full, remove_drafts, write_whole
 from earmark.core.folders import refuse_foreign
 from earmark.core.locking import only_writer, writes_to
 from earmark.core.parallel import Progress, counted, run_jobs
@@ -221,8 +221,13 @@ def _converted(task: Task, out: Path) -> Entry | str:
             shutil.copyfile(task.source, draft)
             made = *_decoded_digest(draft), 0
         else:
-            made = _encode(task.source, draft)
+            try:
+                made = _encode(task.source, draft)
+            except (RuntimeError, AssertionError):
+                refuse_full(draft)
+                raise
         if _decoded_digest(draft) != made[:2]:
+            refuse_full(draft)
             raise DataError(
                 "what was written is not what is read", hint="Is the disk full or damaged?"
             )
@@ -232,7 +237,9 @@ def _converted(task: Task, out: Path) -> Entry | str:
         write_whole(target, write, flush=False)
     except EarmarkError as error:
         return f"{error.what}. {error.hint}" if error.hint else error.what
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, AssertionError) as error:
+        if isinstance(error, OSError) and error.errno in DISK:  # nor can any other be written
+            raise
         return f"cannot be converted ({error})"
     digest, samples, limited = made
     size = target.stat().st_size

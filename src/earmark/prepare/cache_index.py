@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -90,10 +91,11 @@ class CacheIndex:
         self._file.write("\n")  # whatever a killed run left unfinished ends here
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-        self.rewrite()
+    def __exit__(self, kind: object, *_: object) -> None:
+        with suppress(OSError) if kind is not None else nullcontext():  # the first error counts
+            if self._file is not None:
+                self._file.close()
+            self.rewrite()
 
     def note(self, entry: Entry) -> None:
         """Remember a file that has taken its place."""

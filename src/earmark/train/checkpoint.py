@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,12 @@ import torch
 
 from earmark.core.config import Settings, differing, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
+from earmark.core.files import DRAFT, flush_file, write_lines, write_text, write_whole
 
-STATE = "state.ckpt"
+STATE, BEFORE = "state.ckpt", "state.before.ckpt"
+JOURNAL = "journal.jsonl"
+_WEIGHTS = ("model.safetensors", "encoder.safetensors")
+_log = logging.getLogger(__name__)
 FREE = {
     *("name", "description"),
     *(f"train.{name}" for name in ("workers", "cache_gib", "token_cache", "token_cache_gib")),
@@ -36,20 +42,54 @@ def open_run(
 
     Raises:
         ConfigError: The folder holds a run and ``resume`` is off, or a run of other settings,
-            of another kind or on other data.
+            of another kind or on other data, whose state is damaged, or a bundle of another origin.
     """
-    path = out / STATE
-    if resume and path.exists():
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    begun = any((out / name).exists() for name in (STATE, BEFORE))
+    if resume and begun:
+        state = _read_state(out)
         _refuse_other_run(state, recipe, fingerprint, out, data_name)
         return state
-    if path.exists():
+    if begun:
         raise ConfigError(
             "holds a run already", where=out, hint="Add --resume, or choose another folder"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.yaml").write_text(dump_yaml(recipe), encoding="utf-8")
+    if not (out / JOURNAL).exists() and any((out / name).exists() for name in _WEIGHTS):
+        raise ConfigError(
+            "holds a bundle or an encoder that this run has not made, and would replace",
+            where=out,
+            hint="Choose another folder",
+        )
+    write_text(out / "recipe.yaml", dump_yaml(recipe))
     return None
+
+
+def _read_state(out: Path) -> dict[str, Any]:
+    """The state of a run, or the one before it where the last is damaged."""
+    reasons: list[str] = []
+    for path in (out / STATE, out / BEFORE):
+        if not path.exists():
+            continue
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if isinstance(state, dict) and {"recipe", "data", "student", "epoch"} <= state.keys():
+                if reasons:
+                    _log.warning(
+                        "%s cannot be read (%s): going on from the state before, of epoch %d",
+                        out / STATE,
+                        reasons[0],
+                        state["epoch"],
+                    )
+                return state
+            reasons.append("is no state of a run")
+        # PyTorch's reader raises many kinds of error for a file that is cut or changed.
+        except Exception as error:
+            reasons.append(str(error).partition("\n")[0] or "it ends too early")
+    raise ConfigError(
+        f"cannot be read ({'; '.join(reasons)})",
+        where=out / STATE,
+        hint="Delete it to begin this run again, or choose another folder; a bundle in the folder "
+        "is whole and can be begun with (--init)",
+    )
 
 
 def _refuse_other_run(
@@ -74,10 +114,37 @@ def _refuse_other_run(
 
 
 def save_state(state: dict[str, Any], out: Path) -> None:
-    """Write the checkpoint, whole or not at all."""
-    draft = (out / STATE).with_suffix(".part")
-    torch.save(state, draft)
-    draft.replace(out / STATE)
+    """Write the checkpoint, whole or not at all; the one before it is kept."""
+
+    def write(draft: Path) -> None:
+        try:
+            with draft.open("wb") as file:  # given a path, PyTorch hides the system's own error
+                torch.save(state, file)
+        except RuntimeError as error:  # its archive cannot be closed after a write has failed
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        flush_file(draft)
+        if (out / STATE).exists():
+            _keep_before(out)
+
+    write_whole(out / STATE, write, flush=False)
+
+
+def _keep_before(out: Path) -> None:
+    draft = out / f"{DRAFT}{BEFORE}"
+    draft.unlink(missing_ok=True)
+    try:
+        os.link(out / STATE, draft)
+    except OSError:  # file systems without a second name for a file
+        (out / STATE).replace(draft)
+    draft.replace(out / BEFORE)
+    draft.unlink(missing_ok=True)  # two names of one file: then nothing is renamed
+
+
+def forget_before(out: Path) -> None:
+    """A finished run needs no state but its last."""
+    (out / BEFORE).unlink(missing_ok=True)
 
 
 def micro_batch_generator(seed: int, step: int, index: int) -> torch.Generator:
@@ -96,11 +163,11 @@ class Journal:
     """
 
     def __init__(self, folder: Path, keep_epochs: int = 0) -> None:
-        self.path = folder / "journal.jsonl"
+        self.path = folder / JOURNAL
         kept = []
         if keep_epochs and self.path.exists():
             kept = list(_until(keep_epochs, self.path.read_text(encoding="utf-8").splitlines()))
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        write_lines(self.path, kept)
         self._board: Any = None
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter

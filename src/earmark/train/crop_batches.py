@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from earmark.core.errors import ConfigError
+from earmark.core.parallel import end_with_parent
 from earmark.data.crops import Crop, CropStream
 from earmark.data.dataset import split_evenly
 
@@ -87,8 +88,13 @@ def read_crops(
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=_end_with_run,
     )
     return iter(loader)
+
+
+def _end_with_run(_: int) -> None:
+    end_with_parent()
 
 
 class MixBank:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from earmark.core.config import Settings, dump_yaml
 from earmark.method.settings import LoopSettings
-from earmark.train.checkpoint import Journal, save_state
+from earmark.train.checkpoint import Journal, forget_before, save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
 from earmark.train.non_finite import (
     MOST_IN_A_ROW,
@@ -139,26 +139,41 @@ def run_epochs(task: LoopTask, stop: int) -> None:
     """Epochs up to ``stop``, each with its line in the journal and its checkpoint."""
     run, fabric = task.run, task.fabric
     journal = Journal(task.out, keep_epochs=run.epoch) if fabric.is_global_zero else None
-    while run.epoch < stop:
-        began = time.monotonic()
-        figures = mean_figures(fabric, run_epoch(task))
-        run.epoch += 1
-        record: dict[str, Any] = {
-            "epoch": run.epoch,
-            "step": run.step,
-            **task.rates(),
-            "losses": figures,
-            "seconds": round(time.monotonic() - began, 3),
-            **task.end_epoch(figures),
-        }
-        if journal is not None:
-            journal.write(record)
-            save_state(task.state(), task.out)
-        fabric.barrier()
-        if task.reporter is not None:
-            task.reporter.on_epoch(record)
+    saved = run.epoch
+    try:
+        while run.epoch < stop:
+            _run_and_save(task, journal)
+            saved = run.epoch
+    except KeyboardInterrupt as stopped:
+        what = f"epoch {saved} is saved: add --resume to go on" if saved else "nothing is saved yet"
+        stopped.add_note(f"{task.out}: {what}")
+        raise
     if journal is not None:
         journal.close()
+        if run.epoch >= task.settings.epochs:
+            forget_before(task.out)
+
+
+def _run_and_save(task: LoopTask, journal: Journal | None) -> None:
+    """One epoch; the first process writes its line and the checkpoint."""
+    run, fabric = task.run, task.fabric
+    began = time.monotonic()
+    figures = mean_figures(fabric, run_epoch(task))
+    run.epoch += 1
+    record: dict[str, Any] = {
+        "epoch": run.epoch,
+        "step": run.step,
+        **task.rates(),
+        "losses": figures,
+        "seconds": round(time.monotonic() - began, 3),
+        **task.end_epoch(figures),
+    }
+    if journal is not None:
+        journal.write(record)
+        save_state(task.state(), task.out)
+    fabric.barrier()
+    if task.reporter is not None:
+        task.reporter.on_epoch(record)
 
 
 def run_epoch(task: LoopTask) -> dict[str, float]:

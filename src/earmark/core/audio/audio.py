@@ -30,7 +30,7 @@ from earmark.core.audio.decoding import (
 from earmark.core.audio.resampling import mono_blocks, resampled, to_mono
 from earmark.core.audio.samples import as_samples
 from earmark.core.errors import AudioError, ConfigError
-from earmark.core.files import undrafted
+from earmark.core.files import refuse_full, undrafted
 from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 
 _log = logging.getLogger(__name__)
@@ -266,6 +266,7 @@ def write_audio(
 
     Raises:
         AudioError: If the suffix is another, or the samples are not [S], empty or not finite.
+        OSError: If the disk is full or read-only.
     """
     path = Path(path)
     if path.suffix.lower() not in (".wav", ".flac"):
@@ -278,7 +279,8 @@ def write_audio(
     _note_clipping(path, _beyond(samples))
     try:
         soundfile.write(path, to_int16(samples), sample_rate, subtype="PCM_16")
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, AssertionError) as error:
+        refuse_full(path)
         raise AudioError(f"cannot be written ({reason(error)})", where=path) from None
 
 
@@ -296,6 +298,7 @@ def write_blocks(
 
     Raises:
         AudioError: If it cannot be written.
+        OSError: If the disk is full or read-only.
     """
     clipped = 0
     try:
@@ -303,7 +306,8 @@ def write_blocks(
             for block in blocks:
                 clipped += _beyond(block)
                 file.write(to_int16(block))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, AssertionError) as error:
+        refuse_full(Path(path))
         raise AudioError(f"cannot be written ({reason(error)})", where=Path(path)) from None
     _note_clipping(path, clipped)
 

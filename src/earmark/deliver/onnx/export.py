@@ -20,6 +20,7 @@ import torch
 
 from earmark._version import __version__
 from earmark.core.errors import ConfigError, ExportError, optional_package
+from earmark.core.files import write_text
 from earmark.core.locking import only_writer
 from earmark.core.parallel import available_cores
 from earmark.core.spec import ModelSpec
@@ -305,5 +306,5 @@ def write_report(report: ExportReport, loss: Mapping[str, Any] | None = None) ->
     """Writes what was measured beside the exported file: ``model.onnx`` → ``model.json``."""
     path = report.files[0].path.with_suffix(".json")
     content = report.to_dict() | ({"evaluation": dict(loss)} if loss else {})
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path

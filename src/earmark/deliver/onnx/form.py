@@ -18,6 +18,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from earmark.core.errors import ExportError
+from earmark.core.files import DRAFT
 from earmark.core.locking import only_writer
 from earmark.core.timeline import SAMPLE_RATE
 from earmark.deliver.onnx.exportable import ExportableNetwork
@@ -115,7 +116,7 @@ def _write_form(folder: Path) -> FormReport:
     tensors = load_file(weights_file(folder, bundle_settings(folder)))
     times = _times(network, folder)
     stored: dict[str, dict[str, StoredTensor]] = {}
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT) as temporary:
         draft = Path(temporary)
         for name, model in _graphs(network, times).items():
             stored[name] = _leave_out(model, tensors)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from earmark.core.files import write_whole
 from earmark.deliver.pictures.view import require_matplotlib, short_name
 from earmark.score.psds import PsdsResult, PsdsStatistics
 from earmark.score.report import Measurement
@@ -103,7 +104,7 @@ def plot_roc(path: str | Path, scenario: str, systems: Sequence[Pictured]) -> No
         handles[order], labels[order], loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False,
         fontsize=9,
     )  # fmt: skip
-    figure.savefig(path, format="png")
+    write_whole(path, lambda draft: figure.savefig(draft, format="png"))
 
 
 def plot_classes(path: str | Path, systems: Sequence[Pictured]) -> None:
@@ -129,7 +130,7 @@ def plot_classes(path: str | Path, systems: Sequence[Pictured]) -> None:
     if len(systems) > 1:
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False)
-    figure.savefig(path, format="png")
+    write_whole(path, lambda draft: figure.savefig(draft, format="png"))
 
 
 def _results(system: Pictured, scenario: str) -> list[PsdsResult]:

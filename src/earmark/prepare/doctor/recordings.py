@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import audio_info, read_blocks, to_int16
-from earmark.core.errors import AudioError
+from earmark.core.errors import AudioError, DataError
 from earmark.core.parallel import Progress, counted, run_jobs
 
 _VERSION = 1  # of the facts: another number forgets all of them
@@ -116,6 +116,7 @@ class FactsCache:
     """
 
     def __init__(self, path: Path | None) -> None:
+        self.path = path
         self._db = _open(path)
 
     def known(self, path: Path, content: bool) -> Facts | None:
@@ -129,8 +130,15 @@ class FactsCache:
         """Write the facts of some files."""
         rows = [(str(path), *_stamp(path), int(content), *facts) for path, facts in found]
         marks = ",".join("?" * (4 + len(Facts._fields)))
-        with self._db:
-            self._db.executemany(f"INSERT OR REPLACE INTO facts VALUES ({marks})", rows)
+        try:
+            with self._db:
+                self._db.executemany(f"INSERT OR REPLACE INTO facts VALUES ({marks})", rows)
+        except sqlite3.Error as error:
+            raise DataError(
+                f"what is known of recordings cannot be written ({error})",
+                where=self.path,
+                hint="Make room there, or use --no-cache",
+            ) from None
 
     def close(self) -> None:
         """Close the file."""
