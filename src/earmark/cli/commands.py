@@ -64,6 +64,14 @@ COMMANDS = {
         "review", "review",
         "Make a page to look at, listen to and correct what a bundle finds in recordings.",
     ),
+    "summary": CommandPlace(
+        "summary", "summary",
+        "Count events and their seconds by class, recording, hour and day.",
+    ),
+    "app": CommandPlace(
+        "app_page", "app",
+        "Serve a page to drop recordings on: events as picture, table, sound and files.",
+    ),
     "listen": CommandPlace(
         "listen", "listen",
         "Print events while audio arrives, one line each, as soon as they are final.",

@@ -61,6 +61,7 @@ def plot_detection(
     result: Result,
     truth: pd.DataFrame | Iterable[EventTuple] | None = None,
     max_seconds: float | None = None,
+    power: NDArray[np.float64] | None = None,
 ) -> Path:
     """Draws a recording's log-mel spectrogram, its class scores and its events into a PNG.
 
@@ -73,6 +74,8 @@ def plot_detection(
             found events that are wrong are hatched and true ones that were missed are dashed
             (`half_covered`).
         max_seconds: Only the recording's first so many seconds are drawn; all when None.
+        power: Its `spectrogram_columns` of these seconds, where they are known; the recording is
+            not read then.
 
     Returns:
         The path of the picture.
@@ -85,7 +88,8 @@ def plot_detection(
     span = result.duration if max_seconds is None else min(result.duration, max_seconds)
     if not span > 0:
         raise EarmarkError(f"a picture of {span} s shows nothing", hint="Use a positive length")
-    [draw] = plot_pages(source, result, [(0.0, span)], truth)
+    powers = None if power is None else [power]
+    [draw] = plot_pages(source, result, [(0.0, span)], truth, powers)
     draw(Path(path))
     return Path(path)
 
@@ -110,6 +114,7 @@ def plot_pages(
     result: Result,
     pages: Sequence[Span],
     truth: pd.DataFrame | Iterable[EventTuple] | None = None,
+    powers: Iterable[NDArray[np.float64]] | None = None,
 ) -> Iterator[Callable[[Path], None]]:
     """Draws pages of a recording, one after the other; the recording is read once.
 
@@ -118,6 +123,7 @@ def plot_pages(
         result: What the detector found in it.
         pages: First and last second of each, in order.
         truth: True events, as of `plot_detection`.
+        powers: `spectrogram_columns` of each page, where they are known; nothing is read then.
 
     Yields:
         For each page what draws it into a PNG.
@@ -130,7 +136,8 @@ def plot_pages(
         source.seek(0)  # detection has read it to its end
     true_events = _true_events(truth, result.filename)
     labels = _shown_labels(result, true_events)
-    for span, power in zip(pages, spectrogram_pages(source, pages), strict=True):
+    powers = spectrogram_pages(source, pages) if powers is None else powers
+    for span, power in zip(pages, powers, strict=True):
         yield partial(_draw_page, result, labels, true_events, span, power)
 
 
