@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -277,3 +279,43 @@ def merged(events: list[tuple[float, float, str, float]]) -> list[tuple[float, f
         else:
             found.append((onset, offset))
     return found
+
+
+ROWS = {
+    "a.wav\t0\t1\tDog\t0.5": None,
+    "a.wav\tone\t2\tDog\t0.5": "'one' is not a number",
+    "a.wav\t2\t1\tDog\t0.5": "from 2 s to 1 s",
+    "\t0\t1\tDog\t0.5": "without a file name",
+    "a.wav\t0\t1\tDog\t0.5\tx\ty": "7 fields under 5 columns",
+    "a.wav\t0\t1\t\t0.5": "needs onset, offset and event_label",
+    "b.wav\t0\t1\tDog\thigh": "score 'high'",
+}
+
+
+@pytest.mark.parametrize("read", [read_truth, lambda path: read_detections([path])])
+def test_all_rows_that_cannot_be_used_are_named(
+    read: Callable[[Path], Any], tmp_path: Path
+) -> None:
+    text = HEAD.replace("\n", "\tscore\n") + "".join(f"{row}\n" for row in ROWS)
+    path = put(tmp_path / "e.tsv", text)
+    wrong = [
+        (line, message)
+        for line, (row, message) in enumerate(ROWS.items(), start=2)
+        if message and (read is not read_truth or "high" not in row)
+    ]
+    with pytest.raises(LabelError) as caught:
+        read(path)
+    assert caught.value.where == f"{path}:3"
+    assert f"{len(wrong) - 1} more rows cannot be used" in str(caught.value)
+    for line, message in wrong[:5]:  # of many the first are told
+        assert f"{path}:{line}: " in str(caught.value)
+        assert message in str(caught.value)
+
+
+def test_all_durations_that_are_none_are_named(tmp_path: Path) -> None:
+    rows = "a.wav\t1\nb.wav\tlong\n\t2\n"
+    with pytest.raises(LabelError, match=r"'long' is not a number; 1 more row .*d\.tsv:4"):
+        read_seconds(put(tmp_path / "d.tsv", f"filename\tduration\n{rows}"))
+    rows = "a.wav\t0\nb.wav\t1\nb.wav\t2\n"
+    with pytest.raises(LabelError, match=r"a has the duration 0 s; 1 more row .*before it was 1 s"):
+        read_seconds(put(tmp_path / "d.tsv", f"filename\tduration\n{rows}"))

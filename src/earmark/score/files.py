@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from earmark.core.errors import LabelError, ScoreError
+from earmark.core.errors import LabelError, ScoreError, together
 from earmark.core.event import EVENT_COLUMNS, Event
 from earmark.core.files import Notes
 from earmark.core.naming import full_path, names_from
 from earmark.core.parallel import Progress, tracked
-from earmark.core.tables.rows import Row, parse_event, parse_number, read_rows, read_table
+from earmark.core.tables.rows import Row, parse_event, parse_number, read_table
 from earmark.core.tables.scores import ScoreTable
 from earmark.score.clips import ClipIds, clip_name
 from earmark.score.issues import is_confidence, unused_columns
@@ -69,17 +70,19 @@ def read_truth(path: str | Path) -> Truth:
         path: The file. A row with nothing but a file name is a clip without events.
 
     Raises:
-        LabelError: If it is not such a table; the line is named.
+        LabelError: If it is not such a table; all lines that are wrong are named.
     """
     path = Path(path)
     listed: dict[str, list[Event]] = {}
     notes = Notes()
     table = read_table(path, EVENT_COLUMNS)
-    for line, row in table:
-        own = listed.setdefault(_name(row, path, line), [])
-        event = parse_event(path, line, row, notes)
-        if event is not None:
-            own.append(event)
+    with _all_faults() as faults:
+        for line, text in table.lines:
+            with faults.row():
+                row = table.row(line, text)
+                own = listed.setdefault(_name(row, path, line), [])
+                event = parse_event(path, line, row, notes)
+                own += [] if event is None else [event]
     notes.report()
     ids = ClipIds(listed, path)
     return Truth(_by_id(listed, ids), path, ids, tuple(unused_columns(table.columns, path)))
@@ -130,21 +133,26 @@ def read_durations(path: str | Path) -> Durations:
     path = Path(path)
     if path.is_dir():
         return _durations_of_recordings(path)
-    rows = [
-        (line, _name(row, path, line), parse_number(row["duration"], "duration", path, line))
-        for line, row in read_rows(path, ("filename", "duration"))
-    ]
+    table, rows = read_table(path, ("filename", "duration")), list[tuple[int, str, float]]()
+    with _all_faults() as faults:
+        for line, text in table.lines:
+            with faults.row():
+                row = table.row(line, text)
+                seconds = parse_number(row["duration"], "duration", path, line)
+                rows.append((line, _name(row, path, line), seconds))
     ids, found = ClipIds((name for _, name, _ in rows), path), dict[str, float]()
-    for line, name, seconds in rows:
-        clip = ids[name]
-        if seconds <= 0 or found.get(clip, seconds) != seconds:
-            other = f", before it was {found[clip]:g} s" if clip in found else ""
-            raise LabelError(
-                f"{clip} has the duration {seconds:g} s{other}",
-                where=f"{path}:{line}",
-                hint="Give each clip one positive duration",
-            )
-        found[clip] = seconds
+    with _all_faults() as faults:
+        for line, name, seconds in rows:
+            clip = ids[name]
+            with faults.row():
+                if seconds <= 0 or found.get(clip, seconds) != seconds:
+                    other = f", before it was {found[clip]:g} s" if clip in found else ""
+                    raise LabelError(
+                        f"{clip} has the duration {seconds:g} s{other}",
+                        where=f"{path}:{line}",
+                        hint="Give each clip one positive duration",
+                    )
+                found[clip] = seconds
     return Durations(found, ids)
 
 
@@ -380,22 +388,24 @@ def _one_file(path: Path, threshold: float | None) -> tuple[Detections, list[str
     """Events of one file by listed name, its own thresholds apart unless one is given."""
     points: Points = {}
     scored: dict[str, list[Event]] = {}
-    rows = list(_event_rows(path))
-    column, said = _score_column(rows, path, threshold)
     listed, unscored, notes = dict[str, None](), threshold is not None, Notes()
-    for line, row in rows:
-        clip, event = _name(row, path, line), parse_event(path, line, row, notes)
-        listed[clip] = None
-        if event is None:
-            continue
-        point = threshold
-        if threshold is None and "threshold" in row:
-            point = parse_number(row["threshold"], "threshold", path, line)
-        points.setdefault(point, {}).setdefault(clip, []).append(event)
-        unscored = unscored or point is not None or column is None
-        if not unscored and column is not None:
-            score = parse_number(row[column], "score", path, line)
-            scored.setdefault(clip, []).append(event._replace(score=score))
+    with _all_faults() as faults:
+        rows = list(_event_rows(path, faults))
+        column, said = _score_column(rows, path, threshold)
+        for line, row in rows:
+            with faults.row():
+                clip, event = _name(row, path, line), parse_event(path, line, row, notes)
+                listed[clip] = None
+                if event is None:
+                    continue
+                point = threshold
+                if threshold is None and "threshold" in row:
+                    point = parse_number(row["threshold"], "threshold", path, line)
+                points.setdefault(point, {}).setdefault(clip, []).append(event)
+                unscored = unscored or point is not None or column is None
+                if not unscored and column is not None:
+                    score = parse_number(row[column], "score", path, line)
+                    scored.setdefault(clip, []).append(event._replace(score=score))
     notes.report()
     given = None if unscored or not scored else scored
     found = Detections(_by_threshold(points or {threshold: {}}), given, frozenset(listed), said)
@@ -434,10 +444,42 @@ def _by_threshold(points: Points) -> Points:
     return {point: points[point] for point in order}
 
 
-def _event_rows(path: Path) -> Iterator[Row]:
+class _Faults:
+    """Rows of a table that cannot be used."""
+
+    def __init__(self) -> None:
+        self.found: list[LabelError] = []
+
+    @contextmanager
+    def row(self) -> Iterator[None]:
+        """What is done with one row: its mistake is kept."""
+        try:
+            yield
+        except LabelError as error:
+            self.found.append(error)
+
+
+@contextmanager
+def _all_faults() -> Iterator[_Faults]:
+    """Raises at its end one error for all rows of a table that cannot be used, in their order."""
+    faults = _Faults()
+    yield faults
+    if faults.found:
+        raise together(sorted(faults.found, key=_line_of))
+
+
+def _line_of(fault: LabelError) -> int:
+    line = str(fault.where).rpartition(":")[2]
+    return int(line) if line.isdecimal() else 0
+
+
+def _event_rows(path: Path, faults: _Faults) -> Iterator[Row]:
     """Rows of a table of events; of other kinds of file what `earmark` reads of them."""
     if path.name.lower().endswith(TABLES):
-        yield from read_rows(path, ("filename", "onset", "offset", "event_label"))
+        table = read_table(path, EVENT_COLUMNS)
+        for line, text in table.lines:
+            with faults.row():
+                yield line, table.row(line, text)
         return
     from earmark.core.formats import read_events
 
