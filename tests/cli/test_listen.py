@@ -159,7 +159,7 @@ def test_a_channel_of_a_file(tmp_path: Path, kitchen: Path) -> None:
     path = tmp_path / "stereo.wav"
     soundfile.write(path, np.stack([samples, -samples], axis=1), RATE)
     assert len(rows(run(path, "--threshold", 0.02, "--channels", "mean").stdout)) < 3
-    for channel in ("first", "2"):
+    for channel in ("first", "2", "auto"):
         found = rows(run(path, "--threshold", 0.02, "--channels", channel).stdout)
         assert len(found) == len(expected(kitchen)), channel
 
@@ -254,6 +254,11 @@ def test_standard_input_that_cannot_be_read(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", None)  # as Python has it where it is closed
     assert "standard input is closed" in mistake("listen", "mini", "--stdin")
+    (tmp_path / "a").touch()
+    with (tmp_path / "a").open("rb", buffering=0) as file:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
+        told = mistake("listen", "mini", "--stdin", "--channels", "auto")
+        assert "needs the whole recording" in told
     with (tmp_path / "a").open("wb", buffering=0) as file:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=file))
         assert "standard input cannot be read" in mistake("listen", "mini", "--stdin")

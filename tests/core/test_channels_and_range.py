@@ -10,8 +10,14 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark.core.audio import audio
-from earmark.core.audio.audio import load_audio, read_blocks, write_audio, write_blocks
+from earmark.core.audio import audio, resampling
+from earmark.core.audio.audio import (
+    choose_channel,
+    load_audio,
+    read_blocks,
+    write_audio,
+    write_blocks,
+)
 from earmark.core.files import write_whole
 
 RATE = 16_000
@@ -45,6 +51,56 @@ def test_channels_that_do_not_are_not(channels: int, caplog: pytest.LogCaptureFi
     dead = alike.copy()
     dead[:, 1:] = 0.0  # one channel of several
     assert not notes_of(dead, caplog)
+
+
+@given(
+    milliseconds=st.floats(0.5, 20.0), second=st.booleans(), gain=st.floats(0.2, 0.9),
+    rate=st.sampled_from([16_000, 48_000]), low=st.booleans(), sign=st.sampled_from([-1.0, 1.0]),
+)  # fmt: skip
+def test_the_same_sound_at_another_time_is_found(
+    milliseconds: float, second: bool, gain: float, rate: int, low: bool, sign: float
+) -> None:
+    """Whatever its colour, the channel it comes later in, and how much softer it is there."""
+    noise = np.random.default_rng(3).normal(size=(2 * rate, 3)) * 0.02
+    if low:  # as rumble: alike over many samples, so that only the phases tell
+        noise[:, 0] = np.convolve(noise[:, 0], np.ones(8) / 3, "same")
+    late = round(milliseconds * rate / 1000)
+    clean = noise[late:, 0]
+    echo = sign * gain * noise[: len(noise) - late, 0]
+    both = np.stack([clean, echo][:: 1 if second else -1], axis=1) + noise[late:, 1:] * 0.03
+    noted: list[tuple[object, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling._log, "warning", lambda *said: noted.append(said))
+        load_audio((both.astype(np.float32), rate))
+    ((text, _, told),) = noted
+    assert "arrives" in str(text)
+    assert told == pytest.approx(1000 * late / rate)
+    assert choose_channel((both.astype(np.float32), rate)) == (1 if second else 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "channel"),
+    [
+        ("alike", None), ("noisy", None), ("apart", None), ("cancelled", 2), ("dead", 2),
+        ("all dead but one of four", 2), ("mono", None), ("silent", None),
+    ],
+)  # fmt: skip
+def test_the_channel_that_is_chosen(kind: str, channel: int | None, tmp_path: Path) -> None:
+    one, two = NOISE[:, 0], NOISE[:, 1]
+    channels = {
+        "alike": [one, 0.5 * one],
+        "noisy": [one + 0.5 * two, one - 0.5 * two],  # what the mean takes away
+        "apart": [one, two],
+        "cancelled": [-0.9 * one, one],
+        "dead": [0.005 * two, one],
+        "all dead but one of four": [0.001 * two, one, 0 * one, 0.002 * two],
+        "mono": [one],
+        "silent": [0 * one, 0 * one],
+    }[kind]
+    samples = np.stack(channels, axis=1)
+    assert choose_channel((samples, RATE)) == channel
+    soundfile.write(tmp_path / "a.wav", samples, RATE)
+    assert choose_channel(tmp_path / "a.wav") == channel
 
 
 def test_a_channel_that_is_chosen_cancels_nothing(

@@ -52,6 +52,19 @@ def test_which_channel_is_heard(channels: str | int, heard: list[str], stereo: P
     assert sorted(detector.detect((samples, rate)).events.event_label) == heard
 
 
+def test_the_channel_that_is_good_is_heard(tmp_path: Path) -> None:
+    """Channels that cancel: of their mean nothing is left, the louder one has all events."""
+    audio = 0.3 * np.sin(2 * np.pi * 500 * np.arange(4 * RATE) / RATE)
+    path = tmp_path / "cancelled.wav"
+    soundfile.write(path, np.stack([-0.99 * audio, audio], axis=1), RATE)
+    network = BandEnergy(scale=100.0)
+    chosen, second, mean = (
+        Detector(network, channels=channels).score(path).values for channels in ("auto", 2, "mean")
+    )
+    np.testing.assert_array_equal(chosen, second)
+    assert chosen.max() > 0.5 > mean.max()
+
+
 def test_each_channel_by_itself(stereo: Path) -> None:
     detector = Detector(BandEnergy(scale=100.0), PostProcess(median_seconds=0.2))
     results = detector.detect_channels(stereo)

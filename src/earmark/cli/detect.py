@@ -117,9 +117,10 @@ class DetectOptions(DetectionOptions):
     )
     channels: str = option(
         "mean",
-        "Use the mean of all channels, the first, each by itself, or channel N.",
-        metavar="mean|first|each|N",
-        autocompletion=completing("mean", "first", "each"),
+        "Use the mean of all channels, the first, each by itself, channel N, or auto: the loudest "
+        "where the mean would lose sound (channels that cancel, or where it arrives later).",
+        metavar="mean|auto|first|each|N",
+        autocompletion=completing("mean", "auto", "first", "each"),
     )
     batch_size: int | None = option(
         None,

@@ -48,9 +48,9 @@ class ListenOptions(DetectionOptions):
     )
     channels: str = option(
         "mean",
-        "Use the mean of all channels, the first, or channel N.",
-        metavar="mean|first|N",
-        autocompletion=completing("mean", "first"),
+        "Use the mean of all channels, the first, channel N, or of a file auto, as `detect` does.",
+        metavar="mean|auto|first|N",
+        autocompletion=completing("mean", "auto", "first"),
     )
     lines: Literal["tsv", "jsonl"] = option("tsv", "Format of the lines that are printed.")
     out: Path | None = option(
@@ -115,10 +115,15 @@ def _source(options: ListenOptions) -> Source:
 def _open(options: ListenOptions, rate: int) -> EventStream:
     from earmark.detect.detector import Detector
 
+    channels: str | int = options.channels
+    if channels == "auto" and options.audio is not None:
+        from earmark.core.audio.audio import choose_channel
+
+        channels = choose_channel(options.audio) or "mean"
     detector = Detector.from_pretrained(
         options.bundle,
         threads=1,
-        channels=options.channels,
+        channels=channels,
         classes=options.classes,
         **options.detecting,
     )

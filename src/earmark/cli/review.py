@@ -76,7 +76,7 @@ def review(options: ReviewOptions) -> None:
             "recordings or --data, not both or neither",
             hint="Name recordings, with --truth or without, or a dataset with --data",
         )
-    if options.channels == "each":
+    if options.channels in ("each", "auto"):
         raise ConfigError("a page shows one channel", hint="Use --channels mean, first or N")
     console = Console()
     settings = DetectorSettings(

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from earmark.core.audio.audio import AudioSource, audio_info, expected_seconds, read_blocks
+from earmark.core.audio.audio import (
+    AudioSource,
+    audio_info,
+    choose_channel,
+    expected_seconds,
+    read_blocks,
+)
 from earmark.core.errors import ConfigError, LabelError, ScoreError
 from earmark.core.event import Event
 from earmark.core.parallel import Progress
@@ -81,8 +87,9 @@ class Detector:
             makes streams faster, and scores worse (docs/streaming.md).
         batch_size: Windows per network call; what suits the device when None.
         weighting: Weights of a window's frames: ``hann``, ``triangle`` or ``flat``.
-        channels: Of recordings with several: ``mean`` of all, ``first``, or the number of one, the
-            first being 1. Each by itself: `detect_channels`.
+        channels: Of recordings with several: ``mean`` of all, ``first``, the number of one, the
+            first being 1, or ``auto``: the loudest where the mean would lose part of the sound
+            (docs/batches.md). Each by itself: `detect_channels`.
         threads: Batches of windows scored at the same time, each on one core; what suits the
             device, on a CPU as many as there are cores, when None. Scores do not depend on it.
         top: Only the so many events of a recording with the highest scores; all when None. A
@@ -126,7 +133,8 @@ class Detector:
         self.lookahead_seconds = lookahead_seconds
         self.weighting = weighting
         self.top = top
-        self.channel = channel_number(channels)
+        self.chooses_channel = channels == "auto"
+        self.channel = None if self.chooses_channel else channel_number(channels)
         self.threads = suitable_threads(as_scorer(network)) if threads is None else threads
         self._batch_size = batch_size
 
@@ -209,7 +217,8 @@ class Detector:
         """
         spec = spec_of(self.network)
         total = _samples_expected(source, spec.sample_rate) if progress is not None else None
-        channel = self.channel if channel is None else channel
+        if channel is None:
+            channel = choose_channel(source) if self.chooses_channel else self.channel
         counted = 0
 
         def blocks() -> Iterator[NDArray[np.float32]]:
@@ -299,8 +308,14 @@ class Detector:
             sample_rate: Of the audio that comes.
 
         Raises:
-            ConfigError: If a setting is not usable, or only the ``top`` events are wanted.
+            ConfigError: If a setting is not usable, or needs the whole recording (``top``,
+                ``channels="auto"``).
         """
+        if self.chooses_channel:
+            raise ConfigError(
+                "channels is 'auto', which needs the whole recording",
+                hint="Choose mean, first, or a number, the first being 1",
+            )
         if self.top is not None:
             raise ConfigError(
                 "a stream cannot give the top events: which they are is known at its end",
@@ -392,7 +407,8 @@ def channel_number(channels: str | int) -> int | None:
     number = int(channels) if str(channels).isdecimal() else 0
     if number < 1:
         raise ConfigError(
-            f"channels is {channels!r}", hint="Choose mean, first, or a number, the first being 1"
+            f"channels is {channels!r}",
+            hint="Choose auto, mean, first, or a number, the first being 1",
         )
     return number
 

@@ -483,8 +483,8 @@ def _event_rows(path: Path, faults: _Faults) -> Iterator[Row]:
         return
     from earmark.core.formats import read_events
 
-    table = read_events(path)
-    for number, record in enumerate(table.to_dict("records"), start=1):
+    events = read_events(path)
+    for number, record in enumerate(events.to_dict("records"), start=1):
         yield number, {str(name): str(value) for name, value in record.items()}
 
 

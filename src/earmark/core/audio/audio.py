@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from earmark.core.audio.channels import ChannelSurvey
 from earmark.core.audio.decoding import (
     MOST_AT_ONCE,
     Recording,
@@ -27,7 +28,7 @@ from earmark.core.audio.decoding import (
     opened,
     reason,
 )
-from earmark.core.audio.resampling import mono_blocks, resampled, to_mono
+from earmark.core.audio.resampling import channels_of, mono_blocks, resampled, to_mono
 from earmark.core.audio.samples import as_samples
 from earmark.core.errors import AudioError, ConfigError
 from earmark.core.files import refuse_full, undrafted
@@ -202,13 +203,39 @@ def read_blocks(
         samples, rate = _checked_array(source)
         size = max(1, int(block_seconds * rate))
         blocks = (samples[i : i + size] for i in range(0, len(samples), size))
-        yield from resampled(mono_blocks(blocks, "audio", channel), rate, sample_rate)
+        yield from resampled(mono_blocks(blocks, "audio", rate, channel), rate, sample_rate)
         return
     with opened(source) as recording:
         rate = int(recording.file.samplerate)
         size = max(1, int(block_seconds * rate))
-        mono = mono_blocks(decoded(recording, size), str(recording.name), channel)
+        mono = mono_blocks(decoded(recording, size), str(recording.name), rate, channel)
         yield from resampled(mono, rate, sample_rate)
+
+
+def choose_channel(source: AudioSource) -> int | None:
+    """Which channel of a recording is best to detect in, as `ChannelSurvey.chosen` says.
+
+    Args:
+        source: As for `load_audio`; it is read to its end.
+
+    Returns:
+        Its number, the first being 1; None where the mean of all is better.
+
+    Raises:
+        AudioError: As `load_audio`.
+    """
+    if isinstance(source, tuple):
+        samples, rate = _checked_array(source)
+        survey = ChannelSurvey(samples.shape[1], rate)
+        survey.push(channels_of(samples, "audio"))
+        return survey.chosen()
+    with opened(source) as recording:
+        if recording.file.channels == 1:
+            return None
+        survey = ChannelSurvey(int(recording.file.channels), int(recording.file.samplerate))
+        for block in decoded(recording, MOST_AT_ONCE // 16):
+            survey.push(channels_of(block, str(recording.name)))
+        return survey.chosen()
 
 
 def load_excerpt(

@@ -11,13 +11,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from earmark.core.audio.channels import ChannelSurvey
 from earmark.core.audio.samples import check_range
 from earmark.core.errors import AudioError
 from earmark.core.timeline import resampled_length
 
 _log = logging.getLogger(__name__)
-CANCELLED = 0.1
-"""The mean's power beside that of independent channels, below which channels cancel each other."""
 QUALITY = "HQ"
 """Of soxr: 20 bits, linear phase."""
 
@@ -59,34 +58,42 @@ def to_mono(block: NDArray[Any], name: str, channel: int | None = None) -> NDArr
     return mono
 
 
-def mono_blocks(
-    blocks: Iterable[NDArray[Any]], name: str, channel: int | None = None
-) -> Iterator[NDArray[np.float32]]:
-    """`to_mono` of every block of a recording; at its end reports what makes it say nothing.
+def channels_of(block: NDArray[Any], name: str) -> NDArray[np.float32]:
+    """All channels [s, channels] of a block, each as of `to_mono`."""
+    return np.stack([to_mono(block, name, n + 1) for n in range(block.shape[1])], axis=1)
 
-    That is digital silence, and channels that cancel each other: of two channels that have nothing
-    to do with each other, the mean has half the power.
+
+def mono_blocks(
+    blocks: Iterable[NDArray[Any]], name: str, rate: int, channel: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """`to_mono` of every block of a recording; at its end reports what spoils it.
+
+    That is digital silence, channels that cancel each other, and the same sound that arrives later
+    in one of them.
     """
-    apart = together = 0.0
-    channels = 1
+    power, survey = 0.0, None
     for block in blocks:
         mono = to_mono(block, name, channel)
-        together += float(np.square(mono, dtype=np.float64).sum())
+        power += float(np.square(mono, dtype=np.float64).sum())
         if channel is None and block.shape[1] > 1:
-            channels = block.shape[1]
-            apart += sum(
-                float(np.square(to_mono(block, name, n + 1), dtype=np.float64).sum())
-                for n in range(channels)
-            )
+            survey = survey or ChannelSurvey(block.shape[1], rate)
+            survey.push(channels_of(block, name))
         yield mono
-    if channels > 1 and together < CANCELLED * apart / channels**2:
+    if survey is not None and survey.cancel:
         _log.warning(
             "%s: its channels cancel each other, little is left of their mean; choose one of them "
-            "(--channels first)",
+            "(--channels auto)",
             name,
         )
-    elif together == 0.0:
+    elif power == 0.0:
         _log.warning("%s: nothing but digital silence", name)
+    elif survey is not None and survey.delay:
+        _log.warning(
+            "%s: the same sound arrives in one channel %.1f ms later than in another, and their "
+            "mean loses part of it; choose one of them (--channels auto)",
+            name,
+            1000 * survey.delay,
+        )
 
 
 HISTORY = 0.5
