@@ -93,7 +93,8 @@ def train(options: TrainOptions) -> None:
     from earmark.train.recipe import check_meant, load_recipe
 
     settings = load_recipe(options.recipe, options.overrides)
-    check_meant(settings)
+    if not options.resume:  # a run that is there began as it did
+        check_meant(settings)
     manifest = load_manifest(options.data, settings.data)
     if options.strict:
         refuse_damage(manifest)
