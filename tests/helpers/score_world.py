@@ -106,10 +106,15 @@ def write_scores(folder: Path, tables: dict[str, ScoreTable]) -> None:
 
 
 def noisy(tables: dict[str, ScoreTable], seed: int) -> dict[str, ScoreTable]:
+    """The tables with noise, reflected at 0 and 1 so that no scores become equal."""
     rng = np.random.default_rng(seed)
+
+    def reflected(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return 1 - np.abs(1 - np.abs(values))
+
     return {
         clip: ScoreTable(
-            t.boundaries, np.abs(t.values + rng.normal(0, 0.2, t.values.shape)), LABELS
+            t.boundaries, reflected(t.values + rng.normal(0, 0.2, t.values.shape)), LABELS
         )
         for clip, t in tables.items()
     }
