@@ -204,5 +204,5 @@ def test_the_first_page_imports_no_command() -> None:
     help_page, _, loaded = done.stdout.rstrip().rpartition("\n")
     assert all(name in help_page for name in COMMANDS)
     ours = {name for name in loaded.split() if name.startswith("earmark.cli.")}
-    assert ours == {"earmark.cli.commands"}
+    assert ours == {"earmark.cli.commands", "earmark.cli.stopping"}
     assert not {"numpy", "rich.markdown", "yaml"} & set(loaded.split())

@@ -35,8 +35,9 @@ WRITING = {
     "export": "export mini --out {out}/model.onnx",
     "export, into a bundle": "export {bundle} --into-bundle",
     "demo": "demo --out {out}",
+    "summary": "summary {world}/truth.tsv --out {out}",
 }
-NOT_WRITING = {"doctor", "recipes", "info", "listen"}
+NOT_WRITING = {"doctor", "recipes", "info", "listen", "app"}
 """They write single files at most, which appear whole."""
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from earmark.core.config import EncoderSettings, FrontendSettings, NetworkSettings, YamnetSettings
 from earmark.core.errors import ExportError
@@ -66,7 +69,14 @@ def test_a_bundle_beside_an_encoder_is_run_by_its_form(joined: Path, seconds: fl
 def test_the_encoder_s_weights_are_not_written_again(joined: Path) -> None:
     sizes = {path.name: path.stat().st_size for path in joined.iterdir()}
     assert {WEIGHTS, ONNX_FORM, "windows.onnx", "encode.onnx", "frames.onnx"} <= set(sizes)
-    assert sizes["encode.onnx"] < sizes[WEIGHTS]
+    stored = json.loads((joined / ONNX_FORM).read_text())["stored"]["encode.onnx"]
+    graph = onnx.load(joined / "encode.onnx", load_external_data=False).graph
+    weights = load_file(joined / WEIGHTS)
+    encoder = [name for name in weights if name.startswith("encoder.")]
+    largest = max(encoder, key=lambda name: weights[name].numel())
+    assert largest in {tensor for tensor, *_ in stored.values()}
+    held = {one.name for one in graph.initializer if one.raw_data}
+    assert not held & set(stored)
     assert not any(path.is_dir() for path in joined.iterdir())
 
 

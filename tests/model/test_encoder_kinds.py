@@ -120,7 +120,7 @@ def test_a_kind_is_found_and_its_settings_survive_a_file() -> None:
         ({"kind": "nobody's"}, r"no encoder is of the kind .*atst-frame, bare, levels, yamnet"),
         ({"kind": "bare"}, "Linear has no Settings"),
         ({"kind": "yamnet", "taps": [0]}, r"encoder\.taps\.0"),
-        ({"kind": "levels", "depth": 3}, r"encoder\.depth: Extra"),
+        ({"kind": "levels", "depth": 3}, r"encoder\.depth: there is no such setting"),
     ],
 )
 def test_what_is_no_encoder_is_named(encoder: dict[str, Any], words: str) -> None:

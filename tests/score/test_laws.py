@@ -92,7 +92,7 @@ def test_names_and_order_of_clips_and_classes_change_nothing(seed: int) -> None:
         reports.append(report | {"wide": psds(scores, events, seconds, WIDE).value})
     for name, value in reports[0].items():
         if isinstance(value, float):
-            assert value == pytest.approx(reports[1][name], abs=1e-12), name
+            assert value == pytest.approx(reports[1][name], rel=1e-12, abs=1e-12), name
 
 
 @settings(max_examples=12, deadline=None)

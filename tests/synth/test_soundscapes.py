@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from earmark.core.audio.audio import load_audio, write_audio
 from earmark.core.config import parse_settings
-from earmark.core.errors import ConfigError, DataError
+from earmark.core.errors import ConfigError, DataError, EarmarkError
 from earmark.synth.scene import make_soundscape
 from earmark.synth.settings import (
     LAYOUT,
@@ -375,7 +375,7 @@ def test_other_content_is_never_overwritten(dataset: Path, bank: Soundbank, tmp_
     (tmp_path / "letters.txt").write_text("mine")
     with pytest.raises(DataError, match="not an empty folder"):
         write_dataset(tmp_path, bank, small(), 5)
-    with pytest.raises(DataError, match="not an empty folder"):
+    with pytest.raises(EarmarkError, match="a file of this name is there"):
         write_dataset(tmp_path / "letters.txt", bank, small(), 5)
 
 

@@ -419,7 +419,7 @@ def parse_settings(kind: type[S], content: Mapping[str, Any], where: str | Path 
 
 def _similar(name: str, kind: type[BaseModel]) -> list[str]:
     """Settings that an unknown name may mean: spelt alike there, so called elsewhere, or alike."""
-    known = _names(kind)
+    known = [one for one in _names(kind) if one != name]  # another kind of encoder may have it
     group, _, last = name.rpartition(".")
     beside = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == group}
     alike = [beside[word] for word in get_close_matches(last, beside, 2, 0.7)]

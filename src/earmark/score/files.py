@@ -58,9 +58,7 @@ class Truth:
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes of the events, sorted."""
-        return tuple(
-            sorted({event.event_label for found in self.events.values() for event in found})
-        )
+        return tuple(sorted({event.event_label for own in self.events.values() for event in own}))
 
 
 def read_truth(path: str | Path) -> Truth:
@@ -90,12 +88,7 @@ def read_truth(path: str | Path) -> Truth:
 
 @dataclass(frozen=True)
 class Durations:
-    """Durations from a file or a folder.
-
-    Args:
-        seconds: By clip id, in order.
-        ids: Of the clips, by the names in the file.
-    """
+    """Seconds by clip id, in order, from a file or a folder, and the ids by the names there."""
 
     seconds: dict[str, float]
     ids: ClipIds
