@@ -131,9 +131,9 @@ def test_info_tells_how_a_bundle_listens_and_what_its_card_says() -> None:
     shown = " ".join(run("info", "home").output.split())
     for words in (
         "10 classes at 16 kHz, windows of 10 s every",
-        "median s",
+        "step s",
         "encoder: yamnet",
-        "post-processing: median",
+        "post-processing: csebb",
         "scores on",
         "PSDS1 0.",
         "licence: Weights: MIT",

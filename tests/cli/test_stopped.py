@@ -79,9 +79,12 @@ from earmark.cli.stopping import stopping
 def tell(number, kept):
     print(number, flush=True)
 with stopping(tell):
-    print("begun", flush=True)
+    begun = False
     while True:  # as a step that no signal can interrupt
         try:
+            if not begun:
+                begun = True
+                print("begun", flush=True)
             time.sleep(60)
         except KeyboardInterrupt:
             pass
