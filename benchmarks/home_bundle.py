@@ -13,7 +13,8 @@ post-processing, their test split is scored at the end and sees nothing else. Th
    of the kind sounds: backgrounds alone, and pieces of music.
 2. `earmark train home-stage1`, then again from it with a fifth of the clips mixed (their tokens),
    whose student is taken. (`home-stage2`, in which YAMNet learns, too, was no better on the
-   validation clips: PSDS1 .41, PSDS2 .54, collar F1 .47 before tuning against .44, .55, .51.)
+   validation clips of one seed: PSDS1 .41, PSDS2 .54, collar F1 .47 before tuning against .44, .55
+   and .51.)
 3. `earmark tune` on the validation clips, nothing else.
 4. The largest weights in half precision; scores on the test recordings; the card; the ONNX
    form (`earmark export FOLDER --into-bundle`, to be made again whenever weights change).

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pytest
 import soundfile
 
 from earmark.core.files import DRAFT
+from helpers.full_disk import full_after
 from helpers.score_world import run
 
 CLIPS = "strong=40,weak=40,unlabelled=40,validation=0,test=0"
@@ -112,17 +111,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@contextmanager
-def full(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 FILLING = {
     "synth": ("synth {out} --recipe demo --workers 1 --clips strong=2,weak=0,unlabelled=0,"
               "validation=0,test=0", 50_000),
@@ -151,7 +139,7 @@ def test_a_full_disk_is_one_line(
     line, size = FILLING[name]
     out.mkdir()
     arguments = line.format(out=out, data=data, audio=audio, labels=labels).split()
-    with full(size):
+    with full_after(size):
         told = mistake(*arguments)
     assert "File too large" in told, told
     assert DRAFT not in told

@@ -27,9 +27,7 @@ from earmark.detect.tuning.tune import CSEBB_GRID as GRID
 from helpers.csebb_cases import SEEDS, make_case
 from helpers.networks import BandEnergy
 
-HERE = Path(__file__).parent
-FRAME = 0.064
-INF = math.inf
+HERE, FRAME, INF = Path(__file__).parent, 0.064, math.inf
 
 
 def table(values: Any, edges: Any = None, labels: tuple[str, ...] = ()) -> ScoreTable:
@@ -47,6 +45,20 @@ def noise(seed: int, frames: int, classes: int = 1) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(1 - values)))
 
 
+def candidates(points: list[Any], steps: list[Any]) -> list[list[Any]]:
+    """Onset and offset of each candidate: from a largest step to the next smallest one."""
+    spans: list[list[Any]] = []
+    for n in range(1, len(points)):
+        if not spans or len(spans[-1]) == 2:
+            if steps[n] <= steps[n - 1] and (n == 1 or steps[n - 1] > steps[n - 2]):
+                spans.append([points[n - 1]])
+        elif steps[n] > steps[n - 1] and steps[n - 1] <= steps[n - 2]:
+            spans[-1].append(points[n - 1])
+    if spans and len(spans[-1]) == 1:
+        spans[-1].append(points[-1])
+    return spans
+
+
 def naive(scores: ScoreTable, chosen: CsebbSettings) -> list[Event]:
     """C5.2 of the reference read aloud, point by point: slow, and obviously right."""
     edges, half = scores.boundaries.tolist(), chosen.step_seconds / 2
@@ -62,15 +74,7 @@ def naive(scores: ScoreTable, chosen: CsebbSettings) -> list[Event]:
             return float(np.interp(t, edges, area))
 
         steps = [(upto(t + half) - 2 * upto(t) + upto(t - half)) / half for t in points]
-        spans: list[list[float]] = []
-        for n in range(1, len(points)):
-            if not spans or len(spans[-1]) == 2:
-                if steps[n] <= steps[n - 1] and (n == 1 or steps[n - 1] > steps[n - 2]):
-                    spans.append([points[n - 1]])
-            elif steps[n] > steps[n - 1] and steps[n - 1] <= steps[n - 2]:
-                spans[-1].append(points[n - 1])
-        if spans and len(spans[-1]) == 1:
-            spans[-1].append(points[-1])
+        spans = candidates(points, steps)
 
         def within(start: float, end: float, values: list[float] = values) -> list[float]:
             return [
@@ -138,15 +142,7 @@ def exact(
     points = sorted({b + x for b in edges for x in (-half, Fraction(0), half)})
     points = [point for point in points if 0 <= point <= edges[-1]]
     steps = [upto(t + half) - 2 * upto(t) + upto(t - half) for t in points]
-    spans: list[list[Fraction]] = []
-    for n in range(1, len(points)):
-        if not spans or len(spans[-1]) == 2:
-            if steps[n] <= steps[n - 1] and (n == 1 or steps[n - 1] > steps[n - 2]):
-                spans.append([points[n - 1]])
-        elif steps[n] > steps[n - 1] and steps[n - 1] <= steps[n - 2]:
-            spans[-1].append(points[n - 1])
-    if spans and len(spans[-1]) == 1:
-        spans[-1].append(points[-1])
+    spans = candidates(points, steps)
 
     def within(start: Fraction, end: Fraction) -> list[Fraction]:
         frames = zip(values, pairwise(edges), strict=True)

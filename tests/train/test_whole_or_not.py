@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from earmark.model.bundle import load_bundle, save_bundle
 from earmark.model.folder import READY
 from earmark.train.checkpoint import BEFORE, STATE
 from earmark.train.engine import train
+from helpers.full_disk import full_after
 
 POST = {"threshold": 0.5}
 
@@ -52,17 +52,6 @@ def killed_at(number: int) -> Iterator[list[str]]:
         patch.setattr(Path, "replace", replace)
         patch.setattr(os, "link", link)
         yield seen
-
-
-@contextmanager
-def full_after(size: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
