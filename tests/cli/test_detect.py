@@ -256,7 +256,7 @@ def test_a_folders_other_files_are_counted_and_named(bundle: Path, tmp_path: Pat
     sound(source / "a.wav", 2)
     sound(source / "b.wav", 2).rename(source / "b.dat")
     (source / "notes.txt").write_text("dawn chorus")
-    (source / "old.wv").write_bytes(b"wvpk" + bytes(100))
+    (source / "old.dff").write_bytes(b"FRM8" + bytes(100))
     done = run(bundle, source, "--out", tmp_path / "out", "--format", "tsv")
     assert done.exit_code == 0
     assert set(pd.read_csv(tmp_path / "out/recordings.tsv", sep="\t").filename) == {
@@ -264,7 +264,7 @@ def test_a_folders_other_files_are_counted_and_named(bundle: Path, tmp_path: Pat
         "b.dat",
     }
     assert "1 file left out, not sound: notes.txt" in done.output
-    assert "1 file left out, WavPack, which Earmark does not read: old.wv" in done.output
+    assert "1 file left out, DSDIFF, which Earmark does not read: old.dff" in done.output
 
 
 def test_which_events(bundle: Path, tmp_path: Path) -> None:

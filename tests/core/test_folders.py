@@ -39,7 +39,7 @@ def test_sound_is_found_whatever_it_is_called(kind: str, endian: str, tmp_path: 
 def test_what_is_no_recording_is_named_with_the_reason(tmp_path: Path) -> None:
     content = {
         "notes.txt": b"heard at dawn",
-        "old.wv": b"wvpk" + bytes(40),
+        "old.dff": b"FRM8" + bytes(40),
         "score.xyz": b"MThd" + bytes(20),
         "photo.heic": b"\0\0\0\x18ftypheic" + bytes(40),
         "photo.webp": b"RIFF\x20\0\0\0WEBP" + bytes(20),
@@ -57,7 +57,7 @@ def test_what_is_no_recording_is_named_with_the_reason(tmp_path: Path) -> None:
     assert [path.name for path in found.recordings] == ["broken.wav"]  # an error when it is read
     why = {path.name: reason for path, reason in found.others.items()}
     assert set(why) == {*content, "pipe.bin"}
-    assert why["old.wv"] == "WavPack, which Earmark does not read"
+    assert why["old.dff"] == "DSDIFF, which Earmark does not read"
     assert why["score.xyz"].startswith("MIDI")
     assert (why["none"], why["._a.wav"]) == ("empty", "hidden")
     assert why["pipe.bin"] == "a pipe, a device or a socket"

@@ -30,14 +30,15 @@ Faults = dict[str, "UnclearNameError"]
 READ_SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
     *(".m4a", ".m4b", ".aac", ".wma", ".amr", ".caf", ".mka", ".weba"),  # from here on with PyAV
-    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts"),
+    *(".mp4", ".mov", ".mkv", ".webm", ".avi", ".3gp", ".wmv", ".mts", ".flv", ".rm"),
+    *(".wv", ".tta", ".ape", ".mpc", ".dsf"),
 )
 """How the names of recordings end; files with another suffix are known by their content."""
 SOUND_SUFFIXES = frozenset(
     (
         *READ_SUFFIXES,
-        *(".wave", ".bwf", ".w64", ".rf64", ".mp2", ".aifc", ".au", ".snd", ".voc", ".sph", ".wv"),
-        *(".ape", ".ac3", ".mpg", ".mpeg", ".m4v", ".asf", ".ts", ".m2ts", ".wac"),
+        *(".wave", ".bwf", ".w64", ".rf64", ".mp2", ".aifc", ".au", ".snd", ".voc", ".sph"),
+        *(".ac3", ".mpg", ".mpeg", ".m4v", ".asf", ".ts", ".m2ts", ".wac"),
     )
 )
 """Endings that say that a file is sound; a name means the same recording without them."""

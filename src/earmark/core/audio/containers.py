@@ -11,6 +11,7 @@ import os
 import struct
 from typing import BinaryIO
 
+from earmark.core.audio.media_containers import dsf_end, flv_end, realmedia_end, tta_end
 from earmark.core.audio.sizes import aiff_claim, au_claim, caf_claim, w64_claim, wav_header
 from earmark.core.errors import AudioError
 
@@ -19,6 +20,13 @@ _LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 _FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
 _EMPTY_BOXES = 1000  # one behind the other; no file needs more
 _CLAIMS = {b"FORM": aiff_claim, b"caff": caf_claim, b".snd": au_claim, b"riff": w64_claim}
+_TAGS = 2**16  # bytes in which a title and the like may stand between two files
+_ENDS = {  # begin, name and end of files whose end is found by walking through them
+    b"FLV\x01": ("Flash videos", flv_end),
+    b".RMF": ("RealMedia files", realmedia_end),
+    b"TTA1": ("True Audio files", tta_end),
+    b"DSD ": ("DSF files", dsf_end),
+}
 EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # elements of a Matroska file
 MP4_BOXES = (
     b"ftyp",
@@ -54,6 +62,8 @@ def check_whole(file: BinaryIO, name: str) -> None:
         missing = _missing_from_mp4(file, size)
     elif head[:4] == EBML:
         missing = _missing_from_matroska(file, size)
+    elif head[:4] in _ENDS:
+        missing = _lacking(_ENDS[head[:4]][1](file, size), size)
     else:
         read = _CLAIMS.get(head[:4])
         claim = None if read is None else read(file, size)
@@ -93,6 +103,10 @@ def several(file: BinaryIO) -> str | None:
         return "AIFF files" if file.read(4) == b"FORM" else None
     if head[:4] == b"OggS":
         return "Ogg streams" if _chained(file) else None
+    if head[:4] in _ENDS:
+        name, ends_at = _ENDS[head[:4]]
+        file.seek(ends_at(file, size))
+        return name if head[:4] in file.read(_TAGS) else None
     if head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0):
         return "MP3 files" if _mp3_behind(file, size) else None
     return None

@@ -27,9 +27,7 @@ _FORMS = {b"WAVE": (b"RIFF", b"RIFX", b"RF64"), b"AIFF": (b"FORM",), b"AIFC": (b
 _PICTURES = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif", b"avis", b"crx ")
 """Brands of files that begin as MP4 does."""
 _UNREAD = {
-    b"wvpk": "WavPack", b"MAC ": "Monkey's Audio", b"DSD ": "DSD", b"FRM8": "DSDIFF",
-    b"TTA1": "True Audio", b"MPCK": "Musepack", b"MP+": "Musepack", b".ra\xfd": "RealAudio",
-    b".RMF": "RealMedia", b"MThd": "MIDI", b"WAAC": "WAC", b"FLV\x01": "Flash video",
+    b"FRM8": "DSDIFF", b".ra\xfd": "RealAudio", b"MThd": "MIDI", b"WAAC": "WAC",
 }  # fmt: skip
 _HEAD = 64  # bytes
 _PACKETS = 3 * 188  # bytes that distinguish a transport stream from a text with two letters G

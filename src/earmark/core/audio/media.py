@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 UNKNOWN_LENGTH = 2**62
 _HEAD = 1000  # bytes that identify the kind
-_TELLS_LENGTH = "mov"  # the container that knows how long each track is
-_SLACK = 0.5  # s by which its word may be off
+_TRACKS_TELL = "mov"  # the container that knows how long each track is, without its padding
+_TELL_LENGTH = (_TRACKS_TELL, "wv", "tta", "ape", "mpc", "mpc8", "dsf", "rm", "flv")
+_SLACK, _EXACT_SLACK = 0.5, 0.1  # s by which a track's or another header's word may be off
 _PADDING = 4096  # samples that an encoder fills up with at the end, at most
 _SYNC = ((0, 188), (4, 192))  # first packet and size of an MPEG transport stream, bare or timed
 # FFmpeg may look at the file that is open, and at nothing else: not guess the format anew (a text
@@ -49,6 +50,14 @@ _BEGINS = {
     b"#!AMR": MediaKind("AMR", "amr"),
     b"caff": MediaKind("CAF", "caf"),
     b"\x00\x00\x01\xba": MediaKind("MPEG", "mpeg"),
+    b"wvpk": MediaKind("WavPack", "wv"),
+    b"TTA1": MediaKind("True Audio", "tta"),
+    b"MAC ": MediaKind("Monkey's Audio", "ape"),
+    b"MP+": MediaKind("Musepack", "mpc"),
+    b"MPCK": MediaKind("Musepack", "mpc8"),
+    b"DSD ": MediaKind("DSF", "dsf"),
+    b"FLV\x01": MediaKind("Flash video", "flv"),
+    b".RMF": MediaKind("RealMedia", "rm"),
 }
 _OTHER_CODECS = {
     b"RIFF": "wav", b"RF64": "wav", b"riff": "w64", b"FORM": "aiff", b".snd": "au",
@@ -116,7 +125,8 @@ class MediaFile:
                 where=name,
                 hint="Install it with: pip install 'earmark[media]', or convert the file to WAV",
             ) from None
-        self._errors, self._demuxer = (av.FFmpegError, ValueError), kind.demuxer
+        # PyAV's own list is too short when a stream begins on the way (an IndexError).
+        self._errors, self._demuxer = (av.FFmpegError, ValueError, IndexError), kind.demuxer
         try:
             self._container = av.open(
                 raw, "r", kind.demuxer, {**_ALONE, "format_whitelist": kind.demuxer},
@@ -151,6 +161,7 @@ class MediaFile:
 
     samplerate: int
     channels: int
+    _fault: RuntimeError | None = None
     _began = 0.0  # s on the file's clock at which its first sample is
 
     def _decode(self, name: str) -> Iterator[NDArray[np.float32]]:
@@ -160,15 +171,18 @@ class MediaFile:
             raise AudioError("there is no audio in it", where=name, hint="Leave it out")
         track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
         seconds = 0.0
-        if self._demuxer == _TELLS_LENGTH:
+        if self._demuxer in _TELL_LENGTH:
             seconds = float((track.duration or 0) * (track.time_base or 0))
+            if not seconds and not self._container.streams.video:
+                seconds = (self._container.duration or 0) / 1e6
+        own = seconds if self._demuxer == _TRACKS_TELL else 0.0
         count, padding = 0, _Padding(None)
         try:
             for frame in self._container.decode(track):
                 if count == 0:
                     self.samplerate = frame.sample_rate
                     self.channels = frame.layout.nb_channels
-                    padding = _Padding(round(seconds * frame.sample_rate) or None)
+                    padding = _Padding(round(own * frame.sample_rate) or None)
                 block = _samples(frame)
                 for silence in self._silence_before(frame, count, name):
                     count += len(silence)
@@ -179,7 +193,8 @@ class MediaFile:
                 yield from padding.without(block)
         except self._errors as error:
             raise RuntimeError(_text(error)) from None
-        if count and count / self.samplerate < seconds - _SLACK:
+        slack = _SLACK if own else _EXACT_SLACK
+        if count and count / self.samplerate < seconds - slack:
             raise RuntimeError(f"its header says {seconds:.3f} s")
 
     def _silence_before(
@@ -216,9 +231,17 @@ class MediaFile:
         """
         if dtype != "float32" or not always_2d:
             raise ValueError("media files are read as float32 [s, channels]")
+        if self._fault is not None:
+            raise self._fault
         parts: list[NDArray[np.float32]] = []
         while frames > 0:
-            block = self._rest if self._rest is not None else next(self._blocks, None)
+            try:
+                block = self._rest if self._rest is not None else next(self._blocks, None)
+            except RuntimeError as error:
+                if not parts:
+                    raise
+                self._fault = error  # after what came before it
+                break
             if block is None:
                 break
             self._rest = block[frames:] if len(block) > frames else None
