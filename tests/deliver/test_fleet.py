@@ -94,6 +94,9 @@ def test_urls_are_listed_and_read(recordings: list[Path]) -> None:
     for path in recordings[:2]:
         memory.pipe_file(f"/deep/er/{path.name}", path.read_bytes())
     memory.pipe_file("/deep/notes.txt", b"no recording")
+    memory.pipe_file("/odd/yard.dat", recordings[0].read_bytes())
+    memory.pipe_file("/odd/notes.dat", b"no recording")
+    assert [remote.name for remote in listed(["memory://odd"])] == ["memory:///odd/yard.dat"]
     remotes = listed(["memory://deep"])
     assert [remote.name for remote in remotes] == [
         f"memory:///deep/er/{path.name}" for path in recordings[:2]

@@ -1,10 +1,10 @@
 """A soundbank: a folder of isolated recordings by class, handed out by split.
 
-``CLASS/*.wav`` or ``*.flac`` holds the recordings of a class, ``background/`` (and folders in it)
-those of the backgrounds; the classes may also lie in ``foreground/``, as Scaper has them. A
-``manifest.csv`` may say which split each file serves; without one the recordings are divided by a
-stable hash of their names. Pieces of one recording (``NAME-1.wav``, ``NAME-2.wav``) always stay
-together.
+``CLASS/`` holds the recordings of a class, ``background/`` (and folders in it) those of the
+backgrounds, whatever their suffixes; the classes may also lie in ``foreground/``, as Scaper has
+them. A ``manifest.csv`` may say which split each file serves; without one the recordings are
+divided by a stable hash of their names. Pieces of one recording (``NAME-1.wav``, ``NAME-2.wav``)
+always stay together.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from earmark.core.audio.audio import load_audio
+from earmark.core.audio.folders import why_no_recording
 from earmark.core.errors import AudioError, DataError
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.loudness import DEFAULT_GATE, EnergyGate, active_parts
@@ -36,7 +37,6 @@ _CROSSFADE = seconds_to_samples(0.25)
 _EDGE_FADE = seconds_to_samples(0.005)
 
 
-SUFFIXES = (".wav", ".flac")
 BACKGROUND = "background"
 FOREGROUND = "foreground"
 
@@ -103,7 +103,7 @@ class Soundbank(TracingSupplier):
             raise DataError(
                 "the soundbank has no class",
                 where=self.folder,
-                hint="It needs a folder of .wav or .flac files for each class.",
+                hint="It needs a folder of recordings for each class.",
             )
         if BACKGROUND not in classes:
             raise DataError(
@@ -424,15 +424,19 @@ def _files_by_class(folder: Path) -> dict[str, list[Path]]:
         behind = own.name.lower() == BACKGROUND
         label = BACKGROUND if behind else own.name
         inside = own.rglob("*") if behind else own.iterdir()
-        found = sorted(path for path in inside if path.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in inside if p.is_file() and not _why_left_out(p))
         if not found:
             raise DataError(
-                f"class {label!r} has no .wav or .flac file",
+                f"class {label!r} has no recording",
                 where=own,
                 hint="Add some, or remove it",
             )
         audio[label] = found
     return audio
+
+
+def _why_left_out(path: Path) -> str:
+    return "hidden" if path.name.startswith(".") else why_no_recording(path)
 
 
 def _folders(folder: Path) -> list[Path]:

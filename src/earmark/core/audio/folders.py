@@ -109,13 +109,22 @@ def why_no_recording(path: Path) -> str:
         if not status.st_size:
             return "empty"
         with path.open("rb") as file:
-            head = file.read(_HEAD)
-            unread = next((name for first, name in _UNREAD.items() if head.startswith(first)), None)
-            if unread:
-                return f"{unread}, which Earmark does not read"
-            return "" if _is_sound(head, file) else "not sound"
+            return why_no_sound(file)
     except OSError as error:
         return f"cannot be opened ({error.strerror})"
+
+
+def why_no_sound(file: BinaryIO) -> str:
+    """Why a file is not sound by its first bytes; empty if it is.
+
+    Args:
+        file: Seekable and at its start; its position is changed.
+    """
+    head = file.read(_HEAD)
+    unread = next((name for first, name in _UNREAD.items() if head.startswith(first)), None)
+    if unread:
+        return f"{unread}, which Earmark does not read"
+    return "" if _is_sound(head, file) else "not sound"
 
 
 def _is_sound(head: bytes, file: BinaryIO) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+from earmark.core.audio.folders import why_no_sound
 from earmark.core.errors import AudioError, ConfigError, EarmarkError, optional_package
 from earmark.core.files import DRAFT, write_whole
 from earmark.core.naming import READ_SUFFIXES
@@ -87,16 +89,27 @@ def remote_recordings(url: str) -> list[Remote]:
             found = system.glob(path, detail=True)
         else:
             found = system.find(path, detail=True)
+        kept = {name: about for name, about in found.items() if _is_recording(system, name, about)}
     # Every kind of store has errors of its own; all mean that nothing can be listed.
     except Exception as error:
         raise AudioError(f"cannot be listed ({type(error).__name__}: {error})", where=url) from None
-    kept = {name: about for name, about in found.items() if name.lower().endswith(READ_SUFFIXES)}
     if not kept:
         raise AudioError("no recordings there", where=url, hint="Check the URL")
     return [
         Remote(str(system.unstrip_protocol(name)), _stamp(about))
         for name, about in sorted(kept.items())
     ]
+
+
+def _is_recording(system: AbstractFileSystem, name: str, about: dict[str, Any]) -> bool:
+    """Whether a file is one by its suffix or, where that says nothing, by its first bytes."""
+    base = posixpath.basename(name)
+    if base.lower().endswith(READ_SUFFIXES):
+        return True
+    if base.startswith(".") or not about.get("size") or about.get("type", "file") != "file":
+        return False
+    with system.open(name, "rb") as file:
+        return not why_no_sound(file)
 
 
 def listed_recordings(audio: Iterable[str]) -> list[Remote]:
