@@ -74,4 +74,4 @@ def _print(console: Console, result: DemoResult, out: Path) -> None:
         f"{found} events found, {true} in the truth. Open {out}/events.png (wrong ones hatched, "
         f"missed ones dashed), or load {out}/events.txt with the recording in Audacity."
     )
-    console.print(f"Your own recordings: earmark detect {result.bundle} FILE --out DIR")
+    console.print(f"Your own recordings: earmark detect {result.bundle} FILE")

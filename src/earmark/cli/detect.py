@@ -1,25 +1,16 @@
-"""``earmark detect``: the events of files and folders, continuing where it stopped."""
+"""``earmark detect``: the events of files and folders, printed or written to a folder."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from earmark.cli.console import can_plot, exit_if_failed, note, say
 from earmark.cli.options import (
@@ -32,20 +23,22 @@ from earmark.cli.options import (
     option,
     with_options,
 )
+from earmark.cli.progress import BatchBars
+from earmark.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from earmark.deliver.batch import BatchReport, DetectorSettings
+    from earmark.deliver.batch import DetectorSettings
     from earmark.deliver.clips import ClipSettings
     from earmark.deliver.fleets.fleet import FleetJob
     from earmark.deliver.fleets.store import Remote
     from earmark.deliver.journal import Record
+    from earmark.detect.detector import Detector
 
 _EVENTS = ("tsv", "csv", "json", "jsonl", "audacity", "raven", "elan", "webvtt", "jams", "rttm")
 _SCORES = ("tsv", "csv", "npz", "parquet")
 _BY_DEFAULT = "tsv,json,audacity"
 CLIPS = "Clips"
-_ROWS = 40  # of the table printed for a single recording
-_LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
+_ROWS = 40  # of the table printed for a single recording whose files have them all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +48,17 @@ class DetectOptions(DetectionOptions):
     audio: list[str] = argument(
         ..., "Recordings, folders of them, or patterns such as 'rec/**/*.wav'."
     )
-    out: str = option(..., "Write events and tables to this folder.", "--out", "-o")
+    out: str | None = option(
+        None,
+        "Write events and tables to this folder, and continue there what was stopped; without it, "
+        "events are printed and nothing is written.",
+        "--out",
+        "-o",
+    )
     formats: str | None = option(
         None,
         f"Formats of events, separated by commas: {', '.join(_EVENTS)}; by default {_BY_DEFAULT}. "
+        "Without --out the one that is printed; by default a table on a terminal, tsv elsewhere. "
         "With --engine ray: parquet (default) or tsv.",
         "--format",
         panel=OUTPUT,
@@ -147,7 +147,6 @@ class DetectOptions(DetectionOptions):
         Raises:
             ConfigError: If they cannot be had so.
         """
-        from earmark.core.errors import ConfigError
         from earmark.deliver.clips import ClipSettings
 
         if self.clips is None:
@@ -158,7 +157,33 @@ class DetectOptions(DetectionOptions):
             self.clips, self.clips_top, self.clips_random, self.seed, self.clips_padding
         )
 
-    def detector(self) -> DetectorSettings:
+    def refuse_what_needs_a_folder(self) -> None:
+        """Of what is only printed.
+
+        Raises:
+            ConfigError: If an option needs --out; it names them.
+        """
+        needing = {
+            "--score-format": self.score_formats,
+            "--plot": self.plot,
+            "--plot-range": self.plot_range,
+            "--fresh": self.fresh,
+            "--engine ray": self.engine == "ray",
+        }
+        named = [name for name, value in needing.items() if value]
+        if named:
+            verb = "needs" if len(named) == 1 else "need"
+            raise ConfigError(f"{' and '.join(named)} {verb} a folder", hint="Add --out DIR")
+
+    def detectors(self) -> tuple[DetectorSettings, Detector, int]:
+        """What to detect with, loaded, and in how many processes."""
+        from earmark.core.parallel import available_cores
+
+        settings, workers = self.settings(), self.workers or 1
+        threads = max(1, (self.threads or available_cores()) // workers)
+        return settings, settings.load(threads if self.threads or workers > 1 else None), workers
+
+    def settings(self) -> DetectorSettings:
         """What to detect with."""
         from earmark.deliver.batch import DetectorSettings
 
@@ -171,33 +196,86 @@ class DetectOptions(DetectionOptions):
 def detect(options: DetectOptions) -> None:
     """Detect the events in recordings of any length.
 
-    Writes the events of each recording to the folder OUT, all events together to `events.tsv`,
-    and lengths and counts to `recordings.tsv`. Recordings that were processed before with the same
-    bundle and options are skipped, even if they were moved or renamed. A recording that cannot be
-    read does not stop the others: it is reported at the end and in `failures.tsv`, and the exit
-    code is 1. See docs/batches.md.
+    Prints them: on a terminal as a table, to a pipe or file as TSV or as --format says. With
+    --out it writes the events of each recording to a folder instead, all events together to
+    `events.tsv`, and lengths and counts to `recordings.tsv`; recordings that were processed before
+    with the same bundle and options are then skipped, even if they were moved or renamed.
+
+    A recording that cannot be read does not stop the others: it is reported at the end (and in
+    `failures.tsv`), and the exit code is 1. See docs/batches.md.
 
     Examples:
-    - `earmark detect mini kitchen.wav --out found`
+    - `earmark detect home kitchen.wav`
+    - `earmark detect home yard.wav --threshold Dog=0.8,default=0.6 --min-duration 0.3`
+    - `earmark detect audioset street.wav --classes Speech --classes Dog --format csv > street.csv`
+    - `earmark detect home kitchen.wav street/ --out found`
     - `earmark detect mini recordings/ 'more/**/*.flac' --out found --format csv,raven --workers 4`
-    - `earmark detect audioset street.wav --out found --classes Speech --classes Dog`
-    - `earmark detect home yard.wav --out found --threshold Dog=0.8,default=0.6 --min-duration 0.3`
     - `earmark detect mini array.wav --out found --channels each --score-format tsv`
     - `earmark detect home garden/ --out found --clips found/clips --clips-top 50`
     - `earmark detect model.onnx s3://nights/2026/ --out s3://found/2026 --engine ray`
     """
-    if options.engine == "ray":
-        _detect_fleet(options)
-        return
+    if options.out is None:
+        options.refuse_what_needs_a_folder()
+        _print_found(options)
+    elif options.engine == "ray":
+        _detect_fleet(options, options.out)
+    else:
+        _write_found(options, Path(options.out))
+
+
+def _print_found(options: DetectOptions) -> None:
+    """Prints events as they are found; notes and progress go to standard error beside a pipe."""
+    from earmark.cli.found import Printer, TablePrinter, TextPrinter, printed_format
     from earmark.core.audio.folders import left_out
     from earmark.core.naming import readable
-    from earmark.core.parallel import available_cores
+    from earmark.deliver.batch import detect_each
+    from earmark.deliver.recordings import named_recordings
+
+    others: dict[Path, str] = {}
+    recordings = named_recordings(options.audio, others)
+    each = options.channels == "each"
+    kind = printed_format(options.formats, len(recordings) > 1 or each)
+    if options.labels_with_score and kind != "audacity":
+        raise ConfigError("--labels-with-score is for --format audacity")
+    clips = options.clip_settings()
+    settings, detector, workers = options.detectors()
+    console = Console(stderr=kind is not None)
+    printer: Printer
+    if kind is None:
+        named = len(recordings) > 1 or each
+        printer = TablePrinter(console, recordings.values(), detector.labels, named=named)
+    else:
+        printer = TextPrinter(kind, scored_labels=options.labels_with_score)
+    records, failures = [], {}
+    with BatchBars() as bars:
+        found = detect_each(recordings, settings, detector=detector, workers=workers, watcher=bars)
+        with closing(found):
+            for path, outcome in found:
+                if outcome.record is None:
+                    failures[str(path)] = outcome.reason
+                    continue
+                records.append(outcome.record)
+                with bars.hidden():
+                    printer.add(outcome.record)
+    printer.end()
+    say(console, _summary(records, 0, len(failures)))
+    for text in left_out(others):
+        note(console, text)
+    if clips is not None:
+        failures |= _write_clips(console, records, clips)
+    exit_if_failed({readable(path): readable(reason) for path, reason in failures.items()})
+
+
+def _write_found(options: DetectOptions, folder: Path) -> None:
+    """Writes events and tables to a folder, continuing where an earlier run stopped."""
+    from earmark.core.audio.folders import left_out
+    from earmark.core.naming import readable
     from earmark.deliver.batch import Job, run_batch
     from earmark.deliver.outputs import Outputs
     from earmark.deliver.pictures.view import require_matplotlib
     from earmark.deliver.recordings import named_recordings
 
-    console, folder, workers = Console(), Path(options.out), options.workers or 1
+    console = Console()
     others: dict[Path, str] = {}
     recordings = named_recordings(options.audio, others)
     shown = _range(options)
@@ -210,20 +288,23 @@ def detect(options: DetectOptions) -> None:
         folder, options.formats or _BY_DEFAULT, options.score_formats, picture=plot,
         scored_labels=options.labels_with_score, shown=shown,
     )  # fmt: skip
-    settings, clips = options.detector(), options.clip_settings()
-    each = max(1, (options.threads or available_cores()) // workers)
-    detector = settings.load(each if options.threads or workers > 1 else None)
+    clips = options.clip_settings()
+    settings, detector, workers = options.detectors()
     job = Job(settings, outputs, settings.key(detector), detector.threads)
-    with _Bars() as bars:
+    with BatchBars() as bars:
         report = run_batch(
             recordings, job, detector=detector, workers=workers, fresh=options.fresh, watcher=bars
         )
-    _print(console, folder, len(recordings), report)
+    if len(recordings) == 1:
+        for record in report.records:
+            _print_events(console, record, detector.labels)
+    summary = _summary(report.records, report.before, len(report.failures))
+    say(console, f"{summary}: {folder / 'events.tsv'}")
     for text in left_out(others):
         note(console, text)
     failures = {str(path): reason for path, reason in report.failures.items()}
     if clips is not None:
-        failures |= _write_clips(console, report, clips)
+        failures |= _write_clips(console, report.records, clips)
     exit_if_failed(
         {readable(path): readable(reason) for path, reason in failures.items()},
         f"See {folder / 'failures.tsv'}",
@@ -236,7 +317,6 @@ def _range(options: DetectOptions) -> tuple[float, float] | None:
     Raises:
         ConfigError: If it is none, or nothing is to be drawn.
     """
-    from earmark.core.errors import ConfigError
     from earmark.core.tables.rows import is_time, seconds_of
 
     text = options.plot_range
@@ -252,99 +332,45 @@ def _range(options: DetectOptions) -> tuple[float, float] | None:
     return times[0], times[1]
 
 
-class _Bars:
-    """Progress of a batch: a bar for all recordings, and one for each long one."""
-
-    def __init__(self) -> None:
-        self._bar = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self._all: TaskID | None = None
-        self._own: dict[Path, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def planned(self, waiting: int, before: int) -> None:
-        """Shows the bar of all recordings."""
-        self._all = self._bar.add_task("recordings", total=waiting, visible=waiting > 1)
-
-    def progress(self, path: Path, frames: int, total: int) -> None:
-        """Shows the bar of a recording, if it is a long one."""
-        if total < _LONG:
-            return
-        if path not in self._own:
-            self._own[path] = self._bar.add_task(escape(path.name))
-        self._bar.update(self._own[path], completed=frames, total=total)
-
-    def finished(self, path: Path, reason: str) -> None:
-        """Advances the bar of all."""
-        if path in self._own:
-            self._bar.remove_task(self._own.pop(path))
-        if self._all is not None:
-            self._bar.advance(self._all)
-
-
-def _print(console: Console, out: Path, given: int, report: BatchReport) -> None:
-    """Prints what was found: all of it for one recording, counts for many."""
-    records = report.records
-    if given == 1:
-        for record in records:
-            _print_events(console, record)
+def _summary(records: Sequence[Record], before: int, failed: int) -> str:
+    """What was found, in a line."""
     count = sum(len(track.events) for record in records for track in record.tracks)
     seconds = sum(record.tracks[0].duration for record in records)
-    say(
-        console,
+    return (
         f"{count} event{'s' * (count != 1)} in {len(records)} recording{'s' * (len(records) != 1)}"
         f" ({seconds:.1f} s)"
-        + (f", {report.before} of them done before" if report.before else "")
-        + (f", {len(report.failures)} failed" if report.failures else "")
-        + f": {out / 'events.tsv'}",
+        + (f", {before} of them done before" if before else "")
+        + (f", {failed} failed" if failed else "")
     )
 
 
-def _write_clips(console: Console, report: BatchReport, settings: ClipSettings) -> dict[str, str]:
+def _print_events(console: Console, record: Record, labels: Sequence[str]) -> None:
+    """Prints the first events of a recording; all are in its files."""
+    from earmark.cli.found import TablePrinter
+
+    tracks = [replace(track, events=track.events[:_ROWS]) for track in record.tracks]
+    printer = TablePrinter(console, [record.filename], labels, named=True)
+    printer.add(replace(record, tracks=tuple(tracks)))
+    count = max(len(track.events) for track in record.tracks)
+    if count > _ROWS:
+        say(console, f"{_ROWS} of {count} events; all are in the files")
+
+
+def _write_clips(
+    console: Console, records: Sequence[Record], settings: ClipSettings
+) -> dict[str, str]:
     """Cuts the clips; returns the recordings that could not be read again, with the reason."""
     from earmark.core.locking import only_writer
     from earmark.deliver.clips import write_clips
 
     with only_writer(settings.folder):
-        written, failures = write_clips(report.records, settings)
+        written, failures = write_clips(records, settings)
     say(console, f"{len(written)} clip{'s' * (len(written) != 1)}: {settings.folder}")
     return {str(path): reason for path, reason in failures.items()}
 
 
-def _print_events(console: Console, record: Record) -> None:
-    from earmark.deliver.outputs import channel_label
-
-    for track in record.tracks:
-        title = channel_label(record.filename, track.channel)
-        table = Table(title=escape(title), title_justify="left")
-        for heading in ("onset (s)", "offset (s)"):
-            table.add_column(heading, justify="right")
-        table.add_column("event")
-        table.add_column("score", justify="right")
-        for onset, offset, label, score in track.events[:_ROWS]:
-            table.add_row(f"{onset:.3f}", f"{offset:.3f}", escape(label), f"{score:.2f}")
-        if len(track.events) > _ROWS:
-            table.caption = f"{_ROWS} of {len(track.events)} events; all are in the files"
-        console.print(table)
-
-
-def _detect_fleet(options: DetectOptions) -> None:
+def _detect_fleet(options: DetectOptions, out: str) -> None:
     """Leaves the work to many machines."""
-    from earmark.core.errors import ConfigError
     from earmark.deliver.fleets.fleet import FleetJob, require_ray
     from earmark.deliver.fleets.store import listed_recordings
 
@@ -355,7 +381,7 @@ def _detect_fleet(options: DetectOptions) -> None:
             hint="Leave out --score-format, --labels-with-score, --plot, --clips and --fresh",
         )
     job = FleetJob(
-        options.detector(), options.out, options.formats or "parquet", options.workers,
+        options.settings(), out, options.formats or "parquet", options.workers,
         options.shard_size,
     )  # fmt: skip
     require_ray()

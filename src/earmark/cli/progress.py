@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column
 
+_LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
 SHOWN = {
     "loss": "loss",
     "teacher_std": "std",
@@ -91,3 +96,57 @@ class TrainingProgress:
                 f"PSDS1 {metrics['psds1']:.3f}  PSDS2 {metrics['psds2']:.3f}  "
                 f"collar F1 {metrics['collar_f1']:.3f}"
             )
+
+
+class BatchBars:
+    """Progress of a batch on standard error: a bar for all recordings, one for each long one."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+            redirect_stdout=False,  # to a pipe goes what is found
+        )
+        self._all: TaskID | None = None
+        self._own: dict[Path, TaskID] = {}
+
+    def __enter__(self) -> BatchBars:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def planned(self, waiting: int, before: int) -> None:
+        """Shows the bar of all recordings."""
+        self._all = self._bar.add_task("recordings", total=waiting, visible=waiting > 1)
+
+    def progress(self, path: Path, frames: int, total: int) -> None:
+        """Shows the bar of a recording, if it is a long one."""
+        if total < _LONG:
+            return
+        if path not in self._own:
+            self._own[path] = self._bar.add_task(escape(path.name))
+        self._bar.update(self._own[path], completed=frames, total=total)
+
+    def finished(self, path: Path, reason: str) -> None:
+        """Advances the bar of all."""
+        if path in self._own:
+            self._bar.remove_task(self._own.pop(path))
+        if self._all is not None:
+            self._bar.advance(self._all)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """No bars, so that something can be printed on the same terminal."""
+        self._bar.stop()
+        yield
+        self._bar.start()

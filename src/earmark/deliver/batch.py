@@ -88,12 +88,19 @@ class DetectorSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be made of every recording."""
+    """What is to be made of every recording.
+
+    Attributes:
+        detector: To detect with.
+        outputs: Files to write.
+        key: Of `DetectorSettings.key`; empty where there is no journal.
+        threads: Of each process.
+    """
 
     detector: DetectorSettings
     outputs: Outputs
     key: str
-    threads: int  # of each process
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -233,6 +240,42 @@ def run_batch(
         return _finish(plan, journal, job.outputs, failures, before)
 
 
+def detect_each(
+    recordings: Mapping[Path, str],
+    settings: DetectorSettings,
+    *,
+    detector: Detector,
+    workers: int = 1,
+    watcher: Watcher | None = None,
+) -> Generator[tuple[Path, Outcome]]:
+    """Detects in many recordings and writes nothing.
+
+    Args:
+        recordings: Full paths, with the name that each has in tables.
+        settings: What to detect with.
+        detector: Already loaded with them.
+        workers: Processes; 1 is this one, whose threads share the recordings.
+        watcher: Told how it goes.
+
+    Yields:
+        Each recording in the order given with what became of it, as soon as that is known.
+    """
+    watcher = Unwatched() if watcher is None else watcher
+    job = Job(settings, Outputs(Path(), ()), "", detector.threads)
+    tasks = [BatchTask(path, name, "") for path, name in recordings.items()]
+    watcher.planned(len(tasks), 0)
+    done: dict[Path, Outcome] = {}
+    left = iter(recordings)
+    path = next(left, None)
+    with closing(_outcomes(tasks, job, detector, workers, watcher)) as outcomes:
+        for task, outcome in outcomes:
+            watcher.finished(task.path, outcome.reason)
+            done[task.path] = outcome
+            while path is not None and path in done:
+                yield path, done.pop(path)
+                path = next(left, None)
+
+
 def _remove_drafts(folder: Path, plan: Sequence[BatchTask]) -> None:
     for below in {Path(name).parent for task in plan for name in (task.name, task.before)}:
         for place in ("", *SCORES.values()):
@@ -357,7 +400,7 @@ class Work:
 
     def _detect(self, task: BatchTask) -> Record:
         before = task.path.stat()
-        content = digest_of(task.path)
+        content = digest_of(task.path) if self.job.key else ""
         results = self._results(task.path, task.filename)
         after = task.path.stat()
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

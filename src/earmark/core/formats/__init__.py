@@ -30,6 +30,7 @@ __all__ = [
     "READERS",
     "EventFormat",
     "events_schema",
+    "events_text",
     "format_of",
     "read_events",
     "write_events",
@@ -86,10 +87,25 @@ def write_events(
     Raises:
         LabelError: If the format is unknown or cannot hold these events.
     """
+    write_text(path, events_text(events, format, recording=recording, scored_labels=scored_labels))
+
+
+def events_text(
+    events: pd.DataFrame,
+    format: str = "tsv",
+    *,
+    recording: str | Path | None = None,
+    scored_labels: bool = False,
+) -> str:
+    """What `write_events` would write, as a text.
+
+    Raises:
+        LabelError: As `write_events`.
+    """
     _check_known(format, FORMATS)
     kind = FORMATS[format]
     content = checked(events, format, kind, None if recording is None else Path(recording))
-    write_text(path, kind.write(replace(content, scored_labels=scored_labels)))
+    return kind.write(replace(content, scored_labels=scored_labels))
 
 
 def read_events(
