@@ -163,7 +163,12 @@ MISTAKES = [
     ("strong: soundscapes.tsv", "stron: soundscapes.tsv", 4, "no such key. Did you mean strong?"),
     ("strong: soundscapes.tsv", "strong: nowhere.tsv", 4, "no such file"),
     ("audio: attic/", "audio: cellar/", 6, "no such folder"),
-    ("audio: attic/", "sound: attic/", 6, "Known are audio, domain, labelled, name, strong"),
+    (
+        "audio: attic/",
+        "sound: attic/",
+        6,
+        "Known are audio, domain, labelled, name, negatives, strong",
+    ),
     ("unlabelled: true", "unlabelled: true, weak: weak.tsv", 6, "name it twice"),
     ("unlabelled: true", "unlabelled: true, labelled: [Speech]", 6, "labelled for no class"),
     ("[Kettle, Bell]", "[Kettle, Bel]", 5, "Did you mean Kettle?|none of the classes"),

@@ -186,3 +186,14 @@ def test_bytes_and_names(tmp_path: Path) -> None:
     assert not same_bytes(one, tmp_path / "none")
     assert promised_seconds(YOUTUBE) == promised_seconds(YOUTUBE[1:]) == 10.0
     assert promised_seconds("kitchen_1_2.wav") is None
+
+
+def test_clips_of_one_recording_are_on_one_side() -> None:
+    names = [f"r{n}_{k}.000_{k + 1}.000.wav" for n in range(20) for k in range(n % 4 + 1)]
+    for fraction in (0.1, 0.3, 0.5, 0.9):
+        held_out = hold_out_by_name(names, fraction)
+        assert round(fraction * len(names)) <= len(held_out) < round(fraction * len(names)) + 4
+        kept = {name.partition("_")[0] for name in set(names) - held_out}
+        assert not kept & {name.partition("_")[0] for name in held_out}
+    assert hold_out_by_name(names, 0.0) == set()
+    assert hold_out_by_name(names, 1.0) == set(names)

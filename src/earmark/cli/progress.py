@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ SHOWN = {
 }
 
 
+FIRST_STEPS = 5
+
+
 @contextmanager
 def counting(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error, called with (done, in all); nothing where there is no terminal."""
@@ -48,7 +52,9 @@ def counting(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class TrainingProgress:
-    """A bar with the losses that matter, and a line for every validation.
+    """A bar with the losses that matter, a line for every validation, and the time expected.
+
+    That is said after the first steps, which are the slowest ones where tokens are kept.
 
     Args:
         console: Where to write.
@@ -61,6 +67,7 @@ class TrainingProgress:
         self.console = console
         self.title = title
         self._means: dict[str, float] = {}
+        self._began: tuple[int, float] | None = None
         self._bar = Progress(
             TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=None, table_column=Column(ratio=1)),
@@ -81,6 +88,13 @@ class TrainingProgress:
 
     def on_step(self, step: int, steps: int, figures: dict[str, float]) -> None:
         """Advance; losses are shown smoothed over some twenty steps."""
+        now = time.monotonic()
+        if self._began is None:  # the first step also loads and lays out
+            self._began = step, now
+        elif step == self._began[0] + FIRST_STEPS:
+            seconds = (now - self._began[1]) / FIRST_STEPS
+            left = f"{steps - step} steps of {seconds:.2g} s, and validations"
+            self.console.print(f"  about {_duration(seconds * (steps - step))} to go: {left}")
         for name in SHOWN:
             if name in figures:
                 old = self._means.get(name, figures[name])
@@ -96,6 +110,14 @@ class TrainingProgress:
                 f"PSDS1 {metrics['psds1']:.3f}  PSDS2 {metrics['psds2']:.3f}  "
                 f"collar F1 {metrics['collar_f1']:.3f}"
             )
+
+
+def _duration(seconds: float) -> str:
+    """A time in the largest unit that it has two of."""
+    for unit, name in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 class BatchBars:

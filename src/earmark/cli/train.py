@@ -90,7 +90,7 @@ def train(options: TrainOptions) -> None:
     from earmark.score.issues import refuse_issues
     from earmark.train.distributed import ElsewhereError
     from earmark.train.engine import train as run_training
-    from earmark.train.recipe import check_meant, load_recipe
+    from earmark.train.recipe import check_meant, fit_to_data, load_recipe
 
     settings = load_recipe(options.recipe, options.overrides)
     if not options.resume:  # a run that is there began as it did
@@ -99,8 +99,11 @@ def train(options: TrainOptions) -> None:
     if options.strict:
         refuse_damage(manifest)
         refuse_issues(training_issues(manifest, settings.network.window_seconds), options.data)
+    settings, manifest, followed = fit_to_data(settings, manifest)
     fabric, console = options.start(settings.train.precision)
     _print_data(console, manifest)
+    for text in followed:
+        console.print(f"from the data: {text}", soft_wrap=True)
     if fabric.world_size > 1:
         console.print(f"each step's batch is divided among {fabric.world_size} processes")
     if settings.train.token_cache is not None:
@@ -128,13 +131,22 @@ def train(options: TrainOptions) -> None:
         except ElsewhereError:
             raise typer.Exit(2) from None  # the process that failed has reported why
     out = options.out
+    if run.epoch < settings.train.epochs:
+        console.print(
+            f"ended after epoch {run.epoch} of {settings.train.epochs}: "
+            f"{settings.train.patience} validations no better than epoch {run.best_epoch}"
+        )
     console.print(f"bundle: {out} (epoch {run.best_epoch}); last: {out}/teacher, {out}/student")
 
 
 def _print_data(console: Console, manifest: Manifest) -> None:
+    from earmark.data.recordings import few_recordings, recordings_by_class
+
     for source in manifest.train:
-        console.print(f"{source.name} ({source.kind}): {len(source.clips)} clips")
-    for text in manifest.notes:
+        kind = "negatives" if source.negatives else source.kind
+        console.print(f"{source.name} ({kind}): {len(source.clips)} clips")
+    few = few_recordings(recordings_by_class(manifest))
+    for text in (*manifest.notes, *([few] if few else [])):
         note(console, text)
     console.print(f"{len(manifest.labels)} classes, data fingerprint {manifest.fingerprint}")
 

@@ -6,7 +6,7 @@ YAML file of them. Defaults are ours where the paper is silent; the recipes say 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -289,6 +289,17 @@ class BatchSettings(Settings):
     synthetic: Count = 24
     weak: Count = 48
     unlabelled: Count = 48
+
+    def filled(self, present: Collection[str]) -> BatchSettings:
+        """With data of these kinds: absent ones are left out.
+
+        Of ``real`` and ``synthetic``, both strongly labelled, the one that is there fills both.
+        """
+        take = self.model_dump()
+        for absent, other in (("real", "synthetic"), ("synthetic", "real")):
+            if absent not in present and other in present:
+                take[other] += take[absent]
+        return BatchSettings(**{name: take[name] if name in present else 0 for name in take})
 
     def of_size(self, clips: int) -> BatchSettings:
         """A batch of so many clips in these proportions; of each kind there is at least one still.

@@ -352,7 +352,7 @@ def compose(
         by_place[source.domain if source.kind == "strong" else source.kind] += labelled_clips(
             source
         )
-    take = _fill_places(batch, {name for name, clips in by_place.items() if clips})
+    take = batch.filled({name for name, clips in by_place.items() if clips}).model_dump()
     clips: list[LabelledClip] = []
     groups: list[ClipGroup] = []
     for name, members in by_place.items():
@@ -368,14 +368,6 @@ def compose(
         )
     sizes = [group.size for group in groups]
     return ClipDataset(clips, manifest.labels, grid, window, cache_gib, sizes), groups
-
-
-def _fill_places(batch: BatchSettings, present: set[str]) -> dict[str, int]:
-    take = batch.model_dump()
-    for absent, other in (("real", "synthetic"), ("synthetic", "real")):
-        if absent not in present and other in present:
-            take[other] += take[absent]
-    return {name: count if name in present else 0 for name, count in take.items()}
 
 
 def collate(items: Sequence[Item]) -> Batch:

@@ -7,6 +7,7 @@ train:
   - {audio: soundscapes/, strong: soundscapes.tsv, domain: synthetic}
   - {audio: clips/, weak: weak.tsv, labelled: [Kettle, Speech]}
   - {audio: attic/, unlabelled: true}
+  - {audio: street/, negatives: true}      # none of the classes sounds here
 validation: {audio: val/, strong: val.tsv}
 test: {audio: test/, strong: test.tsv, durations: test_durations.tsv}
 ```
@@ -17,6 +18,7 @@ Paths are relative to the file.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -53,6 +55,8 @@ class SourceDescription(Settings):
         strong: Table of strong labels, or several.
         weak: Table of weak labels.
         unlabelled: All recordings in the folder.
+        negatives: None of the classes sounds in it; all recordings in the folder, or those that a
+            table without events lists.
         labelled: Classes it was annotated for, where these are not all.
         domain: ``real`` recordings or ``synthetic`` soundscapes.
         name: What it is called in messages; by default as its folder.
@@ -62,17 +66,19 @@ class SourceDescription(Settings):
     strong: Paths | None = None
     weak: str | None = None
     unlabelled: bool = False
+    negatives: bool = False
     labelled: Names | None = None
     domain: Literal["real", "synthetic"] = "real"
     name: str | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> SourceDescription:
-        kinds = [self.strong is not None, self.weak is not None, self.unlabelled]
+        strong = self.strong is not None or self.negatives
+        kinds = [strong, self.weak is not None, self.unlabelled]
         if sum(kinds) != 1:
             raise ValueError(
-                "a source has one of strong: TABLE, weak: TABLE and unlabelled: true"
-                + ("; name it twice for two kinds of label" if sum(kinds) else "")
+                "a source has one of strong: TABLE, weak: TABLE, unlabelled: true and "
+                "negatives: true" + ("; name it twice for two kinds of label" if sum(kinds) else "")
             )
         if self.unlabelled and self.labelled is not None:
             raise ValueError("an unlabelled source is labelled for no class")
@@ -83,7 +89,7 @@ class SourceDescription(Settings):
         """Of its labels."""
         if self.unlabelled:
             return "unlabelled"
-        return "weak" if self.strong is None else "strong"
+        return "strong" if self.weak is None else "weak"
 
     @property
     def tables(self) -> Names:
@@ -325,6 +331,8 @@ def _source(
     labelled = described.labelled(keys, source.labelled)
     domain: Domain = source.domain
     tables = described.tables(keys, source)
+    if source.negatives:
+        return _negatives(described, reader, keys, name, source)
     if source.kind == "strong":
         return reader.strong(name, tables, finder, domain, labelled)
     if source.kind == "weak":
@@ -332,6 +340,37 @@ def _source(
     if not finder.clips:
         reader.note(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
     return unlabelled_source(name, finder, domain)
+
+
+def _negatives(
+    described: Described, reader: SubsetReader, keys: Keys, name: str, source: SourceDescription
+) -> Source | None:
+    """A source in which none of the classes sounds.
+
+    Raises:
+        ConfigError: Its table has events.
+    """
+    finder = ClipFinder(described.folders(keys, source.audio))
+    labelled, tables = described.labelled(keys, source.labelled), described.tables(keys, source)
+    read = reader.strong(name, tables, finder, source.domain, labelled) if tables else None
+    if tables and read is None:
+        return None
+    if read is not None and any((read.events or {}).values()):
+        raise described.file.mistake(
+            [*keys, "negatives"],
+            "a source of negatives has no events, and its table has some",
+            "Leave negatives out: clips without events are negatives there, too",
+        )
+    if read is not None and (read.clips or read.missing or read.faulty):
+        return replace(read, negatives=True)
+    if not finder.clips:
+        reader.note(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
+        return None
+    clips, names = tuple(finder.clips), finder.names
+    return Source(
+        "strong", name, clips, events={}, domain=source.domain, labelled=labelled, names=names,
+        negatives=True,
+    )  # fmt: skip
 
 
 def _split(

@@ -29,7 +29,7 @@ def training_issues(manifest: Manifest, window: float) -> list[LabelIssue]:
         issues += grouped(
             source.name, ((kind, f"{one}: {seconds[one]:.2f} s") for one in seconds if one in long)
         )
-        if source.events is not None and source.clips:
+        if source.events is not None and source.clips and not source.negatives:
             issues += event_issues(source.name, source.events, seconds)
             trained.update(_labels(source.events))
         for name, tags in (source.weak or {}).items():

@@ -16,6 +16,7 @@ from earmark.core.naming import RecordingNames, common_root, names_from, parse_l
 from earmark.core.tables.rows import read_rows
 from earmark.data.clips import KnownRecordings, clip_key, youtube_id
 from earmark.data.reading import some
+from earmark.data.recordings import recording_of
 from earmark.data.subsets import Evaluation, Source
 
 Note = Callable[[str], None]
@@ -41,11 +42,20 @@ def hold_out_as_v1(clips: Sequence[str], fraction: float, seed: int = 42) -> set
 def hold_out_by_name(clips: Iterable[str], fraction: float) -> set[str]:
     """Names of the clips held out by our own rule: those whose names have the smallest SHA-256.
 
-    The number is the fraction of all clips listed, and neither their order nor which of them are
-    missing on disk changes on which side a clip is.
+    Clips of one recording stay together: the first of them decides. The number is the fraction of
+    all clips listed, or as little more as whole recordings need; neither their order nor which of
+    them are missing on disk changes on which side a clip is.
     """
     names = sorted(set(clips), key=_rank)
-    return set(names[: round(fraction * len(names))])
+    together: dict[str, list[str]] = {}
+    for name in names:
+        together.setdefault(recording_of(name), []).append(name)
+    held_out: set[str] = set()
+    for own in together.values():
+        if len(held_out) >= round(fraction * len(names)):
+            break
+        held_out.update(own)
+    return held_out
 
 
 def _rank(name: str) -> str:

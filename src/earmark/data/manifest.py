@@ -122,12 +122,11 @@ def _keep_back(
     divided = {source.name for source in held_out}
     for source in train:
         name = f"{source.name}_held_out"
-        real = source.kind == "strong" and source.domain == "real"
         chosen: set[str] = set()
         if source.kind == "weak" and settings.weak_held_out:
             rows = subsets.reader.rows[source.name]
             chosen = hold_out_as_v1(rows, settings.weak_held_out, settings.held_out_seed)
-        elif real and settings.real_held_out and name not in divided:
+        elif source.can_be_held_out and settings.real_held_out and name not in divided:
             listed = [*map(source.name_of, source.clips), *source.missing, *source.faulty]
             chosen = hold_out_by_name(listed, settings.real_held_out)
         if chosen:

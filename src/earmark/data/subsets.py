@@ -40,6 +40,7 @@ class Source:
             None stands for all classes.
         names: Of the clips: their paths in the folder of the source; the base name by default.
         unused: Columns of confidence in its tables.
+        negatives: It is said to hold none of the classes.
     """
 
     kind: Kind
@@ -54,6 +55,12 @@ class Source:
     labelled: tuple[str, ...] | None = None
     names: Mapping[Path, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
+    negatives: bool = False
+
+    @property
+    def can_be_held_out(self) -> bool:
+        """Whether clips of it can choose an epoch: real ones with strong labels."""
+        return self.kind == "strong" and self.domain == "real" and not self.negatives
 
     def name_of(self, clip: Path) -> str:
         """The name of a clip."""

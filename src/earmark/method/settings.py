@@ -250,6 +250,8 @@ class TrainSettings(LoopSettings):
         validate_on: Split that chooses the best epoch: the first of these that the data have.
             DESED's custom is to choose on synthetic and to report real validation clips.
         select: The figure that chooses the best epoch, and of which network.
+        patience: Training ends when so many validations in a row have brought no better figure;
+            null goes on to the last epoch. Nothing ends early where no split chooses.
         median_seconds: Median filter of validation and of the bundle; one length for all classes,
             or one by class, where ``default`` is that of classes without one.
         cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
@@ -277,6 +279,7 @@ class TrainSettings(LoopSettings):
     validate_every: Positive = 10
     validate_on: Annotated[tuple[str, ...], Field(min_length=1)] = ("validation",)
     select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"
+    patience: Positive | None = None
     median_seconds: NonNegative | dict[str, NonNegative] = 0.448
     cache_gib: NonNegative = 4.0
     token_cache: str | None = None
@@ -303,11 +306,28 @@ class TrainSettings(LoopSettings):
         return {label: seconds for label, seconds in by_class.items() if seconds is not None}
 
 
+FromData = Literal[
+    "data.real_held_out",
+    "method.ramp_steps",
+    "train.batch",
+    "train.patience",
+    "train.select",
+    "train.steps_per_epoch",
+]
+
+
 class Recipe(Settings):
-    """All of a training run: data, network, method, loop."""
+    """All of a training run: data, network, method, loop.
+
+    Attributes:
+        from_data: Settings that follow from the data where nobody gives them
+            (`earmark.train.recipe.fit_to_data`); those of a run have their values, and none is
+            left here.
+    """
 
     name: str
     description: str = ""
+    from_data: tuple[FromData, ...] = ()
     data: DataSettings = DataSettings()
     network: NetworkSettings = NetworkSettings()
     method: MethodSettings = MethodSettings()

@@ -32,7 +32,11 @@ ISSUES: Mapping[str, tuple[str, str]] = {
     "too-long": ("clips longer than the window: the rest is not used", "Cut it into clips"),
     "alike-classes": ("class names that are nearly alike", "Spell them alike"),
     "never-trained": ("classes that no training clip has", "Label clips of them"),
-    "no-events": ("strong labels without a single event", "Check that it is the right table"),
+    "no-events": (
+        "strong labels without a single event",
+        "Check that it is the right table; if none of the classes sounds there, say "
+        "negatives: true (docs/datasets.md)",
+    ),
     "unused-confidence": (
         "columns of confidence that are not used: every row counts in full",
         "Remove the rows that you do not trust, or the column",

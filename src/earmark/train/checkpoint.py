@@ -24,6 +24,7 @@ FREE = {
     *("name", "description"),
     *(f"train.{name}" for name in ("workers", "cache_gib", "token_cache", "token_cache_gib")),
     "train.non_finite",  # or no run that stopped could go on without such steps
+    "train.patience",  # or none that ended early could go on
 }
 """Settings that change nothing of what a run learns, and may be others when it goes on."""
 

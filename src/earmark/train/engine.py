@@ -53,7 +53,7 @@ from earmark.train.optim import (
     set_learning_rate,
     train_mode,
 )
-from earmark.train.recipe import validation_split
+from earmark.train.recipe import fit_to_data, validation_split
 from earmark.train.shared_encoder import SharedEncoder, share_encoder
 from earmark.train.token_cache import TokenCache, default_folder
 
@@ -143,6 +143,7 @@ def train(
         ConfigError: The folder holds another run, or resuming with another recipe or data.
         BundleError: ``train.init`` is not for this network.
     """
+    recipe, manifest, _ = fit_to_data(recipe, manifest)
     recipe.train.medians(manifest.labels)  # a class without one is better reported now than later
     fabric = fabric or make_fabric(precision=recipe.train.precision)
     start(fabric)
@@ -360,7 +361,14 @@ class Training(LoopTask):
         if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
             notes["validation"] = validate(self)
             keep_bundles(self, notes["validation"])
+            if run.epoch < settings.epochs and self.finished:
+                notes["stopped"] = f"no better than epoch {run.best_epoch}"
         return notes
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done, or patience is at its end."""
+        return super().finished or out_of_patience(self.run, self.settings)
 
     def state(self) -> dict[str, Any]:
         """The checkpoint."""
@@ -407,6 +415,17 @@ def validate(task: Training) -> dict[str, Any]:
     }
 
 
+def out_of_patience(run: Run, settings: TrainSettings) -> bool:
+    """Whether the last ``patience`` validations were no better than one before them.
+
+    It follows from the epochs alone, so that a run that goes on has nothing more to remember.
+    """
+    if settings.patience is None or run.best_epoch < 0:
+        return False
+    every = settings.validate_every
+    return run.epoch // every - run.best_epoch // every >= settings.patience
+
+
 def keep_bundles(task: Training, validation: dict[str, Any]) -> None:
     """Write the bundle of this epoch where it is the best so far, and both at the end.
 
@@ -434,7 +453,7 @@ def keep_bundles(task: Training, validation: dict[str, Any]) -> None:
     if figure > run.best:
         run.best, run.best_epoch = figure, run.epoch
         save(task.out, chosen)
-    if run.epoch == train_settings.epochs:
+    if task.finished:
         for name in networks:
             save(task.out / name, name)
 

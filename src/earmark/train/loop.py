@@ -134,6 +134,11 @@ class LoopTask(ABC):
     def state(self) -> dict[str, Any]:
         """The checkpoint."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left to do."""
+        return self.run.epoch >= self.settings.epochs
+
 
 def run_epochs(task: LoopTask, stop: int) -> None:
     """Epochs up to ``stop``, each with its line in the journal and its checkpoint."""
@@ -141,7 +146,7 @@ def run_epochs(task: LoopTask, stop: int) -> None:
     journal = Journal(task.out, keep_epochs=run.epoch) if fabric.is_global_zero else None
     saved = run.epoch
     try:
-        while run.epoch < stop:
+        while run.epoch < stop and not task.finished:
             _run_and_save(task, journal)
             saved = run.epoch
     except KeyboardInterrupt as stopped:
@@ -150,7 +155,7 @@ def run_epochs(task: LoopTask, stop: int) -> None:
         raise
     if journal is not None:
         journal.close()
-        if run.epoch >= task.settings.epochs:
+        if task.finished:
             forget_before(task.out)
 
 

@@ -177,7 +177,7 @@ class _Examination:
 
     def _examine(self, subset: SubsetFiles, note: Note) -> None:
         finder = self.finders[subset.name]
-        if subset.kind != "unlabelled" and not subset.tables:
+        if subset.kind != "unlabelled" and not (subset.tables or subset.negatives):
             for folder in subset.folders:
                 note(folder, "no-table", f"{subset.wanted} is not there")
         labels = check_labels(subset, self.classes, self.found)
@@ -261,14 +261,14 @@ class _Examination:
                 hollow.add(path.stem)
         for path, why in subset.stray_files().items():
             note(path, "other-files", why)
-        if not clips and (subset.tables or subset.kind == "unlabelled"):
+        if not clips and (subset.tables or subset.negatives or subset.kind == "unlabelled"):
             folders = ", ".join(relative(folder, self.found.root) for folder in subset.folders)
             note(folders or subset.name, "no-recordings", f"{len(missing)} are listed")
         table = relative(subset.tables[0], self.found.root) if subset.tables else ""
         for name in missing:
             if Path(name).stem not in hollow:
                 note(name, "missing", f"listed in {table}")
-        if subset.kind != "unlabelled" and subset.tables:
+        if subset.kind != "unlabelled" and subset.tables and (listed or not subset.negatives):
             meant = set(listed.values())
             for path in clips:
                 if path not in meant:

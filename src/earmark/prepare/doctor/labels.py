@@ -90,7 +90,7 @@ def check_labels(subset: SubsetFiles, classes: Classes, found: Findings) -> Labe
                     classes.of(label)
                 except LabelError as error:
                     note("unknown-class", error.what, row.line)
-    if not weak and listed and not labels.events:
+    if not (weak or subset.negatives) and listed and not labels.events:
         found.add(subset.name, subset.tables[0], "no-events", f"{len(listed)} clips")
     labels.listed = list(listed)
     return labels

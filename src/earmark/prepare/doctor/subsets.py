@@ -26,6 +26,7 @@ class SubsetFiles:
         durations: Of its clips.
         wanted: Where its labels should be, for messages.
         published: Least and most clips that it has by its publication.
+        negatives: It is said to hold none of the classes, and needs no table.
     """
 
     name: str
@@ -36,6 +37,7 @@ class SubsetFiles:
     durations: Path | None = None
     wanted: str = ""
     published: tuple[int, int] | None = None
+    negatives: bool = False
 
     def stray_files(self) -> dict[Path, str]:
         """Files in its folders that are neither recordings nor labels, and why."""
@@ -83,4 +85,5 @@ def _described(described: Described) -> Iterator[SubsetFiles]:
         yield SubsetFiles(name, "strong", True, *own)
     for keys, name, source in described.sources("train"):
         tables, folders = described.tables(keys, source), described.folders(keys, source.audio)
-        yield SubsetFiles(name, source.kind, False, tuple(folders), tuple(tables))
+        files = (tuple(folders), tuple(tables))
+        yield SubsetFiles(name, source.kind, False, *files, negatives=source.negatives)
