@@ -20,7 +20,7 @@ from earmark.detect.tuning import grid_search
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.detect.tuning.tune import CSEBB_GRID as GRID
 from earmark.detect.tuning.tune import Tuning, assign_folds, tune
-from earmark.score.f1 import CollarCriterion, collar_f1, f1_statistics
+from earmark.score.f1 import CollarCriterion, collar_f1, f1_statistics, intersection_f1
 from earmark.score.psds import PSDS1, psds
 
 FRAME = 0.064
@@ -246,6 +246,28 @@ def test_steady_thresholds_are_means_over_resamples(
     assert [choice.threshold for choice in steady.classes] == pytest.approx(
         mean.tolist(), abs=1e-6 if method == "csebb" else 0.03
     )
+
+
+@pytest.mark.parametrize("method", ["csebb", "median"])
+def test_decisions_by_intersection_have_the_best_intersection_f1(data: Set, method: str) -> None:
+    grid: Any = [GRID[4]] if method == "csebb" else [0.32]
+    common: Any = {"method": method, "grid": grid, "folds": 0, "thresholds": "best"}
+    results = {by: data.tune(decide=by, **common) for by in ("collar_f1", "intersection_f1")}
+
+    def f1(post: PostProcess) -> dict[str, float]:
+        events = {
+            clip: [e[:3] for e in scores_to_events(table, post)]
+            for clip, table in data.tables.items()
+        }
+        return intersection_f1(events, data.truth, LABELS).per_class
+
+    chosen = results["intersection_f1"].postprocess
+    assert results["intersection_f1"].to_dict()["decide"] == "intersection_f1"
+    best = f1(chosen)
+    tried = [f1(chosen.changed(threshold=level)) for level in np.linspace(0.02, 0.98, 49)]
+    tried.append(f1(results["collar_f1"].postprocess))
+    for label in LABELS:
+        assert best[label] >= max(one[label] for one in tried) - 1e-9
 
 
 def test_one_setting_for_all_classes(data: Set) -> None:

@@ -82,6 +82,11 @@ class TuneOptions:
         "steady takes the mean of the best thresholds over resamples, best those of the clips "
         "themselves.",
     )
+    decide_by: Literal["collar_f1", "intersection_f1"] = option(
+        "collar_f1",
+        "Choose thresholds for exact times (collar_f1), or for events that are found at all "
+        "(intersection_f1), which are usually lower.",
+    )
     classwise: bool = option(
         True, "Tune each class by itself, or all alike.", "--classwise/--global"
     )
@@ -233,7 +238,8 @@ def _tuned(given: _Given, options: TuneOptions, method: str) -> Tuning:
             {clip: given.tables[clip] for clip in task.clips}, task.truth, task.durations or {},
             task.labels, base=given.base, fingerprint=task.fingerprint, of=task.of,
             missing=task.missing, method=method, objective=options.objective,
-            thresholds=options.thresholds, classwise=options.classwise, folds=options.folds,
+            thresholds=options.thresholds, decide=options.decide_by,
+            classwise=options.classwise, folds=options.folds,
             groups=groups, seed=options.seed, resamples=options.resamples, progress=bar,
             draws_progress=bar,
         )  # fmt: skip

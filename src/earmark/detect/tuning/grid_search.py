@@ -15,7 +15,7 @@ from earmark.detect.postprocess import filter_table
 from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.box_metrics import Found, Reference, box_best_f1, box_psds
 from earmark.score.events import Events, Floats, Ints
-from earmark.score.f1 import CollarCriterion, best_statistics
+from earmark.score.f1 import CollarCriterion, IntersectionCriterion, best_statistics
 from earmark.score.psds import PSDS1, psds_statistics
 
 DRAWS = 40
@@ -161,17 +161,21 @@ def measure_medians(
             weights = data.sets[has].astype(np.int64)
             figures.psds1[number, has] = statistics.resampled_classes(weights).T
         if objective != "psds1":
-            figures.f1[number], figures.threshold[number] = _best_of_thresholds(data, filtered, has)
+            best = _best_of_thresholds(data, filtered, has, CollarCriterion())
+            figures.f1[number], figures.threshold[number] = best
     return figures
 
 
 def _best_of_thresholds(
-    data: Clips, filtered: Mapping[str, ScoreTable], rows: NDArray[np.bool_]
+    data: Clips,
+    filtered: Mapping[str, ScoreTable],
+    rows: NDArray[np.bool_],
+    criterion: CollarCriterion | IntersectionCriterion,
 ) -> tuple[Floats, Floats]:
-    """Best collar F1 and the highest threshold that gives it, both ``[S, C]``."""
+    """Best F1 and the highest threshold that gives it, both ``[S, C]``."""
     f1 = np.full((len(data.sets), len(data.labels)), np.nan)
     threshold = np.full(f1.shape, np.nan)
-    statistics = best_statistics(filtered, data.truth, data.durations, CollarCriterion())
+    statistics = best_statistics(filtered, data.truth, data.durations, criterion)
     for row in np.flatnonzero(rows):
         found = statistics.result(data.sets[row].astype(np.int64))
         f1[row] = [found.per_class.get(label, np.nan) for label in data.labels]
@@ -188,6 +192,7 @@ def chosen_thresholds(
     *,
     steady: bool,
     seed: int,
+    decide: str = "collar_f1",
 ) -> Floats:
     """Thresholds for the settings that were chosen, each found on the clips of its set alone.
 
@@ -201,6 +206,7 @@ def chosen_thresholds(
         choices: Which of them each class has on each set ``[S, C]``, -1 for none.
         steady: Whether to take means of the best thresholds of resampled clips.
         seed: Of the draws; the order of the clips does not matter.
+        decide: ``collar_f1`` or ``intersection_f1``, whose best thresholds they are.
 
     Returns:
         Thresholds ``[S, C]``; NaN where nothing is ever hit.
@@ -216,12 +222,24 @@ def chosen_thresholds(
         for number in np.unique(choices[row][choices[row] >= 0]).tolist():
             columns = np.flatnonzero(choices[row] == number)
             part, setting = data.part(clips, columns, weights), grid[number]
-            if isinstance(setting, CsebbSettings):
-                figures = measure_boxes(part, [setting], "collar_f1", None)
+            if decide == "intersection_f1":
+                values = _by_intersection(part, setting)
+            elif isinstance(setting, CsebbSettings):
+                values = measure_boxes(part, [setting], "collar_f1", None).threshold[0]
             else:
-                figures = measure_medians(part, [setting], "collar_f1", None)
-            values = figures.threshold[0]  # [draws, columns]
+                values = measure_medians(part, [setting], "collar_f1", None).threshold[0]
             hits = np.count_nonzero(~np.isnan(values), axis=0)
             total = np.nansum(values, axis=0)
             found[row, columns] = np.where(hits > 0, total / np.maximum(hits, 1), np.nan)
     return found
+
+
+def _by_intersection(data: Clips, setting: CsebbSettings | float) -> Floats:
+    """Thresholds ``[S, C]`` of the best intersection F1 with a setting."""
+    if isinstance(setting, CsebbSettings):
+        settings = PostProcess(method="csebb", csebb=setting)
+    else:
+        settings = PostProcess(median_seconds=setting)
+    filtered = {clip: filter_table(data.tables[clip], settings) for clip in data.clips}
+    has = np.asarray(data.sets.sum(axis=1) > 0)
+    return _best_of_thresholds(data, filtered, has, IntersectionCriterion())[1]

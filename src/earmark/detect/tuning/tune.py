@@ -45,6 +45,7 @@ Choice = CsebbSettings | float
 METHODS = ("csebb", "median")
 OBJECTIVES = ("psds1", "collar_f1", "both")
 THRESHOLDS = ("steady", "best")
+DECIDE = ("collar_f1", "intersection_f1")
 CSEBB_GRID = tuple(
     CsebbSettings(step_seconds=step, absolute=absolute, relative=relative)
     for step in (0.32, 0.48, 0.64)
@@ -90,6 +91,7 @@ class Tuning:
     Args:
         method: ``csebb`` or ``median``.
         objective: ``psds1``, ``collar_f1`` or ``both``.
+        decide: ``collar_f1`` or ``intersection_f1``, by which the thresholds were chosen.
         postprocess: Chosen on all clips: what to use from now on.
         classes: What was chosen for each class, with figures of the clips it was chosen on; those
             are better than on other clips.
@@ -106,6 +108,7 @@ class Tuning:
 
     method: str
     objective: str
+    decide: str
     postprocess: PostProcess
     classes: tuple[ClassChoice, ...]
     clips: int
@@ -130,6 +133,7 @@ class Tuning:
         return {
             "method": self.method,
             "objective": self.objective,
+            "decide": self.decide,
             "tuned_on": f"{self.clips} clips",
             "folds": len(self.folds),
             "postprocess": self.postprocess.to_dict(),
@@ -171,6 +175,7 @@ def tune(
     grid: Sequence[Choice] | None = None,
     classwise: bool = True,
     thresholds: str = "steady",
+    decide: str = "collar_f1",
     groups: Mapping[str, str] | None = None,
     base: PostProcess | None = None,
     fingerprint: str | None = None,
@@ -203,6 +208,8 @@ def tune(
         thresholds: ``best`` takes each class's threshold with the highest collar F1 on the clips
             it is tuned on; ``steady`` the mean of such thresholds over 40 resamples of these
             clips, which hangs less on single events and is usually better on other clips.
+        decide: Whose best thresholds they are: ``collar_f1`` asks for exact times,
+            ``intersection_f1`` for events that are found at all, and is usually lower.
         groups: Name of the group of each clip; clips of a group (of one recording, say) are
             never in different folds.
         base: Settings before tuning; what is not tuned stays as it is there.
@@ -218,7 +225,7 @@ def tune(
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
     base = PostProcess() if base is None else base
-    tried = _grid(method, objective, thresholds, grid)
+    tried = _grid(method, objective, thresholds, decide, grid)
     clips = tuple(tables)
     if tuple(labels) != common_labels(tables.items()):
         raise ScoreError(f"the score tables do not have the classes {', '.join(labels)}")
@@ -228,7 +235,7 @@ def tune(
     fold_of = assign_folds(clips, folds, seed, groups)
     data = Clips(tables, truth, durations, clips, tuple(labels), _sets(fold_of, folds))
     choices, levels = _choose(
-        data, method, objective, tried, classwise, thresholds == "steady", seed, progress
+        data, method, objective, tried, classwise, thresholds == "steady", decide, seed, progress
     )
     choose = _Choosing(method, objective, tried, base, data, choices, levels, classwise)
     chosen = [choose.settings(number) for number in range(folds + 1)]
@@ -244,6 +251,7 @@ def tune(
     return Tuning(
         method=method,
         objective=objective,
+        decide=decide,
         postprocess=chosen[-1],
         classes=tuple(choose.report(final.per_class)),
         clips=len(clips),
@@ -263,6 +271,7 @@ def _choose(
     tried: tuple[Choice, ...],
     classwise: bool,
     steady: bool,
+    decide: str,
     seed: int,
     progress: Progress | None,
 ) -> tuple[Ints, Floats]:
@@ -276,7 +285,7 @@ def _choose(
     if objective == "psds1":
         return choices, np.full(choices.shape, np.nan)
     known = cast("tuple[float, ...]", tried)
-    return choices, chosen_thresholds(data, known, choices, steady=steady, seed=seed)
+    return choices, chosen_thresholds(data, known, choices, steady=steady, seed=seed, decide=decide)
 
 
 def _worth(
@@ -360,12 +369,13 @@ def _sets(fold_of: Ints, folds: int) -> Floats:
 
 
 def _grid(
-    method: str, objective: str, thresholds: str, grid: Sequence[Choice] | None
+    method: str, objective: str, thresholds: str, decide: str, grid: Sequence[Choice] | None
 ) -> tuple[Choice, ...]:
     for what, value, known in (
         ("method", method, METHODS),
         ("objective", objective, OBJECTIVES),
         ("thresholds", thresholds, THRESHOLDS),
+        ("decide", decide, DECIDE),
     ):
         if value not in known:
             raise ConfigError(
