@@ -13,7 +13,7 @@ from earmark.core.config import NetworkSettings
 from earmark.model.bundle import load_bundle
 from earmark.model.encoders.registry import make_encoder
 from earmark.testing import check_encoder
-from helpers.own_encoder import EXAMPLE, install_example
+from helpers.plugins import EXAMPLES, install_example
 from helpers.recipes import TINY, set_each
 
 RUNNER = CliRunner()
@@ -23,7 +23,7 @@ FROZEN = ("network.encoder={kind: bands, width: 8, merge: 16}", "train.frozen=[e
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    install_example(tmp_path / "site", monkeypatch)
+    install_example("own_encoder", tmp_path / "site", monkeypatch)
 
 
 def command(*arguments: str) -> str:
@@ -33,7 +33,7 @@ def command(*arguments: str) -> str:
 
 
 def test_the_example_is_as_short_as_the_page_says() -> None:
-    text = (EXAMPLE / "own_encoder.py").read_text(encoding="utf-8")
+    text = (EXAMPLES / "own_encoder/own_encoder.py").read_text(encoding="utf-8")
     assert sum(bool(line.strip()) for line in text.split('"""', 2)[2].splitlines()) <= 50
 
 

@@ -23,7 +23,7 @@ from earmark.core.tables.score_files import SCORE_FORMATS
 from earmark.model.encoders.atst import ENCODER_SIZES
 from earmark.synth.settings import SynthSettings, load_synth_mapping
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
-from helpers.own_encoder import install_example
+from helpers.plugins import install_example
 
 SHELLS = ("sh", "bash", "shell", "console")
 OURS = re.compile(r"(earmark|python|make|pip) ")
@@ -224,7 +224,8 @@ def test_faults_are_found(line: str, fault: str | None) -> None:
 def test_commands_in_blocks_parse(
     shell_lines: list[tuple[str, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install_example(tmp_path / "site", monkeypatch)
+    for example in ("own_encoder", "own_hooks"):
+        install_example(example, tmp_path / example, monkeypatch)
     ours = [(where, words[1:]) for where, words in shell_lines if words[0] == "earmark"]
     assert len(ours) > 60
     faults = [f"{where}: {fault}" for where, words in ours if (fault := fault_of(words, True))]

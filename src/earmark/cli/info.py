@@ -96,7 +96,8 @@ def _postprocess(settings: PostProcess) -> str:
         for what, value in more.items()
         if isinstance(value, Mapping) or 0 < value < math.inf
     ]
-    return ", ".join([settings.method, *told])
+    first = [] if settings.hook is None else [str(settings.hook)]
+    return ", ".join([*first, settings.method, *told])
 
 
 def _encoder(folder: Path) -> str:

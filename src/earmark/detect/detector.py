@@ -309,12 +309,17 @@ class Detector:
 
         Raises:
             ConfigError: If a setting is not usable, or needs the whole recording (``top``,
-                ``channels="auto"``).
+                ``channels="auto"``, post-processing of an installed package).
         """
         if self.chooses_channel:
             raise ConfigError(
                 "channels is 'auto', which needs the whole recording",
                 hint="Choose mean, first, or a number, the first being 1",
+            )
+        if self.postprocess.hook is not None:
+            raise ConfigError(
+                f"a stream cannot use {self.postprocess.hook}, which needs the whole recording",
+                hint="Detect in the whole recording",
             )
         if self.top is not None:
             raise ConfigError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,12 +61,32 @@ def median_filtered(
     return filtered
 
 
+def hooked(table: ScoreTable, settings: PostProcess) -> ScoreTable:
+    """Returns the scores after the function of an installed package, if the settings name one.
+
+    Args:
+        table: Scores of a whole recording.
+        settings: Of which ``hook`` is used.
+
+    Raises:
+        ConfigError: If the function fails, or gives something else than scores.
+    """
+    hook = settings.hook
+    if hook is None:
+        return table
+    found = hook.call(table.values.copy(), table.boundaries.copy(), table.labels)
+    fits = isinstance(found, np.ndarray) and found.shape == table.values.shape
+    if not fits or found.dtype.kind != "f" or not np.all((found >= 0) & (found <= 1)):
+        raise hook.refuse(found, f"scores in [0, 1], an array {list(table.values.shape)} of floats")
+    return replace(table, values=found.astype(table.values.dtype))
+
+
 def filter_table(table: ScoreTable, settings: PostProcess) -> ScoreTable:
     """Returns the table that metrics over all thresholds are computed on.
 
     The scores median-filtered class by class; or, with cSEBB, frames between the edges of all
-    boxes, with the confidence inside a box and -inf outside. Thresholds, gaps and durations have
-    no part in it.
+    boxes, with the confidence inside a box and -inf outside; both after ``hook``, if there is one.
+    Thresholds, gaps and durations have no part in it.
 
     Args:
         table: Scores of a whole recording; for the median filter in frames of equal length (the
@@ -77,8 +98,13 @@ def filter_table(table: ScoreTable, settings: PostProcess) -> ScoreTable:
         ScoreError: If the frames are of unequal length and a class is to be filtered, or the
             scores are negative or infinite and boxes are to be found.
     """
+    table = hooked(table, settings)
     if settings.method == "csebb":
         return boxes.box_table(table, boxes.table_boxes(table, settings.csebb))
+    return _filtered(table, settings)
+
+
+def _filtered(table: ScoreTable, settings: PostProcess) -> ScoreTable:
     seconds = [settings.for_label(label).median_seconds for label in table.labels]
     if len(table.values) < 2 or not any(seconds):
         return table
@@ -109,9 +135,9 @@ def active_runs(active: NDArray[np.bool_]) -> NDArray[np.int64]:
 def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
     """Turns the scores of a whole recording into events.
 
-    Each class by itself: median filter, strict threshold, runs of active frames; or boxes whose
-    confidence is greater than the threshold; then short gaps closed, and events dropped that are
-    too short or too long.
+    First ``hook``, if there is one; then each class by itself: median filter, strict threshold,
+    runs of active frames; or boxes whose confidence is greater than the threshold; then short gaps
+    closed, and events dropped that are too short or too long.
 
     Args:
         table: Scores [T, C] of a whole recording.
@@ -119,17 +145,18 @@ def scores_to_events(table: ScoreTable, settings: PostProcess) -> list[Event]:
 
     Returns:
         Events sorted by onset, then offset and label. The score is the mean over the event of the
-        scores before filtering: of a box, its confidence (where a gap was closed, that of all it
-        spans).
+        scores before filtering, after ``hook``: of a box, its confidence (where a gap was closed,
+        that of all it spans).
 
     Raises:
         ConfigError: If a class has no setting.
         ScoreError: If the frames are of unequal length and a class is to be filtered, or the
             scores are negative or infinite and boxes are to be found.
     """
+    table = hooked(table, settings)
     if settings.method == "csebb":
         return _events_of_boxes(table, boxes.table_boxes(table, settings.csebb), settings)
-    return _events_of_runs(table, filter_table(table, settings), settings)
+    return _events_of_runs(table, _filtered(table, settings), settings)
 
 
 def strongest(events: Sequence[Event], count: int) -> list[Event]:
@@ -147,10 +174,11 @@ def post_process(table: ScoreTable, settings: PostProcess) -> tuple[ScoreTable, 
 
     Arguments and errors as there.
     """
+    table = hooked(table, settings)
     if settings.method == "csebb":
         found = boxes.table_boxes(table, settings.csebb)
         return boxes.box_table(table, found), _events_of_boxes(table, found, settings)
-    filtered = filter_table(table, settings)
+    filtered = _filtered(table, settings)
     return filtered, _events_of_runs(table, filtered, settings)
 
 

@@ -27,6 +27,7 @@ from earmark.core.class_names import find_class
 from earmark.core.config import Settings, load_yaml
 from earmark.core.errors import ConfigError
 from earmark.core.folders import shipped_folder
+from earmark.core.hooks import PostprocessHook
 
 V = TypeVar("V")
 
@@ -183,6 +184,8 @@ class PostProcess(_Settings):
         method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
             then threshold).
         csebb: Settings of ``csebb``; for all classes or by label.
+        hook: A function of an installed package that the scores go through first
+            (docs/own_hooks.md).
 
     Raises:
         ConfigError: If a value is negative, not finite, or a threshold is 1 or more, or the
@@ -196,6 +199,7 @@ class PostProcess(_Settings):
     method: Literal["median", "csebb"] = "median"
     csebb: _Csebb = DEFAULT
     max_duration_seconds: _OneOrEach[_Limit] = math.inf
+    hook: PostprocessHook | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain numbers and dictionaries, for `from_dict`.
@@ -205,6 +209,8 @@ class PostProcess(_Settings):
         plain = self.model_dump()
         if plain["max_duration_seconds"] is None:
             del plain["max_duration_seconds"]
+        if self.hook is None:
+            del plain["hook"]
         if self.method == "median":
             del plain["method"]
             if self.csebb == DEFAULT:

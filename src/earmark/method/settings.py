@@ -23,6 +23,7 @@ from earmark.core.config import (
     Width,
 )
 from earmark.core.errors import ConfigError
+from earmark.core.hooks import AugmentationHook, LossHook, PostprocessHook
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 """Of learning: what is above it is a slip of the keys."""
@@ -155,6 +156,8 @@ class MethodSettings(Settings):
             there is no encoder; student and teacher each have crops of their own.
         warp_range: Smallest and largest fraction of the bands that a warp keeps.
         v1: ATST-SED v1's step in place of this one (`earmark.method.v1`), with its switches.
+        losses: Of installed packages, beside these (docs/own_hooks.md).
+        augmentations: Of installed packages, one after the other.
     """
 
     mixup: MixupSettings = MixupSettings()
@@ -168,11 +171,18 @@ class MethodSettings(Settings):
     warp_probability: Proportion = 0.0
     warp_range: tuple[Annotated[float, Field(gt=0)], float] = (0.6, 1.0)
     v1: V1Settings | None = None
+    losses: tuple[LossHook, ...] = ()
+    augmentations: tuple[AugmentationHook, ...] = ()
 
     @property
     def needs_teacher(self) -> bool:
         """Whether any loss needs the teacher."""
-        return bool(self.mean_teacher or self.pseudo_label or self.embedding.weight)
+        own = self.losses_against("teacher")
+        return bool(self.mean_teacher or self.pseudo_label or self.embedding.weight or own)
+
+    def losses_against(self, what: str) -> tuple[LossHook, ...]:
+        """Losses of installed packages on ``strong`` or ``weak`` labels, or ``teacher``."""
+        return tuple(loss for loss in self.losses if loss.against == what)
 
     @model_validator(mode="before")
     @classmethod
@@ -183,6 +193,13 @@ class MethodSettings(Settings):
     def _range_holds(self) -> MethodSettings:
         if self.warp_range[0] > self.warp_range[1]:
             raise ValueError(f"warp_range: {list(self.warp_range)} has its ends in the wrong order")
+        return self
+
+    @model_validator(mode="after")
+    def _losses_differ(self) -> MethodSettings:
+        figures = [loss.figure for loss in self.losses]
+        if len(figures) != len(set(figures)):
+            raise ValueError("losses: one stands twice on the same labels")
         return self
 
     @model_validator(mode="after")
@@ -254,6 +271,7 @@ class TrainSettings(LoopSettings):
             null goes on to the last epoch. Nothing ends early where no split chooses.
         median_seconds: Median filter of validation and of the bundle; one length for all classes,
             or one by class, where ``default`` is that of classes without one.
+        postprocess: Of an installed package, for validation and the bundle; before the median.
         cache_gib: Decoded clips kept in memory, at most; the reading processes share it.
         token_cache: Folder for the tokens that a frozen encoder makes of unmixed clips, or
             ``auto`` for one in the user's cache; null makes them anew every time.
@@ -281,6 +299,7 @@ class TrainSettings(LoopSettings):
     select: Literal["teacher_psds", "student_psds", "teacher_psds1", "last"] = "teacher_psds"
     patience: Positive | None = None
     median_seconds: NonNegative | dict[str, NonNegative] = 0.448
+    postprocess: PostprocessHook | None = None
     cache_gib: NonNegative = 4.0
     token_cache: str | None = None
     token_cache_gib: NonNegative = 32.0

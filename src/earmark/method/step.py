@@ -30,6 +30,7 @@ from earmark.method.losses import (
 )
 from earmark.method.mixup import Mix, draw_mix, mix_known, mix_targets
 from earmark.method.networks import Teacher
+from earmark.method.own import augmented, augmented_views, own_losses
 from earmark.method.settings import EmbeddingSettings, MethodSettings
 from earmark.method.teacher import ramp
 from earmark.method.views import EncoderTokens, TapEnergy, Views, make_views
@@ -71,6 +72,10 @@ class MeanWeights:
     clips: float = 1.0
     own_frames: float = 1.0
     by_kind: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def clips_of(self, kind: str) -> float:
+        """What means over the clips of one kind of label are multiplied by."""
+        return self.by_kind.get(kind, (1.0, 1.0))[1]
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,10 @@ def training_step(
     # λ, partner and mode (composition or perturbation) of every clip.
     mix = inputs.mix or draw_mix(batch.kinds.cpu(), settings.mixup, generator)
     mix = mix.to(batch.waveforms.device)
+    batch = augmented(batch, settings, teacher.network.spec.frame_hop, generator)
     # The clean clips for the teacher, their mixtures for the student, each with its own warp.
     views = make_views(teacher, batch, mix, settings, generator, inputs.encoder)
+    views = augmented_views(views, settings, generator)
     # Scores q and vectors z of the clean clips, without a gradient.
     clean = TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
     # Scores p of the mixtures, and predictions u of the vectors.
@@ -128,9 +135,10 @@ def training_step(
         mean_teacher = consistency_loss(output, q, views, ~mix.composed, settings, weights)
         pseudo_label = consistency_loss(output, q, views, mix.composed, settings, weights)
         r = ramp(step + 1, settings.ramp_steps)
+        own, more = own_consistency(output, q, views, settings, weights)
         consistency = settings.mean_teacher * mean_teacher + settings.pseudo_label * pseudo_label
-        loss = loss + r * consistency
-        figures |= {"mean_teacher": mean_teacher.item(), "pseudo_label": pseudo_label.item()}
+        loss = loss + r * (consistency + own)
+        figures |= {"mean_teacher": mean_teacher.item(), "pseudo_label": pseudo_label.item()} | more
         figures["ramp"] = r
     if clean is not None and clean.vectors is not None and prediction is not None:
         w = vector_weights(teacher, clean.scores.strong, views, options)
@@ -150,6 +158,7 @@ def supervised_loss(
     """L_sup: BCE of strongly labelled clips + ½ BCE of weakly labelled ones, targets as mixed.
 
     Classes that a clip's source is not annotated for are left out, neither present nor absent.
+    Losses of installed packages are added, or stand in place of these.
     """
     mix, how = views.mix, settings.mixup.labels
     frames, tags = mix_targets(batch.strong, mix, how), mix_targets(batch.weak, mix, how)
@@ -158,7 +167,39 @@ def supervised_loss(
     known_s, known_w = (None, None) if known is None else (known[s], known[w])
     strong = strong_bce(output.strong[s], frames[s], valid[s], known_s) * weights.strong
     weak = weak_bce(output.weak[w], tags[w], known_w) * weights.weak
-    return strong + settings.weak * weak, {"strong": strong.item(), "weak": weak.item()}
+    figures = {"strong": strong.item(), "weak": weak.item()}
+    on_strong, on_weak = settings.losses_against("strong"), settings.losses_against("weak")
+    terms = [
+        *([] if any(own.instead for own in on_strong) else [strong]),
+        *([] if any(own.instead for own in on_weak) else [settings.weak * weak]),
+    ]
+    for own, scores, targets, rows, counted, mean in (
+        (on_strong, output.strong, frames, s, valid[:, :, None], weights.strong),
+        (on_weak, output.weak, tags, w, valid.new_ones(len(valid), 1), weights.weak),
+    ):
+        if own:
+            if known is not None:
+                counted = counted & (known[:, None, :] if counted.dim() == 3 else known)
+            counted = counted.expand_as(scores)[rows]
+            clips = weights.clips_of(own[0].against)
+            loss, more = own_losses(own, scores[rows], targets[rows], counted, mean, clips)
+            terms, figures = [*terms, loss], figures | more
+    return sum(terms, start=output.strong.new_zeros(())), figures
+
+
+def own_consistency(
+    output: SedOutput,
+    targets: SedOutput,
+    views: Views,
+    settings: MethodSettings,
+    weights: MeanWeights,
+) -> tuple[Tensor, dict[str, float]]:
+    """Losses of installed packages against the teacher's strong scores, on all clips."""
+    counted = views.mixed.valid[:, :, None].expand_as(output.strong)
+    return own_losses(
+        settings.losses_against("teacher"), output.strong, targets.strong, counted,
+        weights.frames, weights.clips,
+    )  # fmt: skip
 
 
 def mix_scores(scores: SedOutput, mix: Mix, settings: MethodSettings) -> SedOutput:

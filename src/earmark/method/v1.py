@@ -18,6 +18,7 @@ from earmark.method import views as v2_views
 from earmark.method.losses import collapse_figures, strong_consistency, weak_consistency
 from earmark.method.mixup import Mix
 from earmark.method.networks import Teacher
+from earmark.method.own import augmented, augmented_views
 from earmark.method.settings import MethodSettings, MixupSettings, V1Settings
 from earmark.method.teacher import ramp
 from earmark.method.views import EncoderTokens, Views
@@ -57,7 +58,9 @@ def training_step(
     v1, weights, options = settings.v1 or V1Settings(), inputs.weights, settings.embedding
     mix = inputs.mix or draw_mix(batch.kinds.cpu(), settings, generator)
     mix = mix.to(batch.waveforms.device)
+    batch = augmented(batch, settings, teacher.network.spec.frame_hop, generator)
     views = make_views(teacher, batch, mix, settings, generator, inputs.encoder)
+    views = augmented_views(views, settings, generator)
     seen = v2.TeacherOutput(*teacher(views.clean)) if settings.needs_teacher else None
     output, prediction = student(views.mixed, v2.embedding_ramp(step, options))
 
@@ -71,9 +74,12 @@ def training_step(
             ict = consistency_by_kind(output, q, views, batch, composed, settings, weights)
         else:
             ict = v2.consistency_loss(output, q, views, composed, settings, weights)
+        own, more = v2.own_consistency(output, q, views, settings, weights)
+        consistency = settings.mean_teacher * mean_teacher + settings.pseudo_label * ict
         r = ramp(step + 1, settings.ramp_steps)
-        loss = loss + r * (settings.mean_teacher * mean_teacher + settings.pseudo_label * ict)
+        loss = loss + r * (consistency + own)
         figures |= {"mean_teacher": mean_teacher.item(), "pseudo_label": ict.item(), "ramp": r}
+        figures |= more
     if seen is not None and seen.vectors is not None and prediction is not None:
         w = v2.vector_weights(teacher, seen.scores.strong, views, options)
         if v1.teacher_sees == "mixture" or (options.tap == "encoder" and not v1.mix_encoder):

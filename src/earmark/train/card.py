@@ -39,6 +39,9 @@ def model_card(
         f"Recipe `{recipe.name}`, {network} after epoch {epoch} of {train.epochs} "
         f"({train.steps_per_epoch} steps each), seed {train.seed}, earmark {__version__}.",
     ]
+    if own := (*recipe.method.losses, *recipe.method.augmentations, train.postprocess):
+        named = [f"{hook} {dict(hook.options) or ''}".strip() for hook in own if hook is not None]
+        lines += [f"Of installed packages: {', '.join(named)}."] if named else []
     if origin:
         lines.append(f"It began with {origin}.")
     if command:

@@ -253,6 +253,12 @@ def open_token_cache(
     if settings.token_cache is None:
         return None
     hint = "Set train.token_cache to null"
+    if any(hook.domain == "waveform" for hook in method.augmentations):
+        raise ConfigError(
+            "train.token_cache keeps what clips are as they were read, and an augmentation of "
+            "waveforms changes them",
+            hint=f"{hint}, or augment the mel",
+        )
     if encoder is None:
         raise ConfigError(
             "train.token_cache needs a frozen encoder, the same in student and teacher",
@@ -408,7 +414,7 @@ def validate(task: Training) -> dict[str, Any]:
     if evaluation is None:
         return {}
     medians = task.recipe.train.medians(task.manifest.labels)
-    postprocess = PostProcess(median_seconds=medians)
+    postprocess = PostProcess(median_seconds=medians, hook=task.recipe.train.postprocess)
     return {
         name: shared_evaluation(task.fabric, network, evaluation, postprocess)
         for name, network in task.run.networks.items()
@@ -434,7 +440,9 @@ def keep_bundles(task: Training, validation: dict[str, Any]) -> None:
     run, train_settings, networks = task.run, task.recipe.train, task.run.networks
     chosen = "student" if train_settings.select == "student_psds" else "teacher"
     medians = train_settings.medians(task.manifest.labels)
-    postprocess = {"median_seconds": medians, "threshold": 0.5}
+    postprocess: dict[str, Any] = {"median_seconds": medians, "threshold": 0.5}
+    if train_settings.postprocess is not None:
+        postprocess["hook"] = train_settings.postprocess.model_dump(mode="json")
 
     def save(folder: Path, name: str) -> None:
         if not task.fabric.is_global_zero:

@@ -20,7 +20,7 @@ import numpy as np
 from earmark.core.errors import ConfigError, ScoreError
 from earmark.core.parallel import Progress
 from earmark.core.tables.scores import ScoreTable, common_labels
-from earmark.detect.postprocess import post_process
+from earmark.detect.postprocess import hooked, post_process
 from earmark.detect.postprocess_spec import CsebbSettings, PostProcess
 from earmark.detect.tuning.grid_search import (
     Clips,
@@ -224,7 +224,9 @@ def tune(
         ConfigError: If a choice is unknown or the folds cannot be made.
         ScoreError: If clips, classes or times do not fit together, or no class has truth.
     """
-    base = PostProcess() if base is None else base
+    whole = PostProcess() if base is None else base
+    tables = {clip: hooked(table, whole) for clip, table in tables.items()}
+    base = whole.changed(hook=None)  # it is the same before all that is tuned
     tried = _grid(method, objective, thresholds, decide, grid)
     clips = tuple(tables)
     if tuple(labels) != common_labels(tables.items()):
@@ -252,10 +254,10 @@ def tune(
         method=method,
         objective=objective,
         decide=decide,
-        postprocess=chosen[-1],
+        postprocess=chosen[-1].changed(hook=whole.hook),
         classes=tuple(choose.report(final.per_class)),
         clips=len(clips),
-        folds=tuple(chosen[:-1]),
+        folds=tuple(one.changed(hook=whole.hook) for one in chosen[:-1]),
         fold_of=dict(zip(clips, fold_of.tolist(), strict=True)) if folds else {},
         cross_validated=crossed,
         untuned=untuned,
