@@ -141,7 +141,8 @@ def one_road(
     from earmark.detect.evaluate import evaluate_network
     from earmark.detect.postprocess import PostProcess
     from earmark.train.distributed import make_fabric
-    from earmark.train.engine import run_record, train
+    from earmark.train.engine import train
+    from earmark.train.record.journal import run_record
 
     done = work / "result.json"
     if done.exists():
@@ -227,7 +228,7 @@ def spread(values: list[float]) -> str:
 
 def collect(options: argparse.Namespace) -> dict[str, Any]:
     """All finished roads, by start, method and seed."""
-    from earmark.train.engine import run_record
+    from earmark.train.record.journal import run_record
 
     runs: dict[str, dict[str, dict[str, Any]]] = {}
     pretraining: dict[str, Any] = {}

@@ -21,8 +21,8 @@ from earmark.model.encoders.encoder_file import load_encoder
 from earmark.prepare.cache import verify_cache, write_cache
 from earmark.prepare.cache_index import INDEX
 from earmark.prepare.doctor.examine import examine
-from earmark.train.engine import run_record
 from earmark.train.recipe import load_pretrain_recipe, load_recipe
+from earmark.train.record.journal import run_record
 from helpers.files import contents
 
 LEFT = Path(__file__).parent / "legacy" / "v0_1"

@@ -21,7 +21,8 @@ from earmark.core.event import Event
 from earmark.core.tables.scores import ScoreTable
 from earmark.deliver.pages import sounds, tiles
 from earmark.deliver.pages.judging import judge
-from earmark.deliver.pages.review import ReviewItem, script_json, write_review
+from earmark.deliver.pages.review import ReviewItem, write_review
+from earmark.deliver.pages.scripts import script_json
 from earmark.deliver.pages.sounds import SOUND_KINDS, write_sound
 from earmark.deliver.pages.tiles import Spectrogram, level_count, mel_weights, write_scores
 from helpers.review_pages import LABELS, NASTY, RATE, item, small_page, sound

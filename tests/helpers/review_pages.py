@@ -111,6 +111,7 @@ def opened(
     height: int = 800,
     theme: str = "light",
     context: Any = None,
+    ready: str = "#list .item",
 ) -> Iterator[Page]:
     """A page opened as a file, offline; whatever it complains of, or asks of a network, fails."""
     own = context or chromium.new_context(
@@ -132,9 +133,28 @@ def opened(
         ),
     )
     page.goto(file.as_uri())
-    page.wait_for_selector("#list .item")
+    page.wait_for_selector(ready)
     yield page
     assert complaints == []
     page.close()
     if context is None:
         own.close()
+
+
+AXE = Path(__file__).parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+def serious(page: Page) -> list[str]:
+    """What axe-core finds that is serious or critical; a test without it is skipped."""
+    if not AXE.is_file():
+        assert os.environ.get("CI") != "true", "axe-core is not installed: make node"
+        pytest.skip("axe-core is not installed: make node")
+    if not page.evaluate("'axe' in window"):
+        page.add_script_tag(content=AXE.read_text("utf-8"))
+    found = page.evaluate("axe.run({ preload: false })")["violations"]
+    return [
+        f"{one['id']}: {node['html']}: {node['failureSummary']}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

@@ -11,7 +11,8 @@ from earmark.data.manifest import load_manifest
 from earmark.detect.evaluate import evaluate_network
 from earmark.detect.postprocess import PostProcess
 from earmark.method.settings import Recipe
-from earmark.train.engine import run_record, train
+from earmark.train.engine import train
+from earmark.train.record.journal import run_record
 from helpers import damage
 
 

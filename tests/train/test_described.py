@@ -11,7 +11,8 @@ from lightning_fabric import Fabric
 from earmark.core.errors import DataError
 from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
-from earmark.train.engine import run_record, train
+from earmark.train.engine import train
+from earmark.train.record.journal import run_record
 
 STRONG = (
     "  - {audio: DATA/audio/train/synthetic21_train/soundscapes, domain: synthetic,"

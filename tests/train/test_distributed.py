@@ -34,9 +34,10 @@ from earmark.train.distributed import (
     lone_clips,
     make_fabric,
 )
-from earmark.train.engine import run_record, train
+from earmark.train.engine import train
 from earmark.train.micro_batch import read_micro_batches
 from earmark.train.pretrain import pretrain
+from earmark.train.record.journal import run_record
 from helpers import ranks as worker
 from helpers.ranks import learned, of_kinds, small_recipe
 

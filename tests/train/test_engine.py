@@ -16,8 +16,9 @@ from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
 from earmark.model.bundle import load_bundle
 from earmark.model.bundle_files import FILES
-from earmark.train.engine import Run, run_record, train, warn_of_collapse
+from earmark.train.engine import Run, train, warn_of_collapse
 from earmark.train.recipe import load_recipe
+from earmark.train.record.journal import run_record
 
 
 def _train(recipe: Recipe, data: Path, out: Path, **options: object) -> Run:

@@ -14,9 +14,10 @@ from lightning_fabric import Fabric
 from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
 from earmark.model.encoders.yamnet import pretrained_weights
-from earmark.train.engine import Run, run_record, train
+from earmark.train.engine import Run, train
 from earmark.train.optim import learning_rate
 from earmark.train.recipe import load_recipe, recipe_names
+from earmark.train.record.journal import run_record
 
 ROADS = ("atst-sed", "atst-sed-v2", "atst-sed-tiny")
 SMALL = [

@@ -21,8 +21,9 @@ from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
 from earmark.model.sed import SedNetwork
 from earmark.train import token_cache
-from earmark.train.engine import Run, run_record, train
+from earmark.train.engine import Run, train
 from earmark.train.recipe import load_recipe
+from earmark.train.record.journal import run_record
 from earmark.train.shared_encoder import clean_tokens
 from earmark.train.token_cache import TokenCache, default_folder, encoder_key, token_bytes
 

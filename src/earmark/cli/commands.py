@@ -44,6 +44,10 @@ COMMANDS = {
     "train": CommandPlace(
         "train", "train", "Train a detector on strong, weak and unlabelled clips."
     ),
+    "report": CommandPlace(
+        "report", "report",
+        "Make the page of a training run again: curves, figures by class, warnings, settings.",
+    ),
     "recipes": CommandPlace(
         "train", "recipes", "List the shipped recipes, or print one in full, defaults included."
     ),

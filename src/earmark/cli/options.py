@@ -15,6 +15,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+    from earmark.core.config import Settings
+    from earmark.train.record.loggers import RunLogger
+
 Options = TypeVar("Options")
 
 NETWORK, METRICS, OUTPUT, EVENTS = "Network", "Metrics", "Output", "Which events"
@@ -283,6 +286,12 @@ class RunOptions:
     seed: int | None = option(
         None, "Seed of weights, order and mixing; overrides the recipe.", panel=TRAINING, min=0
     )
+    wandb: str | None = option(
+        None,
+        "Send figures to this project of Weights & Biases, too (extra wandb; needs an account).",
+        panel=TRAINING,
+        metavar="PROJECT",
+    )
     set_: Overrides = None
     resume: Resume = False
     device: Device = "auto"
@@ -321,6 +330,18 @@ class RunOptions:
             ("--seed", "train.seed", self.seed),
             ("--precision", "train.precision", self.precision),
         ]
+
+    def loggers(self, folder: Path, settings: Settings) -> list[RunLogger]:
+        """Who is told of the run's figures, beside journal and TensorBoard.
+
+        Raises:
+            ConfigError: A package is not installed.
+        """
+        from earmark.train.record.loggers import WandbLogger
+
+        if self.wandb is None:
+            return []
+        return [WandbLogger(self.wandb, folder, settings.model_dump(mode="json"))]
 
     def start(self, precision: str) -> tuple[Fabric, Console]:
         """Starts the processes; the console is quiet in all but the first."""

@@ -51,6 +51,7 @@ def pretrain(options: PretrainOptions) -> None:
 
     out = options.out
     settings = load_pretrain_recipe(options.recipe, options.overrides, options.size)
+    loggers = options.loggers(out, settings)
     fabric, console = options.start(settings.train.precision)
     try:
         with console.status("reading the recordings' headers") as status:
@@ -73,7 +74,7 @@ def pretrain(options: PretrainOptions) -> None:
             f"ATST-Frame {settings.size}, {settings.train.steps} steps of {settings.train.batch} "
             f"crops of {settings.window_seconds:g} s"
         )
-        progress = TrainingProgress(console, settings.name, settings.train.steps)
+        progress = TrainingProgress(console, settings.name, settings.train.steps, folder=out)
         with progress if fabric.is_global_zero else nullcontext() as reporter:
             run = run_pretraining(
                 settings,
@@ -83,10 +84,11 @@ def pretrain(options: PretrainOptions) -> None:
                 reporter=reporter,
                 fabric=fabric,
                 command=command_line(),
+                loggers=loggers,
             )
     except ElsewhereError:
         raise typer.Exit(2) from None  # the process that failed has reported why
-    console.print(f"encoder: {out} (epoch {run.epoch})")
+    console.print(f"encoder: {out} (epoch {run.epoch}); report: {out}/report.html")
     if run.faults:
         if fabric.is_global_zero:
             typer.secho(

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Column
 
+from earmark.cli.console import note
+
 _LONG = 10_000  # frames of a recording that gets a bar of its own, some ten minutes
 SHOWN = {
     "loss": "loss",
@@ -54,18 +56,23 @@ def counting(title: str) -> Iterator[Callable[[int, int], None]]:
 class TrainingProgress:
     """A bar with the losses that matter, a line for every validation, and the time expected.
 
-    That is said after the first steps, which are the slowest ones where tokens are kept.
+    That is said after the first steps, which are the slowest ones where tokens are kept. The run's
+    report is made anew after every epoch.
 
     Args:
         console: Where to write.
         title: Name of the run.
         steps: Optimiser steps of the whole run.
         done: Steps taken before, when resuming.
+        folder: Run folder, whose report is kept up to date; none by default.
     """
 
-    def __init__(self, console: Console, title: str, steps: int, done: int = 0) -> None:
+    def __init__(
+        self, console: Console, title: str, steps: int, done: int = 0, folder: Path | None = None
+    ) -> None:
         self.console = console
         self.title = title
+        self._folder = folder
         self._means: dict[str, float] = {}
         self._began: tuple[int, float] | None = None
         self._bar = Progress(
@@ -103,13 +110,26 @@ class TrainingProgress:
         self._bar.update(self._task, completed=step, losses=losses)
 
     def on_epoch(self, record: dict[str, Any]) -> None:
-        """Print validation figures where the epoch had them."""
+        """Print validation figures where the epoch had them; write the report."""
         for name, metrics in record.get("validation", {}).items():
             self.console.print(
                 f"  {self.title} · epoch {record['epoch']:>3} · {name:<7} "
                 f"PSDS1 {metrics['psds1']:.3f}  PSDS2 {metrics['psds2']:.3f}  "
                 f"collar F1 {metrics['collar_f1']:.3f}"
             )
+        if self._folder is not None:
+            self._write_report(self._folder)
+
+    def _write_report(self, folder: Path) -> None:
+        """A report that cannot be written is no reason to end the training."""
+        from earmark.core.errors import EarmarkError
+        from earmark.deliver.pages.run_report import write_run_report
+
+        try:
+            write_run_report(folder)
+        except EarmarkError as error:
+            note(self.console, f"no report of this run from now on: {error}")
+            self._folder = None
 
 
 def _duration(seconds: float) -> str:

@@ -67,7 +67,8 @@ def train(options: TrainOptions) -> None:
     The data folder has any of DESED's `audio/train/...` and `metadata/train/...`, or `--data` is a
     YAML file that names folders and label tables (docs/datasets.md); the classes are those of the
     labels. Missing and damaged files are reported and left out, and so are weak clips longer than
-    the window; labels that do not fit their sound are reported.
+    the window; labels that do not fit their sound are reported. `OUT/report.html` shows how it
+    goes, in any browser, made anew after every epoch.
 
         earmark train own --data data/own --out runs/own
 
@@ -100,6 +101,7 @@ def train(options: TrainOptions) -> None:
         refuse_damage(manifest)
         refuse_issues(training_issues(manifest, settings.network.window_seconds), options.data)
     settings, manifest, followed = fit_to_data(settings, manifest)
+    loggers = options.loggers(options.out, settings)
     fabric, console = options.start(settings.train.precision)
     _print_data(console, manifest)
     for text in followed:
@@ -116,7 +118,7 @@ def train(options: TrainOptions) -> None:
             f"token cache: {settings.train.token_cache}, at most {limit:g} GiB; "
             f"all {clips} clips need {needed:.1f}"
         )
-    progress = TrainingProgress(console, settings.name, settings.train.steps)
+    progress = TrainingProgress(console, settings.name, settings.train.steps, folder=options.out)
     with progress if fabric.is_global_zero else nullcontext() as reporter:
         try:
             run = run_training(
@@ -127,6 +129,7 @@ def train(options: TrainOptions) -> None:
                 reporter=reporter,
                 fabric=fabric,
                 command=command_line(),
+                loggers=loggers,
             )
         except ElsewhereError:
             raise typer.Exit(2) from None  # the process that failed has reported why
@@ -137,6 +140,7 @@ def train(options: TrainOptions) -> None:
             f"{settings.train.patience} validations no better than epoch {run.best_epoch}"
         )
     console.print(f"bundle: {out} (epoch {run.best_epoch}); last: {out}/teacher, {out}/student")
+    console.print(f"report: {out}/report.html")
 
 
 def _print_data(console: Console, manifest: Manifest) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from earmark.detect.network import Network
 
 OnUnreadable = Callable[[Path, AudioError], None]
+CLASS_RESAMPLES = 200
+"""Draws for the intervals of each class's F1, which cost little."""
 _log = logging.getLogger(__name__)
 
 
@@ -227,7 +229,7 @@ def evaluate_scores(
     measured = preparation.named(next(iter(tables.values()))).labels
     task = split_task(evaluation, tables, measured)
     found = measure_system(tables, preparation, task, weightable=resamples > 0)
-    return report([found], resamples=resamples)
+    return report([found], resamples=resamples, class_resamples=CLASS_RESAMPLES)
 
 
 def evaluate_network(

@@ -158,8 +158,7 @@ def frame_energy(x: Tensor, hop: int, frames: int) -> Tensor:
 def collapse_figures(prediction: Tensor, valid: Tensor) -> dict[str, float]:
     """What to watch for collapse: per-dimension std of û, and mean cosine between clips.
 
-    Uniform on the sphere gives a std of 1/√d and a cosine near 0; a std below 0.02 or a cosine
-    above 0.7 is a warning.
+    Uniform on the sphere gives a std of 1/√d and a cosine near 0.
     """
     unit = F.normalize(prediction.float(), dim=-1)
     rows = unit[valid]

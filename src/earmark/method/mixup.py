@@ -38,6 +38,15 @@ class Mix:
         itself = self.partner == torch.arange(len(self.partner), device=self.partner.device)
         return (self.coefficient < 1.0) & ~itself
 
+    def figures(self) -> dict[str, float]:
+        """Mean λ, and the fractions of clips that are compositions and perturbations."""
+        composed = self.composed & self.mixed
+        return {
+            "mix_lambda": self.coefficient.mean().item(),
+            "mix_composed": composed.float().mean().item(),
+            "mix_perturbed": (self.mixed & ~composed).float().mean().item(),
+        }
+
     def to(self, device: torch.device) -> Mix:
         """The same draw on a device."""
         return Mix(self.coefficient.to(device), self.partner.to(device), self.composed.to(device))

@@ -27,6 +27,12 @@ from earmark.core.hooks import AugmentationHook, LossHook, PostprocessHook
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 """Of learning: what is above it is a slip of the keys."""
+COLLAPSED_STD, COLLAPSED_COSINE = 0.02, 0.7
+"""Bounds of the embedding loss's vectors û, past its ramp (our choice).
+
+The heads' output is at rest near a mean standard deviation of 1/√d by dimension, and a mean cosine
+between clips of 0; a collapsed one is constant, and the loss is then zero for no good reason.
+"""
 
 
 class MixupSettings(Settings):

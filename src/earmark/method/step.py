@@ -39,10 +39,17 @@ from earmark.model.sed import SedOutput
 
 
 class StepResult(NamedTuple):
-    """The loss to minimise, and the figures worth watching."""
+    """The loss to minimise, and the figures worth watching.
+
+    Attributes:
+        loss: Of the batch.
+        figures: By name.
+        terms: L_sup as ``supervised`` and w_e·L_emb as ``embedding``, whose gradients the loss has.
+    """
 
     loss: Tensor
     figures: dict[str, float]
+    terms: Mapping[str, Tensor] = {}
 
 
 class TeacherOutput(NamedTuple):
@@ -129,6 +136,7 @@ def training_step(
     output, prediction = student(views.mixed, embedding_ramp(step, options))
 
     loss, figures = supervised_loss(output, batch, views, settings, weights)
+    terms = {"supervised": loss}
     if clean is not None:
         # Targets composed as the labels are, so that one distance serves both modes.
         q = mix_scores(clean.scores, mix, settings)
@@ -146,10 +154,11 @@ def training_step(
             student, teacher, views, clean.vectors, prediction, w, step, options
         )
         embedding = embedding * weights.own_frames
-        loss = loss + options.weight * embedding
+        terms["embedding"] = options.weight * embedding
+        loss = loss + terms["embedding"]
         figures |= {"embedding": embedding.item()} | collapse_figures(prediction, views.own)
     figures["loss"] = loss.item()
-    return StepResult(loss, figures)
+    return StepResult(loss, figures, terms)
 
 
 def supervised_loss(

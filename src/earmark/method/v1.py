@@ -65,6 +65,7 @@ def training_step(
     output, prediction = student(views.mixed, v2.embedding_ramp(step, options))
 
     loss, figures = v2.supervised_loss(output, batch, views, settings, weights)
+    terms = {"supervised": loss}
     if seen is not None:
         q, composed = seen.scores, torch.zeros_like(mix.composed)
         if v1.teacher_sees == "clean":
@@ -88,10 +89,11 @@ def training_step(
             student, teacher, views, seen.vectors, prediction, w, step, options
         )
         embedding = embedding * weights.own_frames
-        loss = loss + options.weight * embedding
+        terms["embedding"] = options.weight * embedding
+        loss = loss + terms["embedding"]
         figures |= {"embedding": embedding.item()} | collapse_figures(prediction, views.own)
     figures["loss"] = loss.item()
-    return v2.StepResult(loss, figures)
+    return v2.StepResult(loss, figures, terms)
 
 
 @torch.no_grad()

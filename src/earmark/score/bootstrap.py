@@ -72,6 +72,47 @@ def bootstrap(
     return {name: interval(found, level) for name, found in values.items()}
 
 
+class ClassStatistics(Statistics, Protocol):
+    """Counts by clip, of which scores of each class can be computed, too."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The C classes."""
+        ...
+
+    def resampled_classes(self, weights: Ints) -> Floats:
+        """Scores ``[C, R]`` of R resamples ``[R, N]``; NaN where a class has no truth."""
+        ...
+
+
+def class_intervals(
+    statistics: Mapping[str, ClassStatistics],
+    *,
+    resamples: int,
+    rng: np.random.Generator,
+    level: float = 0.95,
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Percentile intervals by metric and class, of the draws in which the class has truth.
+
+    Arguments as of `bootstrap`.
+    """
+    drawn: dict[str, list[Floats]] = {name: [] for name in statistics}
+    for done in range(0, resamples, TOGETHER):
+        size = min(TOGETHER, resamples - done)
+        weights = draw_clips(rng, next(iter(statistics.values())).eventful(), size)
+        for name, one in statistics.items():
+            drawn[name].append(one.resampled_classes(weights))
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for name, parts in drawn.items():
+        rows = zip(statistics[name].labels, np.concatenate(parts, axis=1), strict=True)
+        found[name] = {
+            label: interval(row[~np.isnan(row)], level)
+            for label, row in rows
+            if not np.isnan(row).all()
+        }
+    return found
+
+
 def interval(values: Floats, level: float) -> tuple[float, float]:
     """The range that holds the fraction ``level`` of the values, as much left out at either end."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

@@ -1,12 +1,9 @@
-"""The run folder: its settings, the checkpoint to go on from, its refusals, and its diary."""
+"""The run folder: its settings, the checkpoint to go on from and its refusals."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,10 @@ import torch
 
 from earmark.core.config import Settings, differing, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
-from earmark.core.files import DRAFT, flush_file, write_lines, write_text, write_whole
+from earmark.core.files import DRAFT, flush_file, write_text, write_whole
+from earmark.train.record.journal import JOURNAL
 
 STATE, BEFORE = "state.ckpt", "state.before.ckpt"
-JOURNAL = "journal.jsonl"
 _WEIGHTS = ("model.safetensors", "encoder.safetensors")
 _log = logging.getLogger(__name__)
 FREE = {
@@ -152,55 +149,3 @@ def micro_batch_generator(seed: int, step: int, index: int) -> torch.Generator:
     """The generator of one micro-batch of a step."""
     key = (seed * 1_000_003 + step) * 1_009 + index
     return torch.Generator().manual_seed(key % 2**63)
-
-
-class Journal:
-    """Appends records to ``journal.jsonl``, and to TensorBoard's curves where that is installed.
-
-    Args:
-        folder: Run folder.
-        keep_epochs: Lines of later epochs are dropped: they were written after the checkpoint
-            that the run goes on from.
-    """
-
-    def __init__(self, folder: Path, keep_epochs: int = 0) -> None:
-        self.path = folder / JOURNAL
-        kept = []
-        if keep_epochs and self.path.exists():
-            kept = list(_until(keep_epochs, self.path.read_text(encoding="utf-8").splitlines()))
-        write_lines(self.path, kept)
-        self._board: Any = None
-        if importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=keep_epochs)
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Add one epoch."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        if self._board is not None:
-            for name, value in _scalars(record):
-                self._board.add_scalar(name, value, record["step"])
-
-    def close(self) -> None:
-        """Flush the curves."""
-        if self._board is not None:
-            self._board.close()
-
-
-def _until(epoch: int, lines: list[str]) -> Iterator[str]:
-    """Lines up to an epoch; a run killed while writing leaves a broken line after them."""
-    for line in lines[:epoch]:
-        if json.loads(line)["epoch"] <= epoch:
-            yield line
-
-
-def _scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in record["losses"].items():
-        yield f"train/{name}", value
-    yield "train/lr", record["lr"]
-    for network, metrics in record.get("validation", {}).items():
-        for name, value in metrics.items():
-            if isinstance(value, int | float):
-                yield f"{network}/{name}", value

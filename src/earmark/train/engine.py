@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
@@ -23,8 +23,13 @@ from earmark.data.issues import training_issues
 from earmark.data.manifest import Manifest
 from earmark.detect.postprocess import PostProcess
 from earmark.method.networks import Student, Teacher, check_views
-from earmark.method.settings import Recipe, TrainSettings
-from earmark.method.step import StepInputs
+from earmark.method.settings import (
+    COLLAPSED_COSINE,
+    COLLAPSED_STD,
+    Recipe,
+    TrainSettings,
+)
+from earmark.method.step import StepInputs, StepResult, embedding_ramp
 from earmark.method.teacher import ema_decay
 from earmark.method.versions import step_of
 from earmark.model.bundle import save_bundle
@@ -37,6 +42,7 @@ from earmark.train.distributed import (
     leave_out_unused,
     lone_clips,
     make_fabric,
+    mean_figures,
     only_run,
     shared_evaluation,
     shared_notes,
@@ -45,15 +51,19 @@ from earmark.train.distributed import (
 from earmark.train.initial import Begun, Start, begin_with, read_start, teach
 from earmark.train.loop import LoopTask, Reporter, last_epoch, run_epochs, set_up
 from earmark.train.micro_batch import MicroBatch, read_micro_batches
-from earmark.train.non_finite import suspects
+from earmark.train.non_finite import non_finite, suspects
 from earmark.train.optim import (
     freeze,
+    gradient_ratio,
+    kept_as_they_are,
     learning_rate,
     make_optimizer,
     set_learning_rate,
     train_mode,
 )
 from earmark.train.recipe import fit_to_data, validation_split
+from earmark.train.record.journal import begun_record, data_record, write_begun
+from earmark.train.record.loggers import RunLogger
 from earmark.train.shared_encoder import SharedEncoder, share_encoder
 from earmark.train.token_cache import TokenCache, default_folder
 
@@ -125,6 +135,7 @@ def train(
     fabric: Fabric | None = None,
     command: str = "",
     stop_after_epochs: int | None = None,
+    loggers: Sequence[RunLogger] = (),
 ) -> Run:
     """Train a recipe on a dataset; the run folder becomes a bundle beside its journal.
 
@@ -138,6 +149,7 @@ def train(
         fabric: Device, precision and processes; by default one process on the best device.
         command: Noted on the model card.
         stop_after_epochs: Stop early after so many epochs of this call, as if interrupted.
+        loggers: Told of every epoch's figures by the first process, beside journal and TensorBoard.
 
     Raises:
         ConfigError: The folder holds another run, or resuming with another recipe or data.
@@ -150,7 +162,7 @@ def train(
     with only_run(fabric, Path(out)):
         state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
         task = _prepared(recipe, manifest, Path(out), state, reporter, fabric, command)
-        run_epochs(task, last_epoch(recipe.train, task.run, stop_after_epochs))
+        run_epochs(task, last_epoch(recipe.train, task.run, stop_after_epochs), loggers)
     return task.run
 
 
@@ -184,8 +196,11 @@ def _prepared(
     run.encoder = share_encoder(run.student, run.teacher)
     grid, window = network.spec.grid, network.spec.window
     if fabric.is_global_zero:
-        for issue in training_issues(manifest, recipe.network.window_seconds):
-            _log.warning("%s", issue.text)
+        issues = [issue.text for issue in training_issues(manifest, recipe.network.window_seconds)]
+        for text in issues:
+            _log.warning("%s", text)
+        data = data_record(manifest) | {"notes": [*manifest.notes, *issues]}
+        write_begun(out, begun_record(fabric, settings.precision, command) | {"data": data})
     dataset, groups = compose(manifest, settings.batch, grid, window, settings.cache_gib)
     lone = lone_clips(groups, settings.accumulate * fabric.world_size)
     if lone and recipe.method.mixup.probability and fabric.is_global_zero:
@@ -288,6 +303,7 @@ class Training(LoopTask):
     groups: list[ClipGroup]
     tokens: TokenCache | None
     command: str
+    last: MicroBatch | None = None
 
     def begin_epoch(self) -> Iterator[Batch]:
         """Frozen modules stand still; a clip that cannot be read is said once."""
@@ -323,14 +339,41 @@ class Training(LoopTask):
 
     def loss(self, micro_batch: MicroBatch) -> tuple[Tensor, dict[str, float]]:
         """The method's step on a micro-batch."""
+        result = self._step(self.student, micro_batch)
+        self.last = micro_batch
+        return result.loss, result.figures | micro_batch.mix.figures()
+
+    def _step(self, student: nn.Module, micro_batch: MicroBatch) -> StepResult:
         method, encoder = self.recipe.method, self.run.encoder
         batch = micro_batch.batch.to(self.fabric.device)
         if encoder is not None and self.tokens is not None:
             read = partial(self.tokens.tokens_of, micro_batch.batch, self.fabric.device)
             encoder = replace(encoder, read=read)
         inputs = StepInputs(micro_batch.mix, micro_batch.weights, encoder)
-        models, step = (self.student, self.run.teacher), self.run.step
+        models, step = (student, self.run.teacher), self.run.step
         return step_of(method)(*models, batch, step, method, micro_batch.generator, inputs)
+
+    def embedding_gradient(self) -> dict[str, float]:
+        """‖∇ w_e·L_emb‖ / ‖∇ L_sup‖ over the network, of the last micro-batch; nothing changes."""
+        trunk = [one for one in self.run.student.network.parameters() if one.requires_grad]
+        if self.last is None or not self.recipe.method.embedding.weight or not trunk:
+            return {}
+        cache = None if self.tokens is None else (self.tokens.hits, self.tokens.misses)
+        with kept_as_they_are(self.fabric.device, self.run.student, self.run.teacher):
+            torch.manual_seed(self.last.seed)
+            with self.fabric.autocast():
+                terms = self._step(self.run.student, self.last).terms
+            pair = [terms[name] for name in ("embedding", "supervised") if name in terms]
+            ratio = gradient_ratio(pair[0], pair[1], trunk) if len(pair) == 2 else math.nan
+        if self.tokens is not None and cache is not None:
+            self.tokens.hits, self.tokens.misses = cache
+        found = mean_figures(self.fabric, {"gradient_ratio": ratio})
+        return {} if non_finite(found) else found  # JSON has no such number
+
+    def validates(self, epoch: int) -> bool:
+        """Whether an epoch, the first being 1, ends with a validation."""
+        settings = self.settings
+        return epoch == settings.epochs or epoch % settings.validate_every == 0
 
     def suspects(self, micro_batch: MicroBatch) -> tuple[str, ...]:
         """Clips that the student scores with numbers that are not finite, each by itself."""
@@ -349,8 +392,14 @@ class Training(LoopTask):
         run.teacher.follow(run.student, ema_decay(run.step, method.ema, method.ema_horizon))
 
     def rates(self) -> dict[str, float]:
-        """The peak groups' learning rate in the last step."""
-        return {"lr": self.settings.lr * learning_rate(self.run.step - 1, self.settings)}
+        """Those of the last step: the peak groups' learning rate, r_e, the teacher's decay."""
+        method, last = self.recipe.method, self.run.step - 1
+        found = {"lr": self.settings.lr * learning_rate(last, self.settings)}
+        if method.embedding.weight:
+            found["embedding_ramp"] = embedding_ramp(last, method.embedding)
+        if method.needs_teacher:
+            found["ema"] = ema_decay(self.run.step, method.ema, method.ema_horizon)
+        return found
 
     def end_epoch(self, figures: dict[str, float]) -> dict[str, Any]:
         """Validate where it is time; keep the best network, and both at the end."""
@@ -364,7 +413,8 @@ class Training(LoopTask):
             notes["token_cache"] = {"hits": self.tokens.hits, "misses": self.tokens.misses}
         if skipped := shared_notes(self.fabric, run.unreadable):
             notes["unreadable"] = skipped
-        if run.epoch == settings.epochs or run.epoch % settings.validate_every == 0:
+        if self.validates(run.epoch):
+            notes |= self.embedding_gradient()
             notes["validation"] = validate(self)
             keep_bundles(self, notes["validation"])
             if run.epoch < settings.epochs and self.finished:
@@ -392,13 +442,9 @@ def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator
 
 
 def warn_of_collapse(figures: dict[str, float]) -> None:
-    """Say so when the embeddings of an epoch grew alike (bounds are our choice).
-
-    The heads' output is at rest near a mean standard deviation of 1/√d; a collapsed one is
-    constant, and the loss is then zero for no good reason.
-    """
+    """Say so when the embeddings of an epoch grew alike, by the bounds of `method.settings`."""
     spread, alike = figures.get("embedding_std", 1.0), figures.get("embedding_cosine", 0.0)
-    if spread < 0.02 or alike > 0.7:
+    if spread < COLLAPSED_STD or alike > COLLAPSED_COSINE:
         _log.warning(
             "embeddings collapse (std %.3f, mean cosine between clips %.2f): try "
             "method.embedding.teacher_norm=batch, method.embedding.center=true or a smaller "
@@ -464,9 +510,3 @@ def keep_bundles(task: Training, validation: dict[str, Any]) -> None:
     if task.finished:
         for name in networks:
             save(task.out / name, name)
-
-
-def run_record(out: str | Path) -> list[dict[str, Any]]:
-    """The journal of a run, one record an epoch."""
-    lines = (Path(out) / "journal.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines]

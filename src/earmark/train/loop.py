@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from earmark.core.config import Settings, dump_yaml
 from earmark.method.settings import LoopSettings
-from earmark.train.checkpoint import Journal, forget_before, save_state
+from earmark.train.checkpoint import forget_before, save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
 from earmark.train.non_finite import (
     MOST_IN_A_ROW,
@@ -33,6 +33,8 @@ from earmark.train.non_finite import (
     refuse_step,
     refuse_weights,
 )
+from earmark.train.record.journal import Journal, peak_memory
+from earmark.train.record.loggers import RunLogger, TensorBoardLogger
 
 _log = logging.getLogger(__name__)
 
@@ -140,10 +142,13 @@ class LoopTask(ABC):
         return self.run.epoch >= self.settings.epochs
 
 
-def run_epochs(task: LoopTask, stop: int) -> None:
-    """Epochs up to ``stop``, each with its line in the journal and its checkpoint."""
+def run_epochs(task: LoopTask, stop: int, loggers: Sequence[RunLogger] = ()) -> None:
+    """Epochs up to ``stop``, each with its line in the journal and its checkpoint.
+
+    Loggers, and TensorBoard where it is installed, are told of each epoch by the first process.
+    """
     run, fabric = task.run, task.fabric
-    journal = Journal(task.out, keep_epochs=run.epoch) if fabric.is_global_zero else None
+    journal = _open_journal(task, loggers) if fabric.is_global_zero else None
     saved = run.epoch
     try:
         while run.epoch < stop and not task.finished:
@@ -153,10 +158,24 @@ def run_epochs(task: LoopTask, stop: int) -> None:
         what = f"epoch {saved} is saved: add --resume to go on" if saved else "nothing is saved yet"
         stopped.add_note(f"{task.out}: {what}")
         raise
-    if journal is not None:
-        journal.close()
-        if task.finished:
-            forget_before(task.out)
+    finally:
+        if journal is not None:
+            journal.close()
+    if journal is not None and task.finished:
+        forget_before(task.out)
+
+
+def _open_journal(task: LoopTask, loggers: Sequence[RunLogger]) -> Journal:
+    board = [TensorBoardLogger(task.out, task.run.step)] if TensorBoardLogger.is_installed() else []
+    return Journal(task.out, task.run.epoch, [*board, *loggers])
+
+
+def _memory(device: torch.device) -> dict[str, int]:
+    """Most bytes in use so far: of this process, and on its device."""
+    found = peak_memory()
+    if device.type == "cuda":
+        found["device"] = torch.cuda.max_memory_allocated(device)
+    return found
 
 
 def _run_and_save(task: LoopTask, journal: Journal | None) -> None:
@@ -171,6 +190,7 @@ def _run_and_save(task: LoopTask, journal: Journal | None) -> None:
         **task.rates(),
         "losses": figures,
         "seconds": round(time.monotonic() - began, 3),
+        "memory": _memory(fabric.device),
         **task.end_epoch(figures),
     }
     if journal is not None:

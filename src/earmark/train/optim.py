@@ -7,11 +7,12 @@ heads of the embedding loss, which stand beside the network, are ``heads.…``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from earmark.core.errors import ConfigError
 from earmark.method.settings import TrainSettings
@@ -125,3 +126,30 @@ def _parts(names: Iterable[str]) -> list[str]:
     words = [name.split(".") for name in names]
     short = [word[:1] if word[0] == "encoder" else word[:2] for word in words]
     return list(dict.fromkeys(".".join(word) + "." for word in short))
+
+
+def gradient_ratio(first: Tensor, second: Tensor, parameters: Sequence[nn.Parameter]) -> float:
+    """‖∇ first‖ / ‖∇ second‖ of two losses over parameters; their graph stays.
+
+    0 where the first does not reach them, infinite where only the second does not.
+    """
+    norms = []
+    for loss in (first, second):
+        found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+        squares = [one.float().square().sum() for one in found if one is not None]
+        norms.append(math.sqrt(float(torch.stack(squares).sum())) if squares else 0.0)
+    if not norms[0]:
+        return 0.0
+    return norms[0] / norms[1] if norms[1] else math.inf
+
+
+@contextmanager
+def kept_as_they_are(device: torch.device, *modules: nn.Module) -> Iterator[None]:
+    """Afterwards the modules' buffers and the global random generators are as before."""
+    before = [(value, value.clone()) for one in modules for value in one.buffers()]
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            yield
+        finally:
+            for value, old in before:
+                value.copy_(old)

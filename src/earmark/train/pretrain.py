@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +54,8 @@ from earmark.train.loop import (
     set_up,
 )
 from earmark.train.non_finite import suspects
+from earmark.train.record.journal import begun_record, write_begun
+from earmark.train.record.loggers import RunLogger
 
 _log = logging.getLogger(__name__)
 _CROP_DRAWS = 1_008  # beyond the micro-batches of any step: draws of a crop are no draws of one
@@ -147,6 +149,7 @@ def pretrain(
     fabric: Fabric | None = None,
     command: str = "",
     stop_after_epochs: int | None = None,
+    loggers: Sequence[RunLogger] = (),
 ) -> PretrainRun:
     """Pretrain an encoder on recordings; the run folder becomes an encoder's folder.
 
@@ -159,6 +162,7 @@ def pretrain(
         fabric: Device, precision and processes; by default one process on the best device.
         command: Noted on the model card.
         stop_after_epochs: Stop early after so many epochs of this call, as if interrupted.
+        loggers: Told of every epoch's figures by the first process, beside journal and TensorBoard.
 
     Raises:
         ConfigError: The folder holds another run, or resuming with other settings or recordings.
@@ -173,7 +177,7 @@ def pretrain(
         stop = last_epoch(recipe.train, task.run, stop_after_epochs)
         if task.run.epoch < stop:
             task.refill_banks()
-        run_epochs(task, stop)
+        run_epochs(task, stop, loggers)
     return task.run
 
 
@@ -200,6 +204,10 @@ def _prepared(
         dict(recordings.faults),
     )
     wrapped = set_up(fabric, run, recipe, recordings.fingerprint, state)
+    if fabric.is_global_zero:
+        sources = [{"name": "recordings", "kind": "unlabelled", "clips": len(recordings.paths)}]
+        data = {"fingerprint": recordings.fingerprint, "sources": sources}
+        write_begun(out, begun_record(fabric, settings.precision, command) | {"data": data})
     stream = CropStream(recordings, recipe.window, settings.seed)
     frontend = LogMel(recipe.encoder.frontend).to(fabric.device)
     loop = (settings, run, fabric, wrapped, out, reporter)

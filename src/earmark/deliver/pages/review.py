@@ -16,13 +16,11 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from earmark._version import __version__
 from earmark.core.errors import ConfigError, EarmarkError, optional_package
 from earmark.core.event import Event
 from earmark.core.files import write_text
@@ -30,6 +28,7 @@ from earmark.core.folders import refuse_foreign
 from earmark.core.locking import only_writer
 from earmark.core.parallel import Progress
 from earmark.deliver.pages.judging import MISS, judge
+from earmark.deliver.pages.scripts import asset, rendered, script_json, styles
 from earmark.deliver.pages.sounds import SOUND_KINDS, SoundKind, write_sound
 from earmark.deliver.pages.tiles import BANDS, COLUMNS, LOWEST, SCORES, TILE, ZOOM, write_scores
 from earmark.detect.detector import Result
@@ -146,8 +145,9 @@ def _claim(out: Path) -> None:
         (out / INDEX).unlink(missing_ok=True)
         shutil.rmtree(out / FOLDER)
     refuse_foreign(out, "review page")
-    for name in (_SCRIPT, _STYLE):  # first, so that a page that was stopped is known as one
-        write_text(out / FOLDER / name, _asset(name))
+    # First, so that a page that was stopped is known as one.
+    write_text(out / FOLDER / _SCRIPT, asset(_SCRIPT))
+    write_text(out / FOLDER / _STYLE, styles(_STYLE))
 
 
 def _write_parts(
@@ -251,12 +251,6 @@ def _tracks(result: Result, truth: Iterable[Event]) -> list[str]:
     return [label for label in table.labels if label in chosen]
 
 
-def script_json(content: Any) -> str:
-    """JSON that is safe in a script element: no markup, ASCII alone."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
 def _inlined(root: Path) -> Mapping[str, str]:
     """Name → content of all files of a page, as data that a script holds."""
     found = {}
@@ -270,22 +264,14 @@ def _inlined(root: Path) -> Mapping[str, str]:
     return found
 
 
-def _asset(name: str) -> str:
-    return (resources.files("earmark.deliver.pages") / "assets" / name).read_text("utf-8")
-
-
 def _document(title: str, data: str = "", files: Mapping[str, str] | None = None) -> str:
     """The page's HTML; with all its files in it, if they are given."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string(_asset("review.html"))
-    return template.render(
+    return rendered(
+        "review.html",
         title=title,
-        version=__version__,
         folder=FOLDER,
-        css=_asset(_STYLE) if files is not None else "",
-        js=_asset(_SCRIPT) if files is not None else "",
+        css=styles(_STYLE) if files is not None else "",
+        js=asset(_SCRIPT) if files is not None else "",
         data=data,
         files=None if files is None else script_json(files),
     )

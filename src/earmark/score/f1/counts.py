@@ -172,6 +172,14 @@ class F1Statistics:
             "_micro": ratio(2 * tp.sum(axis=1), (detected + true).sum(axis=1)),
         }
 
+    def resampled_classes(self, weights: Ints) -> Floats:
+        """F1 of each class in each resample ``[C, R]``; NaN where it has no truth."""
+        drawn = weights.astype(np.float64)
+        tp, detected, true = (
+            drawn @ counts.astype(np.float64) for counts in (self.tp, self.detected, self.true)
+        )
+        return np.asarray(np.where(true > 0, ratio(2 * tp, detected + true), np.nan).T)
+
     def eventful(self) -> Bools:
         """Which clips have true events ``[N]``."""
         return np.asarray(self.true.any(axis=1))

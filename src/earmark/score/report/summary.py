@@ -14,7 +14,13 @@ import numpy as np
 from earmark.core.errors import ScoreError
 from earmark.core.event import EventTuple
 from earmark.core.parallel import Progress
-from earmark.score.bootstrap import Statistics, bootstrap, interval, resampled_values
+from earmark.score.bootstrap import (
+    Statistics,
+    bootstrap,
+    class_intervals,
+    interval,
+    resampled_values,
+)
 from earmark.score.events import Events
 from earmark.score.f1.best import BestF1Result, SweepStatistics
 from earmark.score.f1.counts import F1Statistics
@@ -39,6 +45,7 @@ def report(
     runs: Sequence[Measurement],
     *,
     resamples: int = 0,
+    class_resamples: int = 0,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +54,7 @@ def report(
     Args:
         runs: Counts of each run, on the same task.
         resamples: Draws for 95 % intervals over clips; 0 leaves ``intervals`` empty.
+        class_resamples: Draws for those of each class's F1 alone, where ``resamples`` is 0.
         seed: Seed of the draws.
         progress: Called with draws done and draws in all.
 
@@ -58,11 +66,12 @@ def report(
         ``…_micro``, ``…_best`` (each class at its best threshold) and ``…_best_micro``;
         ``per_class`` (metric → class → number; classes without truth are missing),
         ``thresholds`` (metric → class → best threshold, ``None`` if not finite), ``intervals``
-        (metric → [low, high]), ``clips``, ``of``, ``missing``, ``fingerprint``, ``evaluation``
-        (fingerprint of clips, truth, durations, classes and parameters), ``parameters``,
-        ``warnings``; fit for JSON. Of several runs also ``seeds`` (their number), ``sd`` (metric →
-        standard deviation over runs), ``per_class_sd`` and ``runs`` (the numbers of each); all
-        other numbers are means.
+        (metric → [low, high]), ``per_class_intervals`` (of the F1 scores of one run with
+        intervals: metric → class → [low, high]), ``clips``, ``of``, ``missing``,
+        ``fingerprint``, ``evaluation`` (fingerprint of clips, truth, durations, classes and
+        parameters), ``parameters``, ``warnings``; fit for JSON. Of several runs also ``seeds``
+        (their number), ``sd`` (metric → standard deviation over runs), ``per_class_sd`` and
+        ``runs`` (the numbers of each); all other numbers are means.
 
     Raises:
         ScoreError: If the runs are not of the same task, or no class has truth.
@@ -71,7 +80,24 @@ def report(
     if resamples:
         rng = np.random.default_rng(seed)
         ends = bootstrap(statistics, resamples=resamples, rng=rng, level=LEVEL, progress=progress)
-    return _report(runs, ends, resamples, seed)
+    found = _report(runs, ends, resamples, seed)
+    if len(runs) == 1 and (resamples or class_resamples):
+        draws = resamples or class_resamples
+        found["per_class_intervals"] = _by_class(runs[0].statistics, draws, seed)
+    return found
+
+
+def _by_class(
+    statistics: Mapping[str, Statistics], resamples: int, seed: int
+) -> dict[str, dict[str, list[float]]]:
+    """Intervals of each class's F1, of counts at the thresholds in use: metric → class → ends."""
+    chosen = {name: found for name, found in statistics.items() if isinstance(found, F1Statistics)}
+    rng = np.random.default_rng(seed)
+    ends = class_intervals(chosen, resamples=resamples, rng=rng, level=LEVEL)
+    return {
+        metric: {label: list(low_high) for label, low_high in own.items()}
+        for metric, own in ends.items()
+    }
 
 
 def _report(
