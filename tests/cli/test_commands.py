@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,34 @@ def test_train_evaluate_detect(data: Path, run: Path, tmp_path: Path) -> None:
     result = RUNNER.invoke(app, ["detect", str(run), str(clip), "--out", str(tmp_path / "found")])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "found/events.tsv").exists()
+
+
+def test_train_leaves_a_report_and_report_makes_it_again(
+    run: Path, tmp_path: Path, mistake: Callable[..., str]
+) -> None:
+    text = (run / "report.html").read_text("utf-8")
+    assert ", finished" in text
+    assert "PSDS1" in text
+    result = RUNNER.invoke(app, ["report", str(run), "--out", str(tmp_path / "again.html")])
+    assert result.exit_code == 0, result.output
+    without_time = [
+        re.sub(r"· 2.* UTC", "", one)
+        for one in (text, (tmp_path / "again.html").read_text("utf-8"))
+    ]
+    assert without_time[0] == without_time[1]
+    assert "holds no journal of a run" in mistake("report", str(tmp_path))
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_training(
+    data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    (out / "report.html").mkdir(parents=True)
+    arguments = ["train", "mini", "--data", str(data), "--out", str(out), "--device", "cpu", *SET]
+    result = RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert result.output.count("no report of this run from now on") == 1
+    assert (out / "model.safetensors").is_file()
 
 
 def test_resume_of_a_finished_run_is_harmless(data: Path, run: Path) -> None:
