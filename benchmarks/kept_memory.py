@@ -43,8 +43,9 @@ def one_turn(recipe: str, keep: bool, data: Path, steps: int) -> None:
     """Two epochs in this process; the second one's seconds and the peak memory, printed."""
     from earmark.data.manifest import load_manifest
     from earmark.train import distributed
-    from earmark.train.engine import run_record, train
+    from earmark.train.engine import train
     from earmark.train.recipe import load_recipe
+    from earmark.train.record.journal import run_record
 
     if not keep:
         distributed.keep_freed_memory = lambda: False  # type: ignore[attr-defined]

@@ -115,9 +115,9 @@ def one_run(data: Path, mode: str | None, seed: int, steps: int) -> dict[str, fl
     from earmark.data.crops import survey
     from earmark.model.encoders.atst import AtstFrame
     from earmark.train.distributed import make_fabric
-    from earmark.train.engine import run_record
     from earmark.train.pretrain import pretrain
     from earmark.train.recipe import load_pretrain_recipe
+    from earmark.train.record.journal import run_record
 
     chosen = [f"train.teacher={mode}"] if mode else []
     lengths = [f"train.epochs={steps // 50}", f"train.warmup_steps={steps // 10}"]

@@ -83,8 +83,9 @@ def one_run(
     from earmark.data.manifest import load_manifest
     from earmark.detect.evaluate import evaluate_network
     from earmark.detect.postprocess import PostProcess
-    from earmark.train.engine import run_record, train
+    from earmark.train.engine import train
     from earmark.train.recipe import load_recipe
+    from earmark.train.record.journal import run_record
 
     done = out / "result.json"
     if done.exists():

@@ -56,7 +56,8 @@ def train_and_measure(planned: Planned, data: Path, watched: Path, out: Path) ->
     from lightning_fabric import Fabric
 
     from earmark.data.manifest import load_manifest
-    from earmark.train.engine import run_record, train
+    from earmark.train.engine import train
+    from earmark.train.record.journal import run_record
 
     recipe, chosen = planned.recipe(), planned.choices
     if recipe.train.token_cache is not None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from earmark.cli import app
 from earmark.core.audio.audio import write_audio
 from earmark.model.encoders.encoder_file import load_encoder
-from earmark.train.engine import run_record
+from earmark.train.record.journal import run_record
 
 RUNNER = CliRunner()
 SMALL = [

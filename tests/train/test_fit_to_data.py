@@ -17,8 +17,9 @@ from earmark.core.config import BatchSettings, DataSettings
 from earmark.data.manifest import Manifest, Source, load_manifest
 from earmark.method.settings import Recipe
 from earmark.train import engine
-from earmark.train.engine import Run, run_record, train
+from earmark.train.engine import Run, train
 from earmark.train.recipe import LEAST_EVENTS, fit_to_data, load_recipe
+from earmark.train.record.journal import run_record
 from helpers import trees
 from helpers.score_world import run as command
 

@@ -19,7 +19,6 @@ from earmark.method.pretraining_settings import PretrainRecipe, PretrainTrainSet
 from earmark.model.encoders.encoder_file import ENCODER_FILES, load_encoder
 from earmark.train.crop_batches import CropSampler
 from earmark.train.distributed import make_fabric
-from earmark.train.engine import run_record
 from earmark.train.pretrain import (
     UNREADABLE,
     PretrainRun,
@@ -32,6 +31,7 @@ from earmark.train.pretrain import (
     weight_decay,
 )
 from earmark.train.recipe import load_pretrain_recipe, load_recipe, pretrain_recipe_names
+from earmark.train.record.journal import run_record
 from helpers.ranks import small_pretraining
 
 

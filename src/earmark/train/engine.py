@@ -17,7 +17,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
 from earmark.data.issues import training_issues
 from earmark.data.manifest import Manifest
@@ -65,7 +64,7 @@ from earmark.train.recipe import fit_to_data, validation_split
 from earmark.train.record.journal import begun_record, data_record, write_begun
 from earmark.train.record.loggers import RunLogger
 from earmark.train.shared_encoder import SharedEncoder, share_encoder
-from earmark.train.token_cache import TokenCache, default_folder
+from earmark.train.token_cache import TokenCache, open_token_cache
 
 _log = logging.getLogger(__name__)
 
@@ -254,41 +253,6 @@ def begin(
             _log.warning("%s", note)
     heads = ", with the embedding loss's heads" if begun.heads else ""
     return "; ".join([start.what + heads, *begun.notes]), (start, begun)
-
-
-def open_token_cache(
-    recipe: Recipe, encoder: SharedEncoder | None, fabric: Fabric
-) -> TokenCache | None:
-    """The cache of tokens that ``train.token_cache`` asks for.
-
-    Raises:
-        ConfigError: There is nothing to keep: the encoder learns, or never hears a clip as it is.
-    """
-    settings, method = recipe.train, recipe.method
-    if settings.token_cache is None:
-        return None
-    hint = "Set train.token_cache to null"
-    if any(hook.domain == "waveform" for hook in method.augmentations):
-        raise ConfigError(
-            "train.token_cache keeps what clips are as they were read, and an augmentation of "
-            "waveforms changes them",
-            hint=f"{hint}, or augment the mel",
-        )
-    if encoder is None:
-        raise ConfigError(
-            "train.token_cache needs a frozen encoder, the same in student and teacher",
-            hint=f"Add encoder. to train.frozen. {hint}, otherwise",
-        )
-    v1 = method.v1
-    sees_mixtures = v1 is not None and v1.teacher_sees == "mixture" and v1.mix_encoder
-    if method.warp_probability or (sees_mixtures and method.mixup.probability == 1.0):
-        raise ConfigError(
-            "train.token_cache has nothing to keep: the encoder hears no clip as it is", hint=hint
-        )
-    folder = default_folder() if settings.token_cache == "auto" else Path(settings.token_cache)
-    limit = int(settings.token_cache_gib * 2**30)
-    arithmetic = f"{fabric.device.type} {settings.precision}"
-    return TokenCache(folder, encoder.network, limit, arithmetic, fabric.world_size)
 
 
 @dataclass

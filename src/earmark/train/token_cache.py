@@ -23,14 +23,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from earmark.core.config import NetworkSettings
 from earmark.core.errors import ConfigError
 from earmark.data.dataset import Batch
+from earmark.method.settings import Recipe
 from earmark.model.encoders.registry import make_encoder
 from earmark.model.sed import SedNetwork
-from earmark.train.shared_encoder import clean_tokens
+from earmark.train.shared_encoder import SharedEncoder, clean_tokens
 
 _log = logging.getLogger(__name__)
 _FORMAT = "1"
@@ -180,3 +182,38 @@ def _clean_and_measure(folder: Path) -> int:
         except FileNotFoundError:  # another run's draft took its place meanwhile
             continue
     return total
+
+
+def open_token_cache(
+    recipe: Recipe, encoder: SharedEncoder | None, fabric: Fabric
+) -> TokenCache | None:
+    """The cache of tokens that ``train.token_cache`` asks for.
+
+    Raises:
+        ConfigError: There is nothing to keep: the encoder learns, or never hears a clip as it is.
+    """
+    settings, method = recipe.train, recipe.method
+    if settings.token_cache is None:
+        return None
+    hint = "Set train.token_cache to null"
+    if any(hook.domain == "waveform" for hook in method.augmentations):
+        raise ConfigError(
+            "train.token_cache keeps what clips are as they were read, and an augmentation of "
+            "waveforms changes them",
+            hint=f"{hint}, or augment the mel",
+        )
+    if encoder is None:
+        raise ConfigError(
+            "train.token_cache needs a frozen encoder, the same in student and teacher",
+            hint=f"Add encoder. to train.frozen. {hint}, otherwise",
+        )
+    v1 = method.v1
+    sees_mixtures = v1 is not None and v1.teacher_sees == "mixture" and v1.mix_encoder
+    if method.warp_probability or (sees_mixtures and method.mixup.probability == 1.0):
+        raise ConfigError(
+            "train.token_cache has nothing to keep: the encoder hears no clip as it is", hint=hint
+        )
+    folder = default_folder() if settings.token_cache == "auto" else Path(settings.token_cache)
+    limit = int(settings.token_cache_gib * 2**30)
+    arithmetic = f"{fabric.device.type} {settings.precision}"
+    return TokenCache(folder, encoder.network, limit, arithmetic, fabric.world_size)
