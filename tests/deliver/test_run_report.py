@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from earmark.core.errors import DataError, EarmarkError
-from earmark.deliver.pages.charts import Bound, Chart, Curve, number
+from earmark.deliver.pages.charts import Bound, Chart, ChartLine, number
 from earmark.deliver.pages.run_report import best_epoch, warnings_of, write_run_report
 from earmark.train.record.journal import JOURNAL
 from helpers.review_pages import NASTY, browser, opened, serious
@@ -153,7 +153,7 @@ def test_a_run_that_has_just_begun_and_no_run(tmp_path: Path) -> None:
     st.booleans(),
 )
 def test_any_numbers_can_be_drawn(values: list[float], log: bool) -> None:
-    chart = Chart("t", [Curve("c", list(enumerate(values)))], bounds=[Bound(0.5, "b")], log=log)
+    chart = Chart("t", [ChartLine("c", list(enumerate(values)))], bounds=[Bound(0.5, "b")], log=log)
     usable = [one for one in values if math.isfinite(one) and (one > 0 or not log)]
     assert bool(chart) == bool(usable)
     if chart:

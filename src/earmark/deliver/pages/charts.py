@@ -23,7 +23,7 @@ Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Curve:
+class ChartLine:
     """A line of a chart.
 
     Attributes:
@@ -70,14 +70,14 @@ class Chart:
     """
 
     title: str
-    curves: Sequence[Curve]
+    curves: Sequence[ChartLine]
     x: str = "epoch"
     bounds: Sequence[Bound] = ()
     low: float | None = None
     high: float | None = None
     log: bool = False
     note: str = ""
-    drawn: list[Curve] = field(init=False, default_factory=list)
+    drawn: list[ChartLine] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         for curve in self.curves:
@@ -86,7 +86,7 @@ class Chart:
             ]
             if points:
                 self.drawn.append(
-                    Curve(curve.name, _thinned(points), curve.colour, curve.step, curve.thin)
+                    ChartLine(curve.name, _thinned(points), curve.colour, curve.step, curve.thin)
                 )
 
     def __bool__(self) -> bool:
@@ -177,7 +177,7 @@ class _Plane:
         inside = ((math.log(value) if self.log else value) - low) / (high - low)
         return HEIGHT - _BOTTOM - min(1.0, max(0.0, inside)) * (HEIGHT - _TOP - _BOTTOM)
 
-    def path(self, curve: Curve) -> str:
+    def path(self, curve: ChartLine) -> str:
         """The curve's line."""
         parts: list[str] = []
         before = 0.0

@@ -17,7 +17,7 @@ import yaml
 
 from earmark.core.errors import EarmarkError, optional_package
 from earmark.core.files import write_text
-from earmark.deliver.pages.charts import Bound, Chart, Curve, bar, number
+from earmark.deliver.pages.charts import Bound, Chart, ChartLine, bar, number
 from earmark.deliver.pages.scripts import rendered, styles
 from earmark.method.settings import COLLAPSED_COSINE, COLLAPSED_STD
 from earmark.train.record.journal import read_begun, run_record
@@ -267,17 +267,17 @@ def _without_clips(data: Record) -> list[str]:
 def _charts(records: Sequence[Record], recipe: Record) -> list[tuple[str, list[Chart]]]:
     """Groups of charts; those without points are empty."""
 
-    def of(name: str, title: str, colour: int = 0, place: str = "losses") -> Curve:
+    def of(name: str, title: str, colour: int = 0, place: str = "losses") -> ChartLine:
         own = [
             (one["epoch"], float(value))
             for one in records
             if isinstance(value := (one.get(place, {}) if place else one).get(name), int | float)
         ]
-        return Curve(title, own, colour)
+        return ChartLine(title, own, colour)
 
-    def scored(metric: str) -> list[Curve]:
+    def scored(metric: str) -> list[ChartLine]:
         return [
-            Curve(
+            ChartLine(
                 network,
                 [
                     (one["epoch"], float(one["validation"][network][metric]))
@@ -294,7 +294,7 @@ def _charts(records: Sequence[Record], recipe: Record) -> list[tuple[str, list[C
         (one["epoch"], one["seconds"] / steps) for one in records if steps and "seconds" in one
     ]
     memory = [
-        Curve(
+        ChartLine(
             name,
             [
                 (one["epoch"], one["memory"][name] / 1e9)
@@ -390,7 +390,7 @@ def _charts(records: Sequence[Record], recipe: Record) -> list[tuple[str, list[C
         (
             "Cost",
             [
-                Chart("Seconds a step", [Curve("without validation", speed)], low=0),
+                Chart("Seconds a step", [ChartLine("without validation", speed)], low=0),
                 Chart("Memory, GB at most", memory, low=0),
             ],
         ),
