@@ -94,7 +94,9 @@ def done(places: Path) -> dict[str, dict[str, Any]]:
     from earmark.cli.commands import COMMANDS
 
     data, long = str(places / "data"), str(places / "long.wav")
-    out = {name: str(places / name) for name in ("found", "bare-out", "val", "tuned", "run")}
+    out = {
+        name: str(places / name) for name in ("found", "bare-out", "val", "tuned", "run", "pseudo")
+    }
     lines = {f"{name} --help": [name, "--help"] for name in COMMANDS}
     clips = "strong=1,weak=1,unlabelled=1,validation=3,test=1"
     lines |= {
@@ -109,6 +111,7 @@ def done(places: Path) -> dict[str, dict[str, Any]]:
                   f"{data}/metadata/validation/validation_durations.tsv", "--resamples", "0"],
         "tune": ["tune", "mini", "--data", data, "--out", out["tuned"], "--method", "median",
                  "--folds", "0", "--resamples", "0"],
+        "pseudo-label": ["pseudo-label", "mini", "home", "--data", data, "--out", out["pseudo"]],
         "tuned": ["info", out["tuned"]],
         "doctor": ["doctor", data],
         "recipes": ["recipes", "mini"],
@@ -131,7 +134,10 @@ def test_every_command_explains_itself(done: dict[str, dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["synth", "detect", "info", "evaluate", "score", "tune", "tuned", "doctor", "recipes"],
+    [
+        *("synth", "detect", "info", "evaluate", "score", "tune", "tuned", "pseudo-label"),
+        *("doctor", "recipes"),
+    ],
 )
 def test_listening_and_scoring_work(done: dict[str, dict[str, Any]], name: str) -> None:
     assert done[name]["code"] == 0, done[name]["err"]

@@ -28,6 +28,7 @@ WRITING = {
     "--durations {world}/seconds.csv --plot-dir {out}",
     "tune": "tune mini --data {data} --out {out}",
     "tune, a bundle of its own": "tune {bundle} --data {data}",
+    "pseudo-label": "pseudo-label mini --data {data} --out {out}",
     "detect": "detect mini {audio} --out {out}",
     "detect, clips": "detect mini {audio} --out {elsewhere} --clips {out}",
     "review": "review mini {audio} --out {out}",

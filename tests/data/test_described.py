@@ -167,7 +167,7 @@ MISTAKES = [
         "audio: attic/",
         "sound: attic/",
         6,
-        "Known are audio, domain, labelled, name, negatives, strong",
+        "Known are audio, domain, labelled, name, negatives, pseudo, scores",
     ),
     ("unlabelled: true", "unlabelled: true, weak: weak.tsv", 6, "name it twice"),
     ("unlabelled: true", "unlabelled: true, labelled: [Speech]", 6, "labelled for no class"),

@@ -63,6 +63,10 @@ COMMANDS = {
         "tune", "tune",
         "Tune a bundle's post-processing on labelled clips: cSEBB or median filters, by class.",
     ),
+    "pseudo-label": CommandPlace(
+        "pseudo_label", "pseudo_label",
+        "Label a dataset's unlabelled clips by what bundles find in them, to train on.",
+    ),
     "detect": CommandPlace("detect", "detect", "Detect the events in recordings of any length."),
     "review": CommandPlace(
         "review", "review",

@@ -100,7 +100,7 @@ class TrainingProgress:
             self._began = step, now
         elif step == self._began[0] + FIRST_STEPS:
             seconds = (now - self._began[1]) / FIRST_STEPS
-            left = f"{steps - step} steps of {seconds:.2g} s, and validations"
+            left = f"{steps - step} steps of {seconds:.{int(seconds < 10)}f} s, and validations"
             self.console.print(f"  about {_duration(seconds * (steps - step))} to go: {left}")
         for name in SHOWN:
             if name in figures:

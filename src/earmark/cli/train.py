@@ -147,7 +147,9 @@ def _print_data(console: Console, manifest: Manifest) -> None:
     from earmark.data.recordings import few_recordings, recordings_by_class
 
     for source in manifest.train:
-        kind = "negatives" if source.negatives else source.kind
+        kind: str = "negatives" if source.negatives else source.kind
+        if source.pseudo:
+            kind = "pseudo-labelled" if source.scores is None else "scores as targets"
         console.print(f"{source.name} ({kind}): {len(source.clips)} clips")
     few = few_recordings(recordings_by_class(manifest))
     for text in (*manifest.notes, *([few] if few else [])):

@@ -283,12 +283,22 @@ class NetworkSettings(Settings):
 
 
 class BatchSettings(Settings):
-    """Clips of each kind in one optimiser step; a kind the data lack is left out."""
+    """Clips of each kind in one optimiser step; a kind the data lack is left out.
+
+    Attributes:
+        pseudo: Strongly labelled by a network (`earmark pseudo-label`); where it is 0, they are
+            among those of their domain.
+    """
 
     real: Count = 24
     synthetic: Count = 24
     weak: Count = 48
     unlabelled: Count = 48
+    pseudo: Count = 0
+
+    def place_of(self, place: str, domain: str) -> str:
+        """Where clips of a place go: pseudo-labelled ones to their domain if they have no own."""
+        return domain if place == "pseudo" and not self.pseudo else place
 
     def filled(self, present: Collection[str]) -> BatchSettings:
         """With data of these kinds: absent ones are left out.

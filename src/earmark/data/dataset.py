@@ -22,10 +22,11 @@ from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_in
 
 from earmark.core.audio.audio import load_int16
 from earmark.core.config import BatchSettings
-from earmark.core.errors import AudioError, ConfigError, DataError
+from earmark.core.errors import AudioError, ConfigError, DataError, ScoreError
 from earmark.core.event import Event
 from earmark.core.parallel import end_with_parent
 from earmark.core.tables.labels import LabelSet
+from earmark.core.tables.score_files import read_scores
 from earmark.core.timeline import FrameGrid, samples_to_seconds
 from earmark.data.issues import without_long_weak
 from earmark.data.manifest import Manifest, Source
@@ -95,6 +96,7 @@ class LabelledClip:
         events: Its strong labels.
         tags: Labels of the clip.
         labelled: Classes that its labels speak of; None stands for all.
+        scores: File of the score table that is its targets in place of ``events``.
     """
 
     path: Path
@@ -102,6 +104,38 @@ class LabelledClip:
     events: tuple[Event, ...] = ()
     tags: tuple[str, ...] = ()
     labelled: tuple[str, ...] | None = None
+    scores: Path | None = None
+
+
+def score_targets(
+    path: Path, labels: LabelSet, grid: FrameGrid, frames: int, known: Sequence[str] | None
+) -> NDArray[np.float32]:
+    """[frames, C] in [0, 1]: the mean over each frame of the scores in a file.
+
+    Args:
+        path: Of a score table; it begins with the clip.
+        labels: The classes; those that the table lacks are 0.
+        grid: Frames of the targets.
+        frames: So many.
+        known: Classes that the table must have; None for all.
+
+    Raises:
+        ScoreError: It is no score table, or lacks a class.
+    """
+    table = read_scores(path)
+    missing = [label for label in (labels if known is None else known) if label not in table.labels]
+    if missing:
+        raise ScoreError(
+            f"has no scores of {', '.join(missing)}",
+            where=path,
+            hint="Make the scores again, or name under `labelled` the classes they are of",
+        )
+    values = table.on(grid.seconds * np.arange(frames + 1, dtype=np.float64)).values
+    targets = np.zeros((frames, len(labels)), dtype=np.float32)
+    for column, label in enumerate(table.labels):
+        if label in labels:
+            targets[:, labels.index(label)] = np.clip(values[:, column], 0.0, 1.0)
+    return targets
 
 
 def frame_targets(
@@ -194,7 +228,11 @@ class ClipDataset(Dataset[Item]):
         clip = self.clips[row]
         waveform = np.zeros(self.window, dtype=np.float32)
         np.multiply(audio, np.float32(1 / 32768), out=waveform[: len(audio)])
-        strong = frame_targets(clip.events, self.labels, self.grid, self.frames)
+        if clip.scores is None:
+            strong = frame_targets(clip.events, self.labels, self.grid, self.frames)
+        else:
+            own = (self.labels, self.grid, self.frames, clip.labelled)
+            strong = score_targets(clip.scores, *own)
         weak = strong.max(axis=0, initial=0.0)
         for tag in clip.tags:
             weak[self.labels.index(tag)] = 1.0
@@ -224,9 +262,14 @@ def labelled_clips(source: Source) -> list[LabelledClip]:
     if source.kind == "strong" and source.events is not None:
         return [
             LabelledClip(
-                path, "strong", tuple(source.events.get(source.name_of(path), ())), labelled=known
+                path,
+                "strong",
+                tuple(source.events.get(name, ())),
+                labelled=known,
+                scores=(source.scores or {}).get(name),
             )
             for path in source.clips
+            for name in [source.name_of(path)]
         ]
     if source.kind == "weak" and source.weak is not None:
         return [
@@ -339,7 +382,7 @@ def compose(
 ) -> tuple[ClipDataset, list[ClipGroup]]:
     """The training dataset and how much of each kind a step takes.
 
-    Strong sources fill ``batch.real`` or ``batch.synthetic`` by their domain.
+    Strong sources fill ``batch.real`` or ``batch.synthetic`` by their domain, or ``batch.pseudo``.
     Where only one of the two exists it fills both places; kinds the data lack are left out, and so
     are weak clips longer than the window, whose tags may speak of what is not heard.
 
@@ -349,9 +392,7 @@ def compose(
     by_place: dict[str, list[LabelledClip]] = {name: [] for name in BatchSettings.model_fields}
     for source in manifest.train:
         source = without_long_weak(source, samples_to_seconds(window))
-        by_place[source.domain if source.kind == "strong" else source.kind] += labelled_clips(
-            source
-        )
+        by_place[batch.place_of(source.place, source.domain)] += labelled_clips(source)
     take = batch.filled({name for name, clips in by_place.items() if clips}).model_dump()
     clips: list[LabelledClip] = []
     groups: list[ClipGroup] = []

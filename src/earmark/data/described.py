@@ -30,7 +30,7 @@ from earmark.core.errors import ConfigError, LabelError
 from earmark.core.tables.rows import check_label
 from earmark.data.classes import OTHERS, Classes
 from earmark.data.clips import ClipFinder
-from earmark.data.reading import SubsetReader, Subsets, unlabelled_source
+from earmark.data.reading import SubsetReader, Subsets, some, unlabelled_source
 from earmark.data.subsets import Domain, Evaluation, Kind, Source
 from earmark.data.yaml_lines import Keys, YamlFile
 
@@ -57,6 +57,9 @@ class SourceDescription(Settings):
         unlabelled: All recordings in the folder.
         negatives: None of the classes sounds in it; all recordings in the folder, or those that a
             table without events lists.
+        pseudo: Its strong labels are a network's (`earmark pseudo-label`).
+        scores: Folder of score tables, ``NAME.npz`` for a recording NAME of the table: the targets
+            of its frames in place of the events; for ``pseudo`` alone.
         labelled: Classes it was annotated for, where these are not all.
         domain: ``real`` recordings or ``synthetic`` soundscapes.
         name: What it is called in messages; by default as its folder.
@@ -67,6 +70,8 @@ class SourceDescription(Settings):
     weak: str | None = None
     unlabelled: bool = False
     negatives: bool = False
+    pseudo: bool = False
+    scores: str | None = None
     labelled: Names | None = None
     domain: Literal["real", "synthetic"] = "real"
     name: str | None = None
@@ -82,6 +87,10 @@ class SourceDescription(Settings):
             )
         if self.unlabelled and self.labelled is not None:
             raise ValueError("an unlabelled source is labelled for no class")
+        if self.pseudo and (self.strong is None or self.negatives):
+            raise ValueError("a source of pseudo-labels has strong: TABLE")
+        if self.scores is not None and not self.pseudo:
+            raise ValueError("scores are targets of a source with pseudo: true")
         return self
 
     @property
@@ -128,6 +137,7 @@ class Description(Settings):
     """A dataset.
 
     Attributes:
+        extends: A dataset whose sources and splits are taken, too: a folder or a description.
         classes: In the order of a network's outputs; by default all that the labels name, sorted.
         class_map: Name in the labels → class, or null to drop its labels. ``*`` stands for every
             name that is neither here nor a class.
@@ -139,6 +149,7 @@ class Description(Settings):
         exclude: Table of clips not to train on, as ``data.exclude`` of a recipe.
     """
 
+    extends: str | None = None
     classes: Names | None = None
     class_map: dict[str, str | None] = Field(default_factory=dict)
     train: Sources = ()
@@ -198,7 +209,7 @@ class Described:
             result.append(((key, number), name, source))
         return result
 
-    def folders(self, keys: Keys, audio: Iterable[str]) -> list[Path]:
+    def folders(self, keys: Keys, audio: Iterable[str], key: str = "audio") -> list[Path]:
         """Folders of a subset.
 
         Raises:
@@ -208,7 +219,7 @@ class Described:
         for folder in folders:
             if not folder.is_dir():
                 raise self.file.mistake(
-                    [*keys, "audio"], f"no such folder: {folder}", "Paths are relative to this file"
+                    [*keys, key], f"no such folder: {folder}", "Paths are relative to this file"
                 )
         return folders
 
@@ -262,6 +273,35 @@ class Described:
                         f"Did you mean {close[0]}?" if close else f"Its labels: {', '.join(names)}",
                     )
 
+    @property
+    def extended(self) -> Path | None:
+        """The dataset that it extends.
+
+        Raises:
+            ConfigError: It is not there, or is this file.
+        """
+        if self.settings.extends is None:
+            return None
+        path = self._path(self.settings.extends)
+        if not path.exists() or description_of(path) == self.file.path:
+            what = "no other dataset is there" if path.exists() else f"nothing is at {path}"
+            raise self.file.mistake(["extends"], what, "Paths are relative to this file")
+        return path
+
+    def take_classes(self, base: SubsetReader) -> None:
+        """Have the classes of the dataset that it extends, where it lists none itself.
+
+        Raises:
+            ConfigError: It lists classes, and lacks some that the other's labels have.
+        """
+        if self.classes.names is None:
+            self.classes = replace(self.classes, names=base.classes.names)
+            return
+        lacking = sorted(base.labels - set(self.classes.names))
+        if lacking:
+            what = f"the dataset it extends has labels of {', '.join(lacking)}, too"
+            raise self.file.mistake(["classes"], what, "Leave classes out, or list these as well")
+
     def _path(self, name: str) -> Path:
         return self.root / Path(name).expanduser()
 
@@ -294,14 +334,20 @@ class Described:
         return Classes(names, settings.class_map)
 
 
-def read_description(path: Path) -> Subsets:
+def read_description(path: Path, base: Subsets | None = None) -> Subsets:
     """All subsets of a described dataset.
+
+    Args:
+        path: The description.
+        base: The dataset that it extends (`Described.extended`).
 
     Raises:
         ConfigError: The description has a mistake, or names what is not there.
         LabelError: A label is none of its classes.
     """
     described = Described(path)
+    if base is not None:
+        described.take_classes(base.reader)
     reader = SubsetReader(described.root, described.classes)
     subsets = Subsets(path, reader, _HINT)
     for keys, name, source in described.sources("train"):
@@ -318,10 +364,18 @@ def read_description(path: Path) -> Subsets:
         evaluation = _split(described, reader, keys, name, split)
         if evaluation is not None:
             subsets.splits[name] = evaluation
-    described.check_labelled(described.classes.names or reader.labels)
+    above = set() if base is None else base.reader.labels
+    described.check_labelled(described.classes.names or reader.labels | above)
     if described.settings.exclude is not None:
         subsets.exclude = described.table((), "exclude", described.settings.exclude)
-    return subsets
+    if base is None:
+        return subsets
+    own = {*(source.name for source in subsets.train), *subsets.splits}
+    twice = own & {*(source.name for source in base.train), *base.splits}
+    if twice:
+        what = f"it has {', '.join(sorted(twice))}, too"
+        raise described.file.mistake(["extends"], what, "Give what stands here another name")
+    return subsets.beside(base)
 
 
 def _source(
@@ -334,12 +388,41 @@ def _source(
     if source.negatives:
         return _negatives(described, reader, keys, name, source)
     if source.kind == "strong":
-        return reader.strong(name, tables, finder, domain, labelled)
+        read = reader.strong(name, tables, finder, domain, labelled)
+        if read is None or not source.pseudo:
+            return read
+        return _pseudo(described, reader, keys, read, source)
     if source.kind == "weak":
         return reader.weak(name, tables[0], finder, domain, labelled)
     if not finder.clips:
         reader.note(f"{name}: no recordings in {', '.join(source.audio)}", lost=True)
     return unlabelled_source(name, finder, domain)
+
+
+def _pseudo(
+    described: Described, reader: SubsetReader, keys: Keys, read: Source, source: SourceDescription
+) -> Source:
+    """A source that a network labelled; clips without their score table are left out.
+
+    Raises:
+        ConfigError: There is no folder of scores.
+    """
+    read = replace(read, pseudo=True)
+    if source.scores is None:
+        return read
+    (folder,) = described.folders(keys, [source.scores], "scores")
+    files = {read.name_of(path): scores_file(folder, read.name_of(path)) for path in read.clips}
+    lost = [name for name, file in files.items() if not file.is_file()]
+    if lost:
+        reader.note(f"{read.name}: {len(lost)} clips have no scores ({some(lost)})", lost=True)
+    there = read.only(path for path in read.clips if read.name_of(path) not in lost)
+    files = {name: file for name, file in files.items() if name not in lost}
+    return replace(there, scores=files, missing=(*there.missing, *lost))
+
+
+def scores_file(folder: Path, name: str) -> Path:
+    """The file of a recording's score table in a folder of them."""
+    return folder / f"{name}.npz"
 
 
 def _negatives(

@@ -150,9 +150,10 @@ def separate(
             source = _without(source, _shared(source, recordings), f"they are in {name}", note)
         if not keep_shared:
             for better in kept.values():
-                if source.kind != "unlabelled" and better.labelled is not None:
+                unsure = source.kind == "unlabelled" or source.pseudo
+                if not unsure and better.labelled is not None:
                     continue
-                alike = by_name and source.kind == "unlabelled" and better.kind != "unlabelled"
+                alike = by_name and unsure and better.kind != "unlabelled"
                 shared = _shared(source, KnownRecordings(better.clips, by_name=alike))
                 source = _without(source, shared, f"they are in {better.name}", note)
         kept[number] = source
@@ -160,8 +161,9 @@ def separate(
 
 
 def _rank_of(source: Source) -> tuple[int, int]:
-    kinds = ("strong", "weak", "unlabelled")
-    return kinds.index(source.kind), int(source.domain == "synthetic")
+    kinds = ("strong", "weak", "pseudo", "unlabelled")
+    kind = "pseudo" if source.pseudo else source.kind
+    return kinds.index(kind), int(source.domain == "synthetic")
 
 
 def _lost(subset: Evaluation | Source) -> tuple[str, ...]:

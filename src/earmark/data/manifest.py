@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earmark.core.config import DataSettings
-from earmark.core.errors import DataError
+from earmark.core.errors import ConfigError, DataError
 from earmark.core.tables.labels import LabelSet
-from earmark.data.described import description_of, read_description
+from earmark.data.described import Described, description_of, read_description
 from earmark.data.desed import find_root, read_desed
 from earmark.data.leakage import (
     divide,
@@ -51,10 +51,21 @@ def load_manifest(root: str | Path, settings: DataSettings = _DEFAULT) -> Manife
         ConfigError: If a description has a mistake or names what is not there.
         LabelError: If a label is none of the classes that a description lists.
     """
-    path = Path(root)
-    if (description := description_of(path)) is not None:
-        return _assemble(read_description(description), settings)
-    return _assemble(read_desed(find_root(path), settings), settings)
+    return _assemble(_subsets(Path(root), settings), settings)
+
+
+def _subsets(path: Path, settings: DataSettings, above: tuple[Path, ...] = ()) -> Subsets:
+    """All subsets of a dataset, those of one that it extends included."""
+    description = description_of(path)
+    if description is None:
+        return read_desed(find_root(path), settings)
+    if description.resolve() in above:
+        raise ConfigError("extends itself", where=description, hint="Correct `extends` in it")
+    extended = Described(description).extended
+    base = None
+    if extended is not None:
+        base = _subsets(extended, settings, (*above, description.resolve()))
+    return read_description(description, base)
 
 
 def refuse_damage(manifest: Manifest) -> None:

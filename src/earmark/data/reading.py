@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -337,6 +337,22 @@ class Subsets:
     held_out: list[Source] = field(default_factory=list)
     durations: dict[str, Path] = field(default_factory=dict)
     exclude: Path | None = None
+
+    def beside(self, base: Subsets) -> Subsets:
+        """These and those of the dataset that they extend, which come first."""
+        reader, above = self.reader, base.reader
+        reader.labels |= above.labels
+        reader.notes[:0], reader.damage[:0] = above.notes, above.damage
+        reader.rows = above.rows | reader.rows
+        return replace(
+            self,
+            by_name=base.by_name,
+            train=[*base.train, *self.train],
+            splits=base.splits | self.splits,
+            held_out=[*base.held_out, *self.held_out],
+            durations=base.durations | self.durations,
+            exclude=self.exclude or base.exclude,
+        )
 
 
 def unlabelled_source(name: str, finder: ClipFinder, domain: Domain = "real") -> Source | None:

@@ -29,9 +29,11 @@ def recordings_in(source: Source) -> set[str]:
 
 
 def recordings_by_class(manifest: Manifest) -> dict[str, int]:
-    """Labelled training recordings of each class, in which it sounds."""
+    """Training recordings of each class in which people heard it."""
     found: dict[str, set[tuple[str, str]]] = {label: set() for label in manifest.labels}
     for source in manifest.train:
+        if source.pseudo:
+            continue
         for path in source.clips:
             name = source.name_of(path)
             own = {event.event_label for event in (source.events or {}).get(name, ())}

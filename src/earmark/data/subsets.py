@@ -41,6 +41,9 @@ class Source:
         names: Of the clips: their paths in the folder of the source; the base name by default.
         unused: Columns of confidence in its tables.
         negatives: It is said to hold none of the classes.
+        pseudo: A network labelled it, no one else.
+        scores: Files of score tables by clip name, which are the frames' targets in place of its
+            events; None for events.
     """
 
     kind: Kind
@@ -56,11 +59,21 @@ class Source:
     names: Mapping[Path, str] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     negatives: bool = False
+    pseudo: bool = False
+    scores: Mapping[str, Path] | None = None
 
     @property
     def can_be_held_out(self) -> bool:
-        """Whether clips of it can choose an epoch: real ones with strong labels."""
-        return self.kind == "strong" and self.domain == "real" and not self.negatives
+        """Whether clips of it can choose an epoch: real ones with strong labels of people."""
+        heard = not (self.negatives or self.pseudo)
+        return self.kind == "strong" and self.domain == "real" and heard
+
+    @property
+    def place(self) -> str:
+        """Its place in a batch: of strong labels that people made the domain."""
+        if self.pseudo:
+            return "pseudo"
+        return self.domain if self.kind == "strong" else self.kind
 
     def name_of(self, clip: Path) -> str:
         """The name of a clip."""
@@ -72,7 +85,9 @@ class Source:
         names = set(map(self.name_of, kept))
         events = None if self.events is None else of_clips(self.events, names)
         weak = None if self.weak is None else of_clips(self.weak, names)
-        return replace(self, clips=kept, events=events, weak=weak, name=name or self.name)
+        scores = None if self.scores is None else of_clips(self.scores, names)
+        own = replace(self, clips=kept, events=events, weak=weak, scores=scores)
+        return own if name is None else replace(own, name=name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +224,9 @@ def _entries(
             sorted(event[:3] for event in (events or {}).get(name, ())),
             sorted((weak or {}).get(name, ())),
         )
-        entries.append((subset.name, name, str(size_of(path)), repr(labels), *known))
+        soft = (subset.scores or {}).get(name) if isinstance(subset, Source) else None
+        digest = () if soft is None else (hashlib.sha256(soft.read_bytes()).hexdigest(),)
+        entries.append((subset.name, name, str(size_of(path)), repr(labels), *known, *digest))
     return entries
 
 

@@ -126,12 +126,24 @@ def _has_copy(relative: Path, stems: set[Path]) -> bool:
 def _plan_described(plan: CachePlan, path: Path, format: Format) -> None:
     """A description's folders and tables, and the description with their new places."""
     described = Described(path)
+    if described.extended is not None:
+        raise described.file.mistake(
+            ["extends"],
+            "a dataset that extends another cannot be cached",
+            f"Cache {described.extended}, and let a copy of this file extend the cache",
+        )
     places: dict[str, str] = {}
     for keys, subset in _subsets(described):
         audio = getattr(subset, "audio", ())
         for name, folder in zip(audio, described.folders(keys, audio), strict=True):
             places[name] = _place(name, places)
             plan.add_folder(folder, f"{places[name]}/", format, labels=False)
+        if (scores := getattr(subset, "scores", None)) is not None:
+            (folder,) = described.folders(keys, [scores], "scores")
+            places[scores] = _place(scores, places)
+            for source in sorted(folder.rglob("*.npz")):
+                target = f"{places[scores]}/{source.relative_to(folder).as_posix()}"
+                plan.tasks[target] = Task(source, target, audio=False)
         for key in _TABLES:
             for name in _names(getattr(subset, key, None)):
                 places[name] = _place(name, places)
@@ -176,6 +188,6 @@ def _with_places(content: Any, places: Mapping[str, str], key: str = "") -> Any:
         return {name: _with_places(value, places, str(name)) for name, value in content.items()}
     if isinstance(content, list):
         return [_with_places(value, places, key) for value in content]
-    if key in ("audio", *_TABLES) and isinstance(content, str):
+    if key in ("audio", "scores", *_TABLES) and isinstance(content, str):
         return places.get(content, content)
     return content

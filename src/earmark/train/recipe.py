@@ -174,7 +174,7 @@ def _sizes(
     recipe: Recipe, manifest: Manifest, wanted: Collection[str]
 ) -> tuple[dict[str, Any], str]:
     """Batch, steps and ramp; in words."""
-    counts = _clips_by_place(manifest)
+    counts = _clips_by_place(manifest, recipe.train.batch)
     batch = recipe.train.batch.filled(counts)
     if "train.batch" in wanted:
         batch = _batch(recipe.train.batch, counts)
@@ -207,11 +207,11 @@ def _with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
     return parse_settings(Recipe, content)
 
 
-def _clips_by_place(manifest: Manifest) -> dict[str, int]:
+def _clips_by_place(manifest: Manifest, batch: BatchSettings) -> dict[str, int]:
     """Clips of each place of a batch that the data fill."""
     counts: dict[str, int] = {}
     for source in manifest.train:
-        place = source.domain if source.kind == "strong" else source.kind
+        place = batch.place_of(source.place, source.domain)
         if source.clips:
             counts[place] = counts.get(place, 0) + len(source.clips)
     return counts

@@ -56,6 +56,31 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self.values)
 
+    def on(self, boundaries: NDArray[np.float64]) -> ScoreTable:
+        """The table in other frames: each gets the mean over its time.
+
+        Args:
+            boundaries: Edges of the new frames in seconds, strictly increasing. What lies before
+                the first or after the last of the old ones has the score of the nearest frame.
+
+        Raises:
+            ScoreError: If a score is infinite.
+        """
+        if not np.isfinite(self.values).all():
+            raise ScoreError("scores that are infinite have no mean over a frame")
+        lengths = np.diff(self.boundaries)[:, None]
+        rows = np.concatenate([self.values[:1], self.values, self.values[-1:]])  # [T + 2, C]
+        far = max(float(np.abs(boundaries).max()), 1.0) * 2.0 + abs(float(self.boundaries[-1]))
+        lengths = np.concatenate([[[far]], lengths, [[far]]])
+        edges = np.concatenate(
+            [[self.boundaries[0] - far], self.boundaries, [self.boundaries[-1] + far]]
+        )
+        sums = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows * lengths, axis=0)])
+        at = np.stack([np.interp(boundaries, edges, column) for column in sums.T], axis=1)
+        values = np.diff(at, axis=0) / np.diff(boundaries)[:, None]
+        low, high = self.values.min(axis=0), self.values.max(axis=0)
+        return ScoreTable(boundaries, np.clip(values, low, high), self.labels)
+
     def to_frame(self) -> pd.DataFrame:
         """The table as columns ``onset``, ``offset`` and one per class, seconds."""
         import pandas as pd

@@ -58,7 +58,13 @@ def subsets_of(path: Path) -> tuple[Path, Classes, list[SubsetFiles]]:
     """
     if (description := description_of(path)) is not None:
         described = Described(description)
-        return described.root, described.classes, list(_described(described))
+        own = list(_described(described))
+        if described.extended is None:
+            return described.root, described.classes, own
+        root, classes, base = subsets_of(described.extended)
+        if described.classes.names is not None:
+            classes = described.classes
+        return root, classes, sorted([*base, *own], key=lambda files: not files.split)
     root = desed.find_root(path)
     found = (_at(root, place) for place in (*desed.SPLITS, *desed.TRAIN))
     return root, Classes(), [files for files in found if files.folders or files.tables]
