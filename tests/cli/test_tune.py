@@ -17,10 +17,11 @@ import torch
 from earmark.cli import main
 from earmark.core.config import load_yaml
 from earmark.data.manifest import load_manifest
-from earmark.deliver.tuned_bundle import HEADING, with_section
+from earmark.deliver.tuned_bundle import HEADING
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.tuning.tune import Tuning, tune
 from earmark.model.bundle import load_bundle, save_bundle
+from earmark.model.bundle_card import with_section
 from earmark.model.sed import SedNetwork
 from earmark.train.recipe import load_recipe
 from helpers.score_world import HOUSE, LABELS, World, run, write_world, wrong

@@ -44,7 +44,7 @@ OTHERS = {
     *("--nnodes", "--node-rank", "--no-deps", "--test_from_checkpoint"),
 }
 """Options of every command, and of other programs that the pages speak of."""
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 KNOWN = {
     ("detect", "formats"): tuple(FORMATS),
     ("detect", "score_formats"): tuple(SCORE_FORMATS),

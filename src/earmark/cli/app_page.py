@@ -18,6 +18,7 @@ from earmark.cli.options import (
     Runtime,
     argument,
     option,
+    settled,
     with_options,
 )
 
@@ -102,8 +103,9 @@ def _loader(options: AppOptions) -> Any:
 
     @functools.lru_cache(maxsize=2)
     def loaded(name: str) -> Detector:
+        precision = settled(options.precision, name, options.device, options.runtime)
         return Detector.from_pretrained(
-            name, device=options.device, precision=options.precision, runtime=options.runtime
+            name, device=options.device, precision=precision, runtime=options.runtime
         )
 
     def load(name: str) -> Detector:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from earmark.cli import tables as views
-from earmark.cli.console import note, plot, write_json
+from earmark.cli.console import command_line, note, plot, write_json
 from earmark.cli.options import (
+    NETWORK,
     OUTPUT,
     BatchSize,
     Bundle,
@@ -25,6 +26,7 @@ from earmark.cli.options import (
     Split,
     Strict,
     option,
+    settled,
     with_options,
 )
 from earmark.cli.progress import counting
@@ -71,6 +73,13 @@ class EvaluateOptions(CriteriaOptions):
     device: Device = "auto"
     precision: DetectionPrecision = "32-true"
     runtime: Runtime = "auto"
+    measure_precision: bool = option(
+        False,
+        "Score in bfloat16, too, and write onto the bundle's card what that changes; --precision "
+        "auto then takes it where it is faster.",
+        "--measure-precision",
+        panel=NETWORK,
+    )
 
 
 @with_options
@@ -104,7 +113,9 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
     from earmark.score.settings import MetricSettings
 
     spec = options.postprocess
-    trained = load_trained(options.bundle, options.device, options.precision, options.runtime)
+    precision = settled(options.precision, options.bundle, options.device, options.runtime)
+    trained = load_trained(options.bundle, options.device, precision, options.runtime)
+    rounded = _rounded(options) if options.measure_precision else None
     used = trained.postprocess if spec is None else read_postprocess(spec)
     variants, tuned_on = _variants(trained, used, other=spec is not None)
     evaluation = open_split(console, options.data, options.split, options.strict)
@@ -131,6 +142,12 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
             "post-processing was tuned on these very clips: their figures are too good; those of "
             "the model card are cross-validated"
         )
+    if rounded is not None:
+        again = score_split(console, rounded, evaluation, options.batch_size)
+        other = _brief(report([_measured(used, again, evaluation, classes, metrics)]))
+        difference = max(float(abs(again[one].values - tables[one].values).max()) for one in tables)
+        found["bfloat16"] = {**other, "largest_score_difference": difference}
+        _write_on_card(rounded.path, found, options.split)
     title = f"{options.bundle} on {options.split}"
     views.print_report(console, found, title)
     if variants:
@@ -138,6 +155,48 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
     found["warnings"] += [issue.text for issue in split_issues(evaluation)]  # said before
     write_json(options.out / "metrics.json", found)
     plot(console, options.out, [(title, found, [measured])], wanted=options.plot)
+
+
+def _rounded(options: EvaluateOptions) -> Trained:
+    """The bundle in bfloat16, to be compared with float32.
+
+    Raises:
+        ConfigError: If it gains nothing from it, or something else is asked for, too.
+    """
+    from earmark.core.errors import ConfigError
+    from earmark.detect.network import load_trained
+
+    if options.precision != "32-true" or options.class_map is not None:
+        raise ConfigError(
+            "--measure-precision compares float32 with bfloat16 under the bundle's own classes",
+            hint="Leave out --precision and --class-map",
+        )
+    return load_trained(options.bundle, options.device, "bf16-mixed", "torch")
+
+
+def _write_on_card(folder: Path, found: Mapping[str, Any], split: str) -> None:
+    """Says on a bundle's card what bfloat16 changes."""
+    from earmark._version import __version__
+    from earmark.core.files import write_text
+    from earmark.model.bundle_card import BFLOAT16, with_section
+
+    rounded = found["bfloat16"]
+    rows = [
+        f"| {name} | {found[name]:.4f} | {rounded[name]:.4f} |"
+        for name in ("psds1", "psds2", "collar_f1", "intersection_f1")
+        if name in rounded
+    ]
+    lines = [
+        BFLOAT16,
+        f"On {found['clips']} of {found['of']} clips of {split}, fingerprint "
+        f"`{found['fingerprint']}` (earmark {__version__}):",
+        f"    {command_line()}",
+        "\n".join(["| | float32 | bf16-mixed |", "|---|---|---|", *rows]),
+        f"Scores differ by at most {rounded['largest_score_difference']:.4f}.",
+    ]
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8") if card.is_file() else ""
+    write_text(card, with_section(text, "\n\n".join(lines)))
 
 
 def _classes(class_map: Path | None, evaluation: Evaluation) -> ScoredClasses:

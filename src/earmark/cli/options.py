@@ -15,10 +15,13 @@ from rich.console import Console
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from earmark.core.config import Settings
+    from earmark.core.config import EncoderSettings, Settings
+    from earmark.method.pretraining_settings import PretrainRecipe
+    from earmark.method.settings import Recipe
     from earmark.train.record.loggers import RunLogger
 
 Options = TypeVar("Options")
+AnyRecipe = TypeVar("AnyRecipe", "Recipe", "PretrainRecipe")
 
 NETWORK, METRICS, OUTPUT, EVENTS = "Network", "Metrics", "Output", "Which events"
 TRAINING = "Training"
@@ -139,15 +142,19 @@ Nodes = Annotated[
     typer.Option(min=1, help="Machines; 1, or those of torchrun.", rich_help_panel=NETWORK),
 ]
 Precision = Annotated[
-    Literal["32-true", "bf16-mixed", "16-mixed"] | None,
-    typer.Option(help="Precision of training; overrides the recipe.", rich_help_panel=NETWORK),
+    Literal["32-true", "bf16-mixed", "16-mixed", "auto"] | None,
+    typer.Option(
+        help="Precision of training; overrides the recipe. auto takes what is fastest here.",
+        rich_help_panel=NETWORK,
+    ),
 ]
 DetectionPrecision = Annotated[
-    Literal["32-true", "bf16-mixed"],
+    Literal["32-true", "bf16-mixed", "auto"],
     typer.Option(
         "--precision",
         help="bf16-mixed computes an encoder in bfloat16: several times faster on processors that "
-        "support it; scores change by some thousandths.",
+        "support it; scores change by some thousandths. auto takes what is fastest here, bfloat16 "
+        "only if the bundle's card says what that changes.",
         rich_help_panel=NETWORK,
     ),
 ]
@@ -221,6 +228,17 @@ JsonFile = Annotated[
     Path | None,
     typer.Option("--json", help="Write all results to this JSON file.", rich_help_panel=OUTPUT),
 ]
+
+
+def settled(precision: str, bundle: str, device: str, runtime: str) -> str:
+    """A precision to detect in; of ``auto`` it says which that is."""
+    if precision != "auto":
+        return precision
+    from earmark.detect.network import choose_precision
+
+    chosen = choose_precision(bundle, device, runtime)
+    typer.echo(str(chosen), err=True)
+    return chosen.name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,13 +341,25 @@ class RunOptions:
 
     def _settings(self) -> list[tuple[str, str, Any]]:
         """Option, setting and value of the options that stand for settings."""
+        own = None if self.precision == "auto" else self.precision
         return [
             ("--epochs", "train.epochs", self.epochs),
             ("--batch-size", "train.batch", self.batch_size),
             ("--lr", "train.lr", self.lr),
             ("--seed", "train.seed", self.seed),
-            ("--precision", "train.precision", self.precision),
+            ("--precision", "train.precision", own),
         ]
+
+    def with_precision(self, settings: AnyRecipe, encoder: EncoderSettings | None) -> AnyRecipe:
+        """A recipe with the precision that ``auto`` stands for; says which."""
+        if self.precision != "auto":
+            return settings
+        from earmark.model.precision import training_precision
+
+        chosen = training_precision(encoder, self.device)
+        typer.echo(str(chosen), err=True)
+        train = settings.train.model_copy(update={"precision": chosen.name})
+        return settings.model_copy(update={"train": train})
 
     def loggers(self, folder: Path, settings: Settings) -> list[RunLogger]:
         """Who is told of the run's figures, beside journal and TensorBoard.
@@ -401,7 +431,7 @@ class DetectionOptions:
                 if given
             },
             "device": self.device,
-            "precision": self.precision,
+            "precision": settled(self.precision, self.bundle, self.device, self.runtime),
             "runtime": self.runtime,
             "hop_seconds": self.hop,
         }

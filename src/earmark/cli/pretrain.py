@@ -52,6 +52,7 @@ def pretrain(options: PretrainOptions) -> None:
     out = options.out
     settings = load_pretrain_recipe(options.recipe, options.overrides, options.size)
     loggers = options.loggers(out, settings)
+    settings = options.with_precision(settings, settings.encoder)
     fabric, console = options.start(settings.train.precision)
     try:
         with console.status("reading the recordings' headers") as status:

@@ -102,6 +102,7 @@ def train(options: TrainOptions) -> None:
         refuse_issues(training_issues(manifest, settings.network.window_seconds), options.data)
     settings, manifest, followed = fit_to_data(settings, manifest)
     loggers = options.loggers(options.out, settings)
+    settings = options.with_precision(settings, settings.network.encoder)
     fabric, console = options.start(settings.train.precision)
     _print_data(console, manifest)
     for text in followed:

@@ -20,10 +20,10 @@ from earmark.core.locking import is_empty
 from earmark.detect.postprocess import PostProcess
 from earmark.detect.postprocess_spec import TUNING_FILE, TUNING_FORMAT
 from earmark.detect.tuning.tune import Tuning
+from earmark.model.bundle_card import with_section
 from earmark.model.bundle_files import EXTRAS, FILES, find_bundle, save_postprocess
 
 HEADING = "## Tuned post-processing"
-LICENCE = "## Licence"
 SHOWN = ("psds1", "psds2", "collar_f1", "intersection_f1", "segment_f1")
 
 
@@ -109,26 +109,6 @@ def write_tuning(folder: Path, tuning: Tuning, before: PostProcess, origin: Tuni
     except OSError as error:
         raise BundleError(f"cannot be written ({error.strerror})", where=folder) from None
     save_postprocess(folder, tuning.postprocess.to_dict())
-
-
-def with_section(card: str, section: str) -> str:
-    """A model card with the section, in the place of an older one or before the licence."""
-    parts = [part for part in _sections(card) if not part.startswith(HEADING)]
-    place = next(
-        (number for number, part in enumerate(parts) if part.startswith(LICENCE)), len(parts)
-    )
-    parts.insert(place, section)
-    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
-
-
-def _sections(card: str) -> list[str]:
-    """A card cut before every heading of the second level."""
-    parts: list[list[str]] = [[]]
-    for line in card.splitlines():
-        if line.startswith("## "):
-            parts.append([])
-        parts[-1].append(line)
-    return ["\n".join(part) for part in parts]
 
 
 def tuning_section(tuning: Tuning, origin: TuningOrigin) -> str:

@@ -27,6 +27,7 @@ from earmark.model.bundle_files import ONNX_FORM, checked_bundle, needed_files
 from earmark.model.folder import folder_fingerprint
 from earmark.model.onnx_form import OnnxForm, form_fault
 from earmark.model.onnx_network import SUFFIX, OnnxNetwork
+from earmark.model.precision import FLOAT32, Precision, detection_precision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,7 @@ def suitable_threads(scorer: WindowScorer) -> int:
     return available_cores() if own is None else int(own())
 
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed", "auto")
 RUNTIMES = ("auto", "onnx", "torch")
 _log = logging.getLogger(__name__)
 
@@ -148,7 +149,8 @@ def load_trained(
         name: A bundle that comes with Earmark (``"mini"``), a bundle's folder, or the name of a
             repository on the Hugging Face Hub; or a file of `earmark export` (``.onnx``).
         device: ``auto`` (a CUDA GPU, the CPU where there is none), ``cpu``, ``cuda:1`` …
-        precision: ``32-true``, or ``bf16-mixed``: the encoder's products in bfloat16.
+        precision: ``32-true``; ``bf16-mixed``: the encoder's products in bfloat16; or ``auto``, of
+            these what `choose_precision` gives.
         runtime: Of a bundle. ``auto`` takes ONNX Runtime, which starts faster, on the CPU and
             where PyTorch is not installed, and PyTorch on another device, in another precision and
             for a bundle without a usable ONNX form; ``onnx`` and ``torch`` leave no choice.
@@ -166,6 +168,8 @@ def load_trained(
             raise ConfigError(
                 f"no {kind} {given!r} to detect with", hint=f"Choose {' or '.join(known)}"
             )
+    if precision == "auto":
+        precision = choose_precision(name, device, runtime).name
     if str(name).endswith(SUFFIX):
         if precision != PRECISIONS[0]:
             raise ConfigError(
@@ -191,6 +195,24 @@ def load_trained(
     postprocess = postprocess_of(bundle.postprocess, bundle.path / POSTPROCESS_FILE)
     own = "" if precision == PRECISIONS[0] else f"-{precision}"
     return Trained(bundle.network, postprocess, bundle.path, fingerprint + own)
+
+
+def choose_precision(name: str | Path, device: str = "auto", runtime: str = "auto") -> Precision:
+    """What ``auto`` stands for, and why: bfloat16 where it is faster and the card says its cost.
+
+    Args:
+        name: As of `load_trained`.
+        device: …
+        runtime: …
+
+    Raises:
+        BundleError: If there is no such bundle, or it is not complete.
+    """
+    if runtime == "onnx":
+        return Precision(FLOAT32, "ONNX Runtime computes in it")
+    return detection_precision(
+        Path(name) if str(name).endswith(SUFFIX) else checked_bundle(name), device
+    )
 
 
 def _takes_onnx(folder: Path, device: str, precision: str, runtime: str) -> bool:

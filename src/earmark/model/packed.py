@@ -13,6 +13,7 @@ network into `PackedLinear` where they stand.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -24,6 +25,10 @@ from torch.nn import functional
 UNPACKED = {"crnn", "patch_embed"}
 """Modules whose maps stay as they are: the CRNN's are small, and the encoder's first one takes
 log-mels in float32."""
+_WITHOUT_BFLOAT16 = {
+    *("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"),
+}
+"""What oneDNN may be limited to; of the last two it makes bfloat16 by hand."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu":
         return True
-    if not _has_blocks(torch.bfloat16):  # the processor may have them, and oneDNN leave them unused
+    # The processor may have them, and oneDNN leave them unused, or be told to.
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", os.environ.get("DNNL_MAX_CPU_ISA", ""))
+    if limit.upper() in _WITHOUT_BFLOAT16 or not _has_blocks(torch.bfloat16):
         return False
     probe = getattr(torch.cpu, "get_capabilities", None)
     # Older versions of PyTorch have no word of it.
