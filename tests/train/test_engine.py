@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 
 from earmark.core.audio.audio import load_audio
-from earmark.core.errors import ConfigError
+from earmark.core.errors import ConfigError, DataError
 from earmark.data.manifest import load_manifest
 from earmark.method.settings import Recipe
 from earmark.model.bundle import load_bundle
@@ -211,6 +211,8 @@ def test_unreadable_clips_are_skipped_counted_and_named(
     scored = sorted((data / "audio/validation/validation").iterdir())[0]
     for path in (strong, scored):
         path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(DataError, match=f"a clip cannot be read: .*{strong.name}"):
+        _train(tiny_recipe, data, tmp_path / "strict", strict=True)
     whole = _train(tiny_recipe, data, tmp_path / "whole")
     record = run_record(tmp_path / "whole")[-1]
     assert list(record["unreadable"]) == [str(strong)]

@@ -33,7 +33,8 @@ class TrainOptions(RunOptions):
     )
     strict: bool = option(
         False,
-        "Refuse data with anything missing or damaged, or with labels that do not fit their sound.",
+        "Refuse data with anything missing, damaged or unreadable, or with labels that do not fit "
+        "their sound.",
         "--strict",
     )
 
@@ -130,6 +131,7 @@ def train(options: TrainOptions) -> None:
                 reporter=reporter,
                 fabric=fabric,
                 command=command_line(),
+                strict=options.strict,
                 loggers=loggers,
             )
         except ElsewhereError:

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from earmark.core.errors import DataError
 from earmark.data.dataset import Batch, ClipDataset, ClipGroup, StepSampler, compose, step_loader
 from earmark.data.issues import training_issues
 from earmark.data.manifest import Manifest
@@ -134,6 +135,7 @@ def train(
     fabric: Fabric | None = None,
     command: str = "",
     stop_after_epochs: int | None = None,
+    strict: bool = False,
     loggers: Sequence[RunLogger] = (),
 ) -> Run:
     """Train a recipe on a dataset; the run folder becomes a bundle beside its journal.
@@ -148,11 +150,13 @@ def train(
         fabric: Device, precision and processes; by default one process on the best device.
         command: Noted on the model card.
         stop_after_epochs: Stop early after so many epochs of this call, as if interrupted.
+        strict: Whether a clip that cannot be read ends the run; otherwise the next one is taken.
         loggers: Told of every epoch's figures by the first process, beside journal and TensorBoard.
 
     Raises:
         ConfigError: The folder holds another run, or resuming with another recipe or data.
         BundleError: ``train.init`` is not for this network.
+        DataError: With ``strict``, a clip cannot be read.
     """
     recipe, manifest, _ = fit_to_data(recipe, manifest)
     recipe.train.medians(manifest.labels)  # a class without one is better reported now than later
@@ -161,6 +165,7 @@ def train(
     with only_run(fabric, Path(out)):
         state = agree(fabric, lambda: open_run(Path(out), recipe, manifest.fingerprint, resume))
         task = _prepared(recipe, manifest, Path(out), state, reporter, fabric, command)
+        task.strict = strict
         run_epochs(task, last_epoch(recipe.train, task.run, stop_after_epochs), loggers)
     return task.run
 
@@ -268,6 +273,7 @@ class Training(LoopTask):
     tokens: TokenCache | None
     command: str
     last: MicroBatch | None = None
+    strict: bool = False
 
     def begin_epoch(self) -> Iterator[Batch]:
         """Frozen modules stand still; a clip that cannot be read is said once."""
@@ -284,7 +290,7 @@ class Training(LoopTask):
         self.student.train()
         train_mode(self.run.student, settings.frozen)
         loader = step_loader(self.dataset, sampler, settings.workers)
-        return note_unreadable(iter(loader), self.run.unreadable)
+        return note_unreadable(iter(loader), self.run.unreadable, self.strict)
 
     def set_rates(self) -> None:
         """The learning rate."""
@@ -395,10 +401,20 @@ class Training(LoopTask):
         return self.run.state(self.recipe, self.manifest.fingerprint)
 
 
-def note_unreadable(batches: Iterator[Batch], noted: dict[str, str]) -> Iterator[Batch]:
-    """Pass batches on, saying once of every clip that could not be read that others stand in."""
+def note_unreadable(
+    batches: Iterator[Batch], noted: dict[str, str], strict: bool = False
+) -> Iterator[Batch]:
+    """Pass batches on, saying once of every clip that could not be read that others stand in.
+
+    Raises:
+        DataError: With ``strict``, in place of that.
+    """
     for batch in batches:
         for path, why in batch.unreadable.items():
+            if strict:
+                raise DataError(
+                    f"a clip cannot be read: {why}", hint="Without --strict the next one is taken"
+                )
             if path not in noted:
                 noted[path] = why
                 _log.warning("a clip is skipped, the next one taken instead: %s", why)
