@@ -38,8 +38,8 @@ def record(epoch: int, **changed: Any) -> dict[str, Any]:
     losses = {
         "strong": 0.7 - 0.4 * rising, "weak": 0.6 - 0.3 * rising, "mean_teacher": 0.01 * rising,
         "pseudo_label": 0.02, "embedding": 1.5 - rising, "embedding_std": 0.1 * rising + 0.03,
-        "embedding_cosine": 0.3, "ramp": rising, "mix_lambda": 0.8, "mix_composed": 0.5,
-        "mix_perturbed": 0.2, "loss": 1.2 - rising,
+        "embedding_cosine": 0.3, "ramp": rising,
+        "loss": 1.2 - rising,
     }  # fmt: skip
     scores = {
         "psds1": 0.4 * rising, "psds2": 0.6 * rising, "collar_f1": 0.3 * rising,
@@ -54,6 +54,7 @@ def record(epoch: int, **changed: Any) -> dict[str, Any]:
         "epoch": epoch, "step": 10 * epoch, "lr": 0.001, "ema": 0.99, "embedding_ramp": rising,
         "losses": losses | changed.pop("losses", {}), "seconds": 12.0, "gradient_ratio": 0.2,
         "memory": {"process": 10**9},
+        "mixing": {"lambda": 0.8, "composed": 0.5, "perturbed": 0.2},
         "validation": {"student": scores, "teacher": scores | {"psds1": 0.5 * rising}},
     } | changed  # fmt: skip
 

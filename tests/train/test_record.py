@@ -49,9 +49,9 @@ def test_the_journal_says_how_the_run_went(
     train(recipe, load_manifest(tiny_data), tmp_path, command="some words", loggers=[told])
     records = run_record(tmp_path)
     for record in records:
-        losses = record["losses"]
-        assert 0.5 <= losses["mix_lambda"] <= 1.0
-        assert 0.0 < losses["mix_composed"] + losses["mix_perturbed"] <= 1.0
+        mixing = record["mixing"]
+        assert 0.5 <= mixing["lambda"] <= 1.0
+        assert 0.0 < mixing["composed"] + mixing["perturbed"] <= 1.0
         assert record["memory"]["process"] > 10_000_000
         assert 0.0 < record["ema"] < 1.0
     assert records[-1]["embedding_ramp"] == 1.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from earmark.cli import tables as views
-from earmark.cli.console import command_line, note, plot, write_json
+from earmark.cli.console import can_plot, command_line, note, plot, say, write_json
 from earmark.cli.options import (
     NETWORK,
     OUTPUT,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from earmark.data.manifest import Evaluation
     from earmark.detect.network import Trained
     from earmark.detect.postprocess import PostProcess
+    from earmark.detect.systems import Preparation
     from earmark.score.classes import ScoredClasses
     from earmark.score.report import Measurement
     from earmark.score.settings import MetricSettings
@@ -48,7 +49,7 @@ class EvaluateOptions(CriteriaOptions):
     bundle: Bundle
     data: Data
     out: Path = option(
-        ..., "Write score tables, metrics.json and plots to this folder.", "--out", "-o"
+        ..., "Write score tables, metrics.json, plots and page to this folder.", "--out", "-o"
     )
     split: Split = "validation"
     postprocess: str | None = option(
@@ -65,7 +66,8 @@ class EvaluateOptions(CriteriaOptions):
     resamples: Resamples = 1000
     plot: bool | None = option(
         None,
-        "Draw PSD-ROC curves and bars by class; by default if matplotlib is installed.",
+        "Draw PSD-ROC curves and bars by class, and write report.html, a page with confusions and "
+        "the worst clips to hear; by default if matplotlib is installed.",
         "--plot/--no-plot",
         panel=OUTPUT,
     )
@@ -155,6 +157,48 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
     found["warnings"] += [issue.text for issue in split_issues(evaluation)]  # said before
     write_json(options.out / "metrics.json", found)
     plot(console, options.out, [(title, found, [measured])], wanted=options.plot)
+    if options.plot or (options.plot is None and can_plot()):
+        preparation = _preparation(used, classes)
+        _write_report(console, options, found, measured, tables, evaluation, preparation)
+
+
+def _write_report(
+    console: Console,
+    options: EvaluateOptions,
+    found: Mapping[str, Any],
+    measured: Measurement,
+    tables: Mapping[str, ScoreTable],
+    evaluation: Evaluation,
+    preparation: Preparation,
+) -> None:
+    """The page of the evaluation."""
+    from earmark.core.event import Event
+    from earmark.deliver.pages.evaluation_report import (
+        REPORT,
+        EvaluatedClip,
+        write_evaluation_report,
+    )
+
+    truth = measured.task.truth
+    clips = (
+        EvaluatedClip(
+            evaluation.by_id[clip],
+            clip,
+            preparation.apply(table)[1],
+            sorted(Event(one[0], one[1], one[2]) for one in truth.get(clip, ())),
+            float(table.boundaries[-1]),
+        )
+        for clip, table in tables.items()
+        if clip in measured.task.clips
+    )
+    path = options.out / REPORT
+    where = f"split {options.split}, evaluation {found['evaluation']}"
+    bundle = Path(options.bundle)
+    title = bundle.resolve().name if bundle.exists() else options.bundle
+    labels = measured.task.labels
+    for text in write_evaluation_report(path, title, where, found, measured, clips, labels):
+        note(console, text)
+    say(console, f"report: {path}")
 
 
 def _rounded(options: EvaluateOptions) -> Trained:
@@ -266,6 +310,12 @@ def _variants(
     return variants, record["untuned"]["fingerprint"] if record is not None and tuned else None
 
 
+def _preparation(postprocess: PostProcess | None, classes: ScoredClasses) -> Preparation:
+    from earmark.detect.systems import Preparation
+
+    return Preparation(classes, postprocess, rename_last=bool(classes.names))
+
+
 def _measured(
     postprocess: PostProcess | None,
     tables: Mapping[str, ScoreTable],
@@ -274,9 +324,9 @@ def _measured(
     settings: MetricSettings,
 ) -> Measurement:
     from earmark.detect.evaluate import split_task
-    from earmark.detect.systems import Preparation, measure_system
+    from earmark.detect.systems import measure_system
 
-    preparation = Preparation(classes, postprocess, rename_last=bool(classes.names))
+    preparation = _preparation(postprocess, classes)
     labels = () if not tables else preparation.named(next(iter(tables.values()))).labels
     return measure_system(tables, preparation, split_task(evaluation, tables, labels, settings))
 

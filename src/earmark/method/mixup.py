@@ -42,9 +42,9 @@ class Mix:
         """Mean λ, and the fractions of clips that are compositions and perturbations."""
         composed = self.composed & self.mixed
         return {
-            "mix_lambda": self.coefficient.mean().item(),
-            "mix_composed": composed.float().mean().item(),
-            "mix_perturbed": (self.mixed & ~composed).float().mean().item(),
+            "lambda": self.coefficient.mean().item(),
+            "composed": composed.float().mean().item(),
+            "perturbed": (self.mixed & ~composed).float().mean().item(),
         }
 
     def to(self, device: torch.device) -> Mix:

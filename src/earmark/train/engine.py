@@ -274,6 +274,7 @@ class Training(LoopTask):
     command: str
     last: MicroBatch | None = None
     strict: bool = False
+    mixing: list[dict[str, float]] = field(default_factory=list)  # of the epoch's micro-batches
 
     def begin_epoch(self) -> Iterator[Batch]:
         """Frozen modules stand still; a clip that cannot be read is said once."""
@@ -288,6 +289,7 @@ class Training(LoopTask):
             settings.accumulate,
         )
         self.student.train()
+        self.mixing = []
         train_mode(self.run.student, settings.frozen)
         loader = step_loader(self.dataset, sampler, settings.workers)
         return note_unreadable(iter(loader), self.run.unreadable, self.strict)
@@ -311,7 +313,8 @@ class Training(LoopTask):
         """The method's step on a micro-batch."""
         result = self._step(self.student, micro_batch)
         self.last = micro_batch
-        return result.loss, result.figures | micro_batch.mix.figures()
+        self.mixing.append(micro_batch.mix.figures())
+        return result.loss, result.figures
 
     def _step(self, student: nn.Module, micro_batch: MicroBatch) -> StepResult:
         method, encoder = self.recipe.method, self.run.encoder
@@ -378,7 +381,9 @@ class Training(LoopTask):
         ramped = run.step > embedding.detach_steps + embedding.ramp_steps
         if ramped and self.fabric.is_global_zero:
             warn_of_collapse(figures)
-        notes: dict[str, Any] = {}
+        means = {name: sum(one[name] for one in self.mixing) for name in self.mixing[0]}
+        means = {name: total / len(self.mixing) for name, total in means.items()}
+        notes: dict[str, Any] = {"mixing": mean_figures(self.fabric, means)}
         if self.tokens is not None:
             notes["token_cache"] = {"hits": self.tokens.hits, "misses": self.tokens.misses}
         if skipped := shared_notes(self.fabric, run.unreadable):

@@ -52,6 +52,12 @@ def judge(
     return words, others
 
 
+def confused_with(event: Event, truth: Sequence[Event]) -> str:
+    """The class of true events that covers most of a detection that is a confusion."""
+    covered = {label: _covered(event, spans) for label, spans in _by_class(truth).items()}
+    return max(sorted(covered), key=lambda label: covered[label])
+
+
 def _by_class(events: Sequence[Event]) -> dict[str, Spans]:
     own: defaultdict[str, list[Event]] = defaultdict(list)
     for event in events:

@@ -17,7 +17,8 @@ import yaml
 
 from earmark.core.errors import EarmarkError, optional_package
 from earmark.core.files import write_text
-from earmark.deliver.pages.charts import Bound, Chart, ChartLine, bar, number
+from earmark.deliver.pages.charts import Bound, Chart, ChartLine, number
+from earmark.deliver.pages.class_table import class_table
 from earmark.deliver.pages.scripts import rendered, styles
 from earmark.method.settings import COLLAPSED_COSINE, COLLAPSED_STD
 from earmark.train.record.journal import read_begun, run_record
@@ -33,14 +34,6 @@ _TERMS = {  # title and colour
     "embedding": ("embedding", 1),
     "to_clean": ("to the clean view", 0),
     "to_perturbed": ("to the perturbed view", 1),
-}
-_BY_CLASS = {
-    "psds1": "PSDS1",
-    "psds2": "PSDS2",
-    "intersection_f1": "F1",
-    "precision": "precision",
-    "recall": "recall",
-    "collar_f1": "collar F1",
 }
 _MANY = 20  # notes of one kind that are listed
 
@@ -365,9 +358,9 @@ def _charts(records: Sequence[Record], recipe: Record) -> list[tuple[str, list[C
                 Chart(
                     "λ and modes",
                     [
-                        of("mix_lambda", "mean λ", 0),
-                        of("mix_composed", "clips that are compositions", 1),
-                        of("mix_perturbed", "perturbations", 2),
+                        of("lambda", "mean λ", 0, "mixing"),
+                        of("composed", "clips that are compositions", 1, "mixing"),
+                        of("perturbed", "perturbations", 2, "mixing"),
                     ],
                     low=0,
                     high=1,
@@ -410,37 +403,13 @@ def _classes(best: tuple[Record, str], data: Record) -> dict[str, Any]:
     """The table by class of the network that was kept."""
     record, network = best
     metrics = record["validation"][network]
-    per_class, ends = metrics.get("per_class", {}), metrics.get("per_class_intervals", {})
-    shown = {name: title for name, title in _BY_CLASS.items() if per_class.get(name)}
     learned: dict[str, int] = {}
     for source in data.get("sources", ()):
         for label, count in source.get("by_class", {}).items():
             learned[label] = learned.get(label, 0) + count
-    labels = sorted(
-        {label for name in shown for label in per_class[name]} | set(data.get("labels", ()))
-    )
-    rows = []
-    for label in labels:
-        cells = []
-        for name in shown:
-            value = per_class[name].get(label)
-            interval = ends.get(name, {}).get(label, ())
-            cells.append(
-                None
-                if value is None
-                else (f"{value:.3f}", [f"{end:.2f}" for end in interval], bar(value, interval))
-            )
-        events = per_class.get("true_events", {}).get(label)
-        rows.append((label, learned.get(label) if learned else None, events, cells))
     clips = f"{metrics.get('clips')} of {metrics.get('of')} clips"
     where = f"{network} of epoch {record['epoch']}, on {clips}"
-    return {
-        "rows": rows,
-        "columns": list(shown.values()),
-        "of": where,
-        "ends": bool(ends),
-        "learned": bool(learned),
-    }
+    return class_table(metrics, where, data.get("labels", ()), learned)
 
 
 def _facts(folder: Path, begun: Record, train: Record) -> list[tuple[str, str]]:

@@ -69,8 +69,9 @@ def figures_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name in ("lr", "weight_decay", "ema", "embedding_ramp", "gradient_ratio", "seconds"):
         if isinstance(record.get(name), int | float):
             yield f"train/{name}", record[name]
-    for name, value in record.get("memory", {}).items():
-        yield f"memory/{name}", value
+    for group in ("memory", "mixing"):
+        for name, value in record.get(group, {}).items():
+            yield f"{group}/{name}", value
     for network, metrics in record.get("validation", {}).items():
         for name, value in metrics.items():
             if isinstance(value, int | float):

@@ -22,11 +22,9 @@ for (const audio of sounds) {
   audio.addEventListener("play", () => sounds.forEach(one => { if (one !== audio) one.pause(); }));
   const clip = audio.closest(".clip"), line = clip?.querySelector(".playing");
   if (!line) continue;
-  const box = line.ownerSVGElement.viewBox.baseVal, seconds = Number(clip.dataset.seconds);
+  const seconds = Number(clip.dataset.seconds);
   const move = () => {
-    const x = audio.currentTime / seconds * box.width;
-    line.setAttribute("x1", x);
-    line.setAttribute("x2", x);
+    line.style.left = `${Math.min(1, audio.currentTime / seconds) * 100}%`;
     if (!audio.paused) requestAnimationFrame(move);
   };
   audio.addEventListener("play", move);
