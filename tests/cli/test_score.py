@@ -14,9 +14,17 @@ import earmark.detect.systems
 from earmark.core.tables.scores import ScoreTable
 from earmark.detect.postprocess import PostProcess, filter_table, scores_to_events
 from earmark.score.f1 import collar_f1, detections_from_scores, intersection_f1, segment_f1
-from earmark.score.psds import PSDS1, PSDS2, PsdsParameters, psds, psds_of_detections
+from earmark.score.psds import (
+    PSDS1,
+    PSDS2,
+    PsdsParameters,
+    pi_psds,
+    psds,
+    psds_of_detections,
+    psds_statistics,
+)
 from helpers.metrics import metrics_dict
-from helpers.score_world import HOUSE, LABELS, World, run, write_events, write_scores
+from helpers.score_world import HOUSE, LABELS, World, run, write_events, write_scores, wrong
 
 
 def test_figures_are_those_of_the_library(world: World) -> None:
@@ -252,3 +260,43 @@ def test_published_figures(shared_dir: Path, tmp_path: Path) -> None:
     assert found["collar_f1"] == pytest.approx(0.39872816, abs=5e-9)
     assert found["segment_f1"] == pytest.approx(0.69352556, abs=5e-9)
     assert found["intersection_f1"] == pytest.approx(0.63741705, abs=5e-9)
+
+
+def test_pi_psds_is_the_best_of_several_filters(world: World) -> None:
+    plain = world.scored("--resamples", 0)
+    found = world.scored("--resamples", 40, "--pi-filters", "0,0.3,0.6")
+    assert found["parameters"]["pi_psds"] == {"median_seconds": [0.0, 0.3, 0.6]}
+    for name, rule in (("psds1", PSDS1), ("psds2", PSDS2)):
+        filters = [PostProcess(median_seconds=seconds) for seconds in (0.0, 0.3, 0.6)]
+        parts = [
+            psds_statistics(
+                {clip: filter_table(one, post) for clip, one in world.tables.items()},
+                world.truth, world.durations, rule,
+            )
+            for post in filters
+        ]  # fmt: skip
+        expected = pi_psds(parts)
+        assert found[f"pi_{name}"] == pytest.approx(expected.value, abs=1e-12)
+        assert found["per_class"][f"pi_{name}"] == pytest.approx(expected.per_class, abs=1e-12)
+        assert found[name] == plain[name]
+        low, high = found["intervals"][f"pi_{name}"]
+        assert low <= high
+    alone = world.scored("--resamples", 0, "--pi-filters", "0", "--median", "0.6")
+    assert alone["pi_psds1"] == plain["psds1"]  # the system's own filter has no part in it
+    assert "pi-PSDS1" in world.run("--scores", world.folder / "scores", "--pi-psds")
+
+
+@pytest.mark.parametrize("filters", ["a", "-1", "0,inf", "0;1"])
+def test_filters_of_pi_psds_are_seconds(
+    world: World, filters: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ("--scores", world.folder / "scores", "--truth", world.folder / "truth.tsv")
+    told = wrong("score", *files, f"--pi-filters={filters}", capsys=capsys)
+    assert "are no seconds" in told
+
+
+def test_events_have_no_pi_psds(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    events = world.folder / "found.tsv"
+    write_events(events, detections_from_scores(world.tables))
+    files = ("--events", events, "--truth", world.folder / "truth.tsv")
+    assert "pi-PSDS filters scores" in wrong("score", *files, "--pi-psds", capsys=capsys)

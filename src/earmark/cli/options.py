@@ -257,6 +257,19 @@ class CriteriaOptions:
     onset_only: bool = option(
         False, "Collar F1: compare onsets only, not offsets.", "--onset-only", panel=METRICS
     )
+    pi_psds: bool = option(
+        False,
+        "Add pi-PSDS, which does not hang on post-processing: each PSDS with the best of several "
+        "median filters for every class and rate of false alarms.",
+        "--pi-psds",
+        panel=METRICS,
+    )
+    pi_filters: str | None = option(
+        None,
+        "Lengths of its filters; by default 0 to 2 s by 0.2.",
+        panel=METRICS,
+        metavar="SECONDS,…",
+    )
     segment: float = option(1.0, "Segment F1 and error rate: seconds of a segment.", panel=METRICS)
     overlap: float = option(
         0.5,
@@ -280,7 +293,28 @@ class CriteriaOptions:
             "collar": CollarCriterion(self.collar, offset, self.offset_ratio),
             "intersection": IntersectionCriterion(self.overlap, self.overlap),
             "segment": SegmentCriterion(self.segment),
+            "filters": self._filters(),
         }
+
+    def _filters(self) -> tuple[float, ...]:
+        """Lengths of the filters of pi-PSDS.
+
+        Raises:
+            ConfigError: If they are no lengths.
+        """
+        from earmark.core.errors import ConfigError
+
+        if self.pi_filters is None:
+            return tuple(round(0.2 * number, 1) for number in range(11)) if self.pi_psds else ()
+        try:
+            lengths = tuple(float(text) for text in self.pi_filters.split(","))
+        except ValueError:
+            lengths = (-1.0,)
+        if not all(0 <= length < math.inf for length in lengths):
+            raise ConfigError(
+                f"--pi-filters {self.pi_filters!r} are no seconds", hint="Use e.g. 0,0.2,0.5,1"
+            )
+        return tuple(dict.fromkeys(lengths))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ def _metrics(report: Mapping[str, Any]) -> list[str]:
 def classes_table(report: Mapping[str, Any]) -> Table | str:
     """Figures by class, or a word where there are too many classes."""
     per_class = report["per_class"]
-    present = [name for name in per_class if name in BY_CLASS or name.startswith("psds")]
+    present = [name for name in per_class if name in BY_CLASS or "psds" in name]
     labels = sorted({label for name in present for label in per_class[name]})
     if len(labels) > MANY:
         return f"{len(labels)} classes: each class's figures are in the file of --json"

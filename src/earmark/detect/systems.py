@@ -20,6 +20,7 @@ from earmark.core.parallel import Progress, tracked
 from earmark.core.tables.scores import ScoreTable, common_labels
 from earmark.detect.postprocess import filter_table, post_process
 from earmark.detect.postprocess_spec import PostProcess
+from earmark.score.bootstrap import Statistics
 from earmark.score.classes import ScoredClasses, events_to_scores
 from earmark.score.events import check_clips
 from earmark.score.f1 import detections_from_scores
@@ -33,6 +34,7 @@ from earmark.score.files import (
     read_listed,
 )
 from earmark.score.issues import refuse_issues, unknown_predictions
+from earmark.score.psds import IndependentStatistics, PsdsAccumulator, PsdsStatistics
 from earmark.score.report import (
     Measurement,
     Measurer,
@@ -163,7 +165,42 @@ def measure_system(
     for clip in tracked(measurer.order(), 2 * len(clips), progress, len(clips)):
         measurer.add(clip, kept.pop(clip) if keep else preparation.filtered(tables[clip]))
     found = measurer.finish()
+    if task.settings.filters:
+        more = _independent(tables, preparation, found.task, keep, weightable, progress)
+        found = replace(found, statistics=found.statistics | more)
     return replace(found, notes=(*found.notes, *seen.notes(preparation)))
+
+
+def _independent(
+    tables: Mapping[str, ScoreTable],
+    preparation: Preparation,
+    task: ScoringTask,
+    keep: bool,
+    weightable: bool,
+    progress: Progress | None,
+) -> dict[str, Statistics]:
+    """Counts for pi-PSDS: of the scores under median filters of several lengths.
+
+    Each takes the place of the preparation's own filter; a function of an installed package stays.
+    """
+    scenarios, lengths = task.settings.scenarios, task.settings.filters
+    hook = None if preparation.postprocess is None else preparation.postprocess.hook
+    found: list[list[PsdsStatistics]] = []
+    steps = len(lengths) * len(task.clips)
+    for number, seconds in enumerate(lengths):
+        own = replace(preparation, postprocess=PostProcess(median_seconds=seconds, hook=hook))
+        given = task.labels, task.truth, task.seconds(), list(scenarios.values())
+        counts, kept = PsdsAccumulator(*given, weightable=weightable), {}
+        for clip in tracked(task.clips, steps, progress, number * len(task.clips)):
+            table = own.filtered(tables[clip])
+            counts.survey(clip, table)
+            if keep:
+                kept[clip] = table
+        for clip in task.clips:
+            counts.add(clip, kept.pop(clip) if keep else own.filtered(tables[clip]))
+        found.append(counts.finish())
+    each = zip(scenarios, zip(*found, strict=True), strict=True)
+    return {f"pi_{name}": IndependentStatistics(parts) for name, parts in each}
 
 
 @dataclass
@@ -353,6 +390,11 @@ class Scoring:
         }
 
     def _measure_events(self, found: Detections) -> Measurement:
+        if self.settings.filters:
+            raise ScoreError(
+                "pi-PSDS filters scores, and events have none to filter",
+                hint="Give the score tables they were made of, with --scores",
+            )
         if set(self.thresholds) - {""}:
             raise ScoreError("events have no thresholds by class", hint="Give one number.")
         predicted = {name for label in found.labels if (name := self.classes.of(label)) is not None}

@@ -38,6 +38,8 @@ class MetricSettings:
         collar: When a detection is right by collars.
         intersection: When it is by intersection.
         segment: What a segment is.
+        filters: Lengths in seconds of the median filters that pi-PSDS takes the best of, of each
+            scenario; none for no pi-PSDS.
         like: Whose conventions hold for detections: as of
             `earmark.score.psds.psds_of_detections`; with ``"psds_eval"`` collar and
             intersection F1 compare raw floats too, as psds_eval and sed_eval do.
@@ -53,6 +55,7 @@ class MetricSettings:
     collar: CollarCriterion = field(default_factory=CollarCriterion)
     intersection: IntersectionCriterion = field(default_factory=IntersectionCriterion)
     segment: SegmentCriterion = field(default_factory=SegmentCriterion)
+    filters: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in self.scenarios:
@@ -85,6 +88,8 @@ class MetricSettings:
                 for key, value in own
                 if key not in UNSTATED
             }
+        if self.filters:
+            stated["pi_psds"] = {"median_seconds": list(self.filters)}
         stated["clips_without_events"] = "dropped" if self.drop_eventless else "counted"
         return stated if self.like == CONVENTIONS[0] else {**stated, "like": self.like}
 
@@ -148,6 +153,8 @@ _TITLES = {
 
 def title_of(metric: str) -> str:
     """A metric as it is called on a page: ``collar_f1_best`` is "collar F1, best threshold"."""
+    if metric.startswith("pi_psds"):
+        return f"pi-{title_of(metric.removeprefix('pi_'))}"
     if metric.startswith("psds"):
         return metric.upper().replace("_", " ")
     if metric in _TITLES:

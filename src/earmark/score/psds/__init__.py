@@ -1,7 +1,8 @@
-"""PSDS over all thresholds: `psds` for score tables, `psds_of_detections` for a few thresholds."""
+"""PSDS over all thresholds: `psds` of score tables, `psds_of_detections`, `pi_psds`."""
 
 from earmark.score.psds.accumulator import PsdsAccumulator
 from earmark.score.psds.curves import Curve
+from earmark.score.psds.independent import IndependentStatistics, pi_psds
 from earmark.score.psds.parameters import HOUR, PSDS1, PSDS2, PsdsParameters
 from earmark.score.psds.score import (
     detection_statistics,
@@ -16,12 +17,14 @@ __all__ = [
     "PSDS1",
     "PSDS2",
     "Curve",
+    "IndependentStatistics",
     "OperatingPoints",
     "PsdsAccumulator",
     "PsdsParameters",
     "PsdsResult",
     "PsdsStatistics",
     "detection_statistics",
+    "pi_psds",
     "psds",
     "psds_of_detections",
     "psds_statistics",

@@ -111,14 +111,14 @@ class PsdsStatistics:
         if self.curves is not None:
             if weights is not None:
                 raise ScoreError("these statistics were made for one result: no weights apply")
-            return self._result(self.curves)
+            return self.result_of(self.curves)
         column = None if weights is None else np.asarray(weights, dtype=np.float64)[:, None]
         curves = self._curves(self.sweeps, *self._totals(column), column)
         if not curves:
             raise ScoreError(
                 "no class has ground truth", hint="PSDS needs at least one true event."
             )
-        return self._result(curves)
+        return self.result_of(curves)
 
     def _curves(
         self,
@@ -180,19 +180,32 @@ class PsdsStatistics:
 
     def _areas(self, weights: Ints) -> tuple[Floats, Floats]:
         """Scores of the resamples ``[R]``, and those of each class ``[C, R]``."""
+        points = self.points_of(weights)
+        classes = np.full((len(self.labels), len(weights)), np.nan)
+        for label, (efpr, tpr, present) in points.items():
+            area = class_areas(efpr, tpr, self.parameters.max_efpr)
+            classes[label] = np.where(present, area, np.nan)
+        return areas_of(points, self.parameters), classes
+
+    def points_of(self, weights: Ints) -> dict[int, tuple[Floats, Floats, Bools]]:
+        """Operating points of the classes that have truth in some of R resamples.
+
+        Args:
+            weights: How often each clip counts ``[R, N]``.
+
+        Returns:
+            By number of the class: effective false positives per hour and true-positive rates
+            ``[M, R]``, and in which resamples the class has truth ``[R]``.
+        """
         columns = np.ascontiguousarray(weights.T, dtype=np.float64)  # [N, R]
         events, hours, factors = self._totals(columns)
-        efpr, tpr, present, classes = [], [], [], np.full(events.shape, np.nan)
-        limit = self.parameters.max_efpr
-        for label in np.flatnonzero(events.any(axis=1)):
-            points = self.sweeps[label].points(hours, events[label], factors, columns)
-            efpr.append(points[0])
-            tpr.append(points[1])
-            present.append(events[label] > 0)
-            area = class_areas(*points, limit)
-            classes[label] = np.where(present[-1], area, np.nan)
-        values = effective_areas(efpr, tpr, np.array(present), self.parameters.alpha_st, limit)
-        return values, classes
+        return {
+            label: (
+                *self.sweeps[label].points(hours, events[label], factors, columns),
+                events[label] > 0,
+            )
+            for label in np.flatnonzero(events.any(axis=1)).tolist()
+        }
 
     def _totals(self, weights: Floats | None) -> tuple[Floats, Floats, Floats | None]:
         """Events of each class ``[C, R]``, hours ``[R]``, and factors of kinds ``[K, R]``."""
@@ -223,7 +236,8 @@ class PsdsStatistics:
                 hint='Make the statistics with thresholds="every".',
             )
 
-    def _result(self, curves: Mapping[str, Curve]) -> PsdsResult:
+    def result_of(self, curves: Mapping[str, Curve]) -> PsdsResult:
+        """The score of curves by class."""
         limit = self.parameters.max_efpr
         effective = effective_curve(list(curves.values()), self.parameters.alpha_st)
         without, said = left_out(self.labels, curves)
@@ -237,6 +251,15 @@ class PsdsStatistics:
             left_out=without,
             warnings=(*self.warnings, *said),
         )
+
+
+def areas_of(
+    points: Mapping[int, tuple[Floats, Floats, Bools]], parameters: PsdsParameters
+) -> Floats:
+    """The score of each resample ``[R]``, of points as of `PsdsStatistics.points_of`."""
+    efpr, tpr, present = zip(*points.values(), strict=True)
+    limit, alpha_st = parameters.max_efpr, parameters.alpha_st
+    return effective_areas(efpr, tpr, np.array(present), alpha_st, limit)
 
 
 def cross_trigger_costs(truth: EventArrays, labels: int, parameters: PsdsParameters) -> Floats:

@@ -26,6 +26,7 @@ from earmark.score.f1.best import BestF1Result, SweepStatistics
 from earmark.score.f1.counts import F1Statistics
 from earmark.score.f1.errors import PARTS, ErrorStatistics
 from earmark.score.f1.tagging import PrecisionStatistics
+from earmark.score.psds.independent import IndependentStatistics
 from earmark.score.psds.statistics import PsdsStatistics
 from earmark.score.report.compare import aligned_systems, averaged, compare_resampled
 from earmark.score.report.everyday import everyday_figures
@@ -59,8 +60,9 @@ def report(
         progress: Called with draws done and draws in all.
 
     Returns:
-        Macro scores ``psds1``, ``psds2`` (and other scenarios), ``collar_f1``,
-        ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``, ``segment_map``;
+        Macro scores ``psds1``, ``psds2`` (and other scenarios; if asked for ``pi_psds1``, …),
+        ``collar_f1``, ``intersection_f1``, ``segment_f1``, ``tagging_f1``, ``tagging_map``,
+        ``segment_map``;
         ``error_rate`` and ``error_rate_substitutions``, ``…_deletions``, ``…_insertions``; the
         figures of `earmark.score.report.everyday`, of all classes together; of the F1 scores
         ``…_micro``, ``…_best`` (each class at its best threshold) and ``…_best_micro``;
@@ -250,7 +252,7 @@ def measure(statistics: Mapping[str, Statistics]) -> MetricValues:
                     label: value if math.isfinite(value) else None
                     for label, value in f1.thresholds.items()
                 }
-        elif isinstance(given, PsdsStatistics):
+        elif isinstance(given, PsdsStatistics | IndependentStatistics):
             psds = given.result()
             found.values[name], found.per_class[name] = psds.value, psds.per_class
             warnings = psds.warnings
