@@ -12,9 +12,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
+from earmark.cli import app
 from earmark.core.errors import BundleError, ConfigError, EarmarkError
-from earmark.model.encoders.yamnet import Yamnet
+from earmark.model.encoders.encoder_file import load_encoder
+from earmark.model.encoders.yamnet import Yamnet, pretrained_weights
+from earmark.model.published.convert import import_checkpoint
 from earmark.model.published.tf_checkpoint import crc32c
 from earmark.model.published.yamnet import find_yamnet, keras_names, read_yamnet, yamnet_names
 from helpers import tf_files
@@ -201,3 +205,38 @@ def test_other_files_are_told_which_are_known(tmp_path: Path) -> None:
     for name, words in faults.items():
         with pytest.raises(EarmarkError, match=words):
             find_yamnet(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["folder", "index", "safetensors", "keras"])
+def test_import_makes_an_encoder_that_training_takes(
+    tmp_path: Path, weights: Variables, kind: str
+) -> None:
+    folder = write_saved_model(tmp_path / "yamnet", published(weights, yamnet_names()))
+    path = {"folder": folder, "index": folder / "variables" / "variables.index"}.get(kind)
+    if kind == "safetensors":
+        path = tmp_path / "yamnet.safetensors"
+        save_file(published(weights, yamnet_names()), path)
+    elif kind == "keras":
+        path = write_keras(tmp_path / "yamnet.h5", published(weights, keras_names()), "logits")
+    assert path is not None
+    out = tmp_path / "encoder"
+    done = CliRunner().invoke(app, ["import", str(path), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert "YAMNet" in done.output
+    assert "encoder" in done.output
+    encoder = load_encoder(out)
+    assert encoder.settings.kind == "yamnet"
+    assert same(dict(encoder.weights), weights)  # nothing is rounded
+    with pytest.raises(BundleError, match="is not empty"):
+        import_checkpoint(path, out)
+    with pytest.raises(BundleError, match="Leave out --which"):
+        import_checkpoint(path, tmp_path / "b", which="teacher")
+
+
+def test_import_of_the_published_weights_is_what_ships(shared_dir: Path, tmp_path: Path) -> None:
+    file = shared_dir / "yamnet/yamnet_official.safetensors"
+    import_checkpoint(file, tmp_path / "encoder")
+    ours, shipped = dict(load_encoder(tmp_path / "encoder").weights), pretrained_weights()
+    assert ours.keys() == shipped.keys()
+    for name, value in ours.items():
+        torch.testing.assert_close(shipped[name].float(), value, atol=1e-3, rtol=1e-3)

@@ -44,7 +44,7 @@ def import_checkpoint(
         typer.Option(help="Convert to a bundle of Earmark, or to ATST-SED's official layout."),
     ] = "bundle",
 ) -> None:
-    """Convert published ATST-SED and ATST-Frame checkpoints, or ours into theirs.
+    """Convert published ATST-SED, ATST-Frame and YAMNet checkpoints, or ours into theirs.
 
     The layout is recognised by the names of its tensors, and every tensor must be there and fit.
 
@@ -53,7 +53,8 @@ def import_checkpoint(
       second stage can start from them.
     - **Encoders** (ATST-Frame, self-supervised or fine-tuned on AudioSet; clip-to-frame distilled;
       ATST-Clip; PretrainedSED's ATST-F) become folders that training starts from:
-      `earmark train atst-sed-stage1 --init OUT …`.
+      `earmark train atst-sed-stage1 --init OUT …`. So do YAMNet's SavedModel (its folder) and
+      yamnet.h5: `earmark train own --init OUT …`.
     - `earmark import BUNDLE --to official --out model.ckpt` writes ATST-SED's own layout.
 
     No code in a file is ever run: only tensors and plain values are read.

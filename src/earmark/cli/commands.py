@@ -90,7 +90,7 @@ COMMANDS = {
     ),
     "import": CommandPlace(
         "checkpoints", "import_checkpoint",
-        "Convert published ATST-SED and ATST-Frame checkpoints, or ours into theirs.",
+        "Convert published ATST-SED, ATST-Frame and YAMNet checkpoints, or ours into theirs.",
     ),
     "export": CommandPlace(
         "export", "export", "Export a bundle to one ONNX file: waveform in, scores out."

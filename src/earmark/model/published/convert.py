@@ -30,9 +30,21 @@ from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.encoders.encoder_file import Encoder, load_encoder, save_encoder
 from earmark.model.folder import is_encoder
 from earmark.model.published.encoders import FoundEncoder, find_encoder
-from earmark.model.published.file import KNOWN_LAYOUTS, CheckpointFile, read_checkpoint
+from earmark.model.published.file import (
+    KNOWN_LAYOUTS,
+    CheckpointFile,
+    file_fingerprint,
+    read_checkpoint,
+)
 from earmark.model.published.networks import ATST_SED, FoundNetworks, find_networks
 from earmark.model.published.write import ssl_checkpoint, v1_checkpoint, write_checkpoint
+from earmark.model.published.yamnet import CARD as YAMNET_CARD
+from earmark.model.published.yamnet import (
+    FoundYamnet,
+    find_yamnet,
+    holds_yamnet,
+    yamnet_encoder,
+)
 from earmark.model.sed import SedNetwork
 
 MAESTRO = (
@@ -109,7 +121,7 @@ def import_checkpoint(
     """Convert a published checkpoint into a bundle or an encoder.
 
     Args:
-        checkpoint: A ``torch.save`` file or a safetensors file.
+        checkpoint: A ``torch.save`` file, a safetensors file, or one of YAMNet's.
         out: Folder to write. A detector's teacher becomes the bundle ``out``, its student that in
             ``out/student``.
         which: ``student`` or ``teacher``: that network alone; None prefers the teacher.
@@ -124,6 +136,16 @@ def import_checkpoint(
         LabelError: A class has a name that no file can hold.
     """
     path = Path(checkpoint)
+    if holds_yamnet(path):
+        if which or labels is not None or db_clamp != "layout":
+            raise BundleError(
+                "holds a YAMNet, whose classes and levels are its own",
+                where=path,
+                hint="Leave out --which, --labels and --db-clamp",
+            )
+        if not is_empty(out):
+            raise BundleError("is not empty", where=out, hint="Choose a new folder")
+        return _import_yamnet(find_yamnet(path), Path(out), command)
     if path.is_dir():
         kind = "an encoder's folder" if is_encoder(path) else "a folder"
         raise BundleError(
@@ -295,6 +317,17 @@ def _import_encoder(
         file.ignored | found.ignored,
         found.notes,
     )
+
+
+def _import_yamnet(found: FoundYamnet, out: Path, command: str) -> Conversion:
+    about = {"file": found.path.name, "fingerprint": file_fingerprint(found.path)}
+    encoder = yamnet_encoder(found.weights, about)
+    card = f"{YAMNET_CARD}\nOf `{found.path.name}`, fingerprint `{about['fingerprint']}`.\n"
+    save_encoder(out, encoder, card + (f"\n    {command}\n" if command else ""))
+    return Conversion(
+        found.title, found.where or "its variables", len(found.weights), encoder.parameters, out,
+        "encoder", {"taken from": about["file"]}, found.ignored,
+    )  # fmt: skip
 
 
 def export_checkpoint(source: str | Path, out: str | Path) -> Conversion:

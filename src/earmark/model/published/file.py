@@ -37,7 +37,8 @@ _HARMLESS = re.compile(
 )
 KNOWN_LAYOUTS = (
     "Known are ATST-SED stage 1 and 2, CPJKU's DCASE 2024 networks, ATST-Frame (self-supervised, "
-    "fine-tuned on AudioSet, clip-to-frame distilled), ATST-Clip, and PretrainedSED's ATST-F"
+    "fine-tuned on AudioSet, clip-to-frame distilled), ATST-Clip, PretrainedSED's ATST-F, and "
+    "YAMNet"
 )
 _LEFT_BY_THOP = ("total_ops", "total_params")  # a profiler's counters, in older ATST-SED files
 
@@ -134,7 +135,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         else {},
         about,
         ignored,
-        _fingerprint(path),
+        file_fingerprint(path),
     )
 
 
@@ -228,6 +229,7 @@ def _reason(error: Exception) -> str:
     return text.partition("WeightsUnpickler error: ")[2][:160] or text[:160] or type(error).__name__
 
 
-def _fingerprint(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
+    """The first 16 digits of a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

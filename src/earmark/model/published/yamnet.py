@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -36,8 +36,8 @@ CARD = """# YAMNet
 
 A MobileNet that names the 521 sounds of AudioSet, by M. Plakal and D. Ellis of Google, under the
 Apache License 2.0. As an encoder it gives a detector what sounds; by itself it detects nothing.
-Pointwise convolutions and the classifier are in half precision.
 """
+HALVED = "Pointwise convolutions and the classifier are in half precision.\n"
 KNOWN_FILES = (
     "Known are the SavedModel's folder, its variables.index, yamnet.h5, and safetensors of the "
     "SavedModel's variables"
@@ -68,6 +68,25 @@ class FoundYamnet:
     weights: Tensors
     where: str = ""
     ignored: dict[str, int] = field(default_factory=dict)
+
+
+def holds_yamnet(path: str | Path) -> bool:
+    """Whether a file or folder is of one of YAMNet's kinds, whole or not.
+
+    Args:
+        path: As for `find_yamnet`.
+    """
+    path = Path(path)
+    if _checkpoint_index(path) is not None:
+        return True
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_HDF5)) == _HDF5:
+                return True
+        with safe_open(path, "pt") as tensors:
+            return any(_NUMBERED.fullmatch(n.removesuffix(_SUFFIX)) for n in tensors.keys())  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return False
 
 
 def read_yamnet(path: str | Path) -> Tensors:
@@ -265,6 +284,19 @@ def _counted(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(f"{name.split('/')[0]}/*" if "/" in name else name for name in names))
 
 
+def yamnet_encoder(
+    weights: Mapping[str, Tensor], about: Mapping[str, str] | None = None
+) -> Encoder:
+    """An encoder of a state dict of ``Yamnet(classifier=True)``, and where it is from."""
+    source = {
+        "layout": TITLE,
+        "authors": "M. Plakal, D. Ellis (Google)",
+        "licence": LICENCE,
+        "source": "https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
+    }
+    return Encoder(YamnetSettings(), dict(weights), source={**source, **(about or {})})
+
+
 def save_yamnet(weights: Mapping[str, Tensor], folder: str | Path) -> Path:
     """Write a state dict of ``Yamnet(classifier=True)`` as an encoder's folder, in half the size.
 
@@ -275,13 +307,7 @@ def save_yamnet(weights: Mapping[str, Tensor], folder: str | Path) -> Path:
         name: value.half() if _is_rounded(name) else value.float()
         for name, value in weights.items()
     }
-    source = {
-        "layout": TITLE,
-        "authors": "M. Plakal, D. Ellis (Google)",
-        "licence": LICENCE,
-        "source": "https://github.com/tensorflow/models/tree/master/research/audioset/yamnet",
-    }
-    return save_encoder(folder, Encoder(YamnetSettings(), kept, source=source), CARD)
+    return save_encoder(folder, yamnet_encoder(kept), CARD + HALVED)
 
 
 def _is_rounded(name: str) -> bool:
