@@ -56,7 +56,8 @@ def make_bank(soundbank: Path, drop: tuple[str, ...], seed: int, out: Path) -> P
 
 def recordings(soundbank: Path, drop: tuple[str, ...]) -> list[tuple[str, str, Path]]:
     """Class, recording and file of all that a soundbank holds, as its manifest or names say."""
-    from earmark.synth.soundbank import SUFFIXES, recording_name
+    from earmark.core.audio.folders import list_audio
+    from earmark.synth.soundbank import recording_name
 
     manifest = soundbank / "manifest.csv"
     if manifest.is_file():
@@ -66,7 +67,7 @@ def recordings(soundbank: Path, drop: tuple[str, ...]) -> list[tuple[str, str, P
                 for row in csv.DictReader(file)
             ]
     else:
-        files = [path for path in soundbank.glob("*/*") if path.suffix.lower() in SUFFIXES]
+        files = [path for path in list_audio(soundbank) if path.parent.parent == soundbank]
         rows = [(path.parent.name, recording_name(path), path) for path in files]
     return sorted(row for row in rows if row[0] not in drop)
 

@@ -225,3 +225,37 @@ def test_a_compositions_class_is_known_where_both_clips_know_it() -> None:
     assert mixed is not None
     assert mixed.tolist() == [[True, False], [True, False], [False, False]]
     assert mix_known(None, mix) is None
+
+
+def test_filters_and_masks_are_the_students_alone() -> None:
+    """The teacher, and every target, is that of the clean clips; the draws change nothing else."""
+    from earmark.method.mixup import no_mix
+    from earmark.method.views import make_views
+
+    batch = _batch()
+    plain = _settings(*SUPERVISED)
+    both = _settings(
+        *SUPERVISED, "filter_augment.probability=1", "time_mask.probability=1",
+        "time_mask.seconds=[0.2,0.3]",
+    )  # fmt: skip
+    _, teacher = _models(plain)
+    views = [
+        make_views(teacher, batch, no_mix(len(KINDS)), own, torch.Generator().manual_seed(1))
+        for own in (plain, both)
+    ]
+    assert torch.equal(views[0].clean.mels.cnn, views[1].clean.mels.cnn)
+    assert torch.equal(views[0].mixed.valid, views[1].mixed.valid)
+    found = views[1].mixed.mels.cnn
+    assert not torch.allclose(found, views[0].mixed.mels.cnn, atol=1e-3)
+    low = found.amin(dim=(1, 2), keepdim=True)
+    silent = (found == low).all(dim=1).sum(dim=1)  # frames of 32 ms
+    assert ((silent >= 6) & (silent <= 10)).all()
+
+
+def test_wrong_ends_of_augmentations_are_refused() -> None:
+    from earmark.core.errors import ConfigError
+
+    for setting in ("filter_augment.bands=[6,3]", "filter_augment.decibels=[6,-6]",
+                    "time_mask.seconds=[0.5,0.1]"):  # fmt: skip
+        with pytest.raises(ConfigError, match="wrong order"):
+            _settings(setting)

@@ -245,3 +245,26 @@ def test_classes_come_from_the_user_the_file_or_the_known_networks(tmp_path: Pat
     ssl = write(files.ssl(), tmp_path / "ssl.ckpt")
     with pytest.raises(BundleError, match="has no classes to name"):
         import_checkpoint(ssl, tmp_path / "ssl", labels=["a"])
+
+
+def test_the_top_blocks_can_be_dropped_and_fewer_blocks_be_read(tmp_path: Path) -> None:
+    """What is left computes as the lower blocks and the last norm do."""
+    path = write(files.ssl(), tmp_path / "file.ckpt")
+    report = import_checkpoint(path, tmp_path / "out", drop_blocks=2)
+    found = load_encoder(tmp_path / "out")
+    assert found.settings.depth == files.DEPTH - 2
+    assert found.projector is None
+    assert "network.encoder.depth=2" in report.notes[-1]
+    expected = AtstFrame(ENCODER_SIZES["tiny"]).eval()
+    expected.load_state_dict(files.encoder(21))
+    expected.blocks = expected.blocks[:-2]
+    mel = torch.randn(1, 64, 80)
+    with torch.no_grad():
+        torch.testing.assert_close(found.build()(mel), expected(mel), rtol=0, atol=0)
+    shallow = write(files.encoder(21, depth=3), tmp_path / "shallow.pt")
+    import_checkpoint(shallow, tmp_path / "shallow")
+    assert load_encoder(tmp_path / "shallow").settings.depth == 3
+    with pytest.raises(BundleError, match="has 4 blocks, and 4 are to be dropped"):
+        import_checkpoint(path, tmp_path / "none", drop_blocks=4)
+    with pytest.raises(BundleError, match="no known size"):
+        import_checkpoint(write(files.encoder(21, depth=5), tmp_path / "deep.pt"), tmp_path / "d")

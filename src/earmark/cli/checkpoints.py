@@ -39,6 +39,10 @@ def import_checkpoint(
         Path | None,
         typer.Option(help="File of class names, one per line in index order, for other classes."),
     ] = None,
+    drop_blocks: Annotated[
+        int,
+        typer.Option(min=0, help="Leave out so many of an encoder's highest blocks."),
+    ] = 0,
     to: Annotated[
         Literal["bundle", "official"],
         typer.Option(help="Convert to a bundle of Earmark, or to ATST-SED's official layout."),
@@ -63,8 +67,8 @@ def import_checkpoint(
     from earmark.model.published.convert import export_checkpoint, import_checkpoint
 
     if to == "official":
-        if which or labels or db_clamp != "layout":
-            raise ConfigError("--which, --labels and --db-clamp need --to bundle")
+        if which or labels or drop_blocks or db_clamp != "layout":
+            raise ConfigError("--which, --labels, --db-clamp and --drop-blocks need --to bundle")
         show(Console(), export_checkpoint(checkpoint, out))
         return
     report = import_checkpoint(
@@ -73,6 +77,7 @@ def import_checkpoint(
         which=which,
         db_clamp=parse_clamp(db_clamp),
         labels=_read_labels(labels),
+        drop_blocks=drop_blocks,
         command=command_line(),
     )
     show(Console(), report)

@@ -109,6 +109,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
 def _evaluate(console: Console, options: EvaluateOptions) -> None:
     from earmark.data.issues import split_issues
+    from earmark.detect.masked import with_masks
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.report import report
@@ -119,8 +120,9 @@ def _evaluate(console: Console, options: EvaluateOptions) -> None:
     trained = load_trained(options.bundle, options.device, precision, options.runtime)
     rounded = _rounded(options) if options.measure_precision else None
     used = trained.postprocess if spec is None else read_postprocess(spec)
+    trained = replace(trained, network=with_masks(trained.network, used))
     variants, tuned_on = _variants(trained, used, other=spec is not None)
-    evaluation = open_split(console, options.data, options.split, options.strict)
+    evaluation = open_split(console, options.data, options.split, options.strict, trained.path)
     classes, renamed = _classes(options.class_map, evaluation), options.class_map is not None
     if renamed:
         trained, classes = _mapped(trained, classes)
@@ -265,11 +267,13 @@ def _mapped(trained: Trained, classes: ScoredClasses) -> tuple[Trained, ScoredCl
     return kept, replace(classes, names=names)
 
 
-def open_split(console: Console, data: Path, split: str, strict: bool = False) -> Evaluation:
-    """A split of a dataset; prints what there is to know of it."""
+def open_split(
+    console: Console, data: Path, split: str, strict: bool = False, bundle: Path | None = None
+) -> Evaluation:
+    """A split of a dataset, also one that a bundle's run kept back; prints what is to know."""
     from earmark.detect.evaluate import load_split
 
-    evaluation, notes = load_split(data, split, strict=strict)
+    evaluation, notes = load_split(data, split, strict=strict, bundle=bundle)
     for text in notes:
         note(console, text)
     return evaluation

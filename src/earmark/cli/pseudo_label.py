@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +75,7 @@ def pseudo_label(options: PseudoLabelOptions) -> None:
     from earmark.core.errors import ConfigError
     from earmark.data.manifest import load_manifest
     from earmark.deliver.pseudo_labels import Ensemble, write_pseudo_labels
+    from earmark.detect.masked import with_masks
     from earmark.detect.network import load_trained
     from earmark.detect.postprocess_spec import read_postprocess
     from earmark.score.classes import read_class_map
@@ -88,9 +89,10 @@ def pseudo_label(options: PseudoLabelOptions) -> None:
             raise ConfigError("--postprocess none makes no events", hint="Give a threshold")
     threshold = parse_by_class(options.threshold, "--threshold") if options.threshold else None
     manifest = load_manifest(options.data)
-    members = [
+    loaded = [
         load_trained(name, options.device, runtime=options.runtime) for name in options.bundles
     ]
+    members = [replace(one, network=with_masks(one.network, one.postprocess)) for one in loaded]
     ensemble = Ensemble(members, names, tuple(manifest.labels))
     used = ensemble.postprocess if postprocess is None else postprocess
     for label in ensemble.classes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -177,6 +177,7 @@ class _Given:
     @classmethod
     def read(cls, options: TuneOptions, console: Console) -> _Given:
         from earmark.detect.evaluate import refuse_gaps, split_task
+        from earmark.detect.masked import with_masks
         from earmark.detect.network import load_trained
         from earmark.detect.postprocess import PostProcess
         from earmark.score.files import read_listed
@@ -185,6 +186,7 @@ class _Given:
         trained = None
         if options.bundle is not None:
             trained = load_trained(options.bundle, options.device)
+            trained = replace(trained, network=with_masks(trained.network, trained.postprocess))
         base = PostProcess() if trained is None else trained.postprocess
         labels = None if trained is None else trained.labels
         if options.data is None:
@@ -198,7 +200,9 @@ class _Given:
                 allow_missing=options.allow_missing,
             )  # fmt: skip
             return cls(tables, task, base, options.truth.name, truth.ids)
-        evaluation = open_split(console, options.data, options.split)
+        evaluation = open_split(
+            console, options.data, options.split, bundle=None if trained is None else trained.path
+        )
         stored = None
         if options.scores is not None:
             stored = _stored(options.scores, labels, evaluation.ids)

@@ -25,6 +25,7 @@ from earmark.core.spec import spec_of
 from earmark.core.tables.scores import ScoreTable
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.detect.chosen import choose_classes
+from earmark.detect.masked import with_masks
 from earmark.detect.network import as_scorer, load_trained, suitable_batch, suitable_threads
 from earmark.detect.online.stream import EventStream
 from earmark.detect.postprocess import scores_to_events, strongest
@@ -167,10 +168,15 @@ class Detector:
         }
         trained = load_trained(name, **chosen)
         postprocess = settings.pop("postprocess", None)
+        if postprocess is None:
+            postprocess = trained.postprocess
+        elif not isinstance(postprocess, PostProcess):
+            postprocess = PostProcess.from_dict(postprocess)
+        network = with_masks(trained.network, postprocess)
         over = {name: settings.pop(name, None) for name in LAID_OVER}
         detector = cls(
-            choose_classes(trained.network, classes) if classes else trained.network,
-            trained.postprocess if postprocess is None else postprocess,
+            choose_classes(network, classes) if classes else network,
+            postprocess,
             path=trained.path,
             fingerprint=trained.fingerprint,
             **settings,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import load_audio
+from earmark.core.config import DataSettings, load_yaml, parse_settings
 from earmark.core.errors import AudioError, DataError, ScoreError
 from earmark.core.naming import without_suffix
 from earmark.core.parallel import Progress
@@ -117,16 +118,33 @@ def _table(scores: NDArray[np.float32], samples: int, spec: ModelSpec) -> ScoreT
     return ScoreTable(boundaries, scores.astype(np.float64), spec.labels)
 
 
+def data_settings_of(bundle: Path) -> DataSettings:
+    """What the run that left a bundle kept back; the defaults where no run is known."""
+    for folder in (bundle, bundle.parent):  # a run, or its teacher or student
+        if (folder / "recipe.yaml").is_file():
+            content = load_yaml(folder / "recipe.yaml").get("data") or {}
+            return parse_settings(DataSettings, content, folder / "recipe.yaml")
+    return DataSettings()
+
+
 def load_split(
-    data: str | Path, split: str, *, strict: bool = False
+    data: str | Path, split: str, *, strict: bool = False, bundle: Path | None = None
 ) -> tuple[Evaluation, list[str]]:
     """A split of a dataset, and what there is to say of it.
+
+    Args:
+        data: The dataset.
+        split: Name of the split; also of clips that the bundle's run kept back
+            (``real_held_out``).
+        strict: Refuse gaps and misfits.
+        bundle: What is to be scored.
 
     Raises:
         DataError: If the dataset has no such split; or, if that is ``strict``, something of it is
             missing, damaged or does not fit its sound.
     """
-    manifest = load_manifest(data)
+    settings = DataSettings() if bundle is None else data_settings_of(bundle)
+    manifest = load_manifest(data, settings)
     if split not in manifest.splits:
         known = ", ".join(manifest.splits) or "none"
         raise DataError(f"has no split {split!r}", where=data, hint=f"It has: {known}")

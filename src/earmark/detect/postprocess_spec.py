@@ -184,6 +184,8 @@ class PostProcess(_Settings):
         method: ``median`` (filter, then threshold) or ``csebb`` (boxes of the unfiltered scores,
             then threshold).
         csebb: Settings of ``csebb``; for all classes or by label.
+        weak_threshold: In a window whose clip score of a class is not above this, the class is
+            silent (`earmark.detect.masked`). 0 masks nothing.
         hook: A function of an installed package that the scores go through first
             (docs/own_hooks.md).
 
@@ -199,6 +201,7 @@ class PostProcess(_Settings):
     method: Literal["median", "csebb"] = "median"
     csebb: _Csebb = DEFAULT
     max_duration_seconds: _OneOrEach[_Limit] = math.inf
+    weak_threshold: _OneOrEach[_Level] = 0.0
     hook: PostprocessHook | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -211,6 +214,8 @@ class PostProcess(_Settings):
             del plain["max_duration_seconds"]
         if self.hook is None:
             del plain["hook"]
+        if self.weak_threshold == 0.0:
+            del plain["weak_threshold"]
         if self.method == "median":
             del plain["method"]
             if self.csebb == DEFAULT:

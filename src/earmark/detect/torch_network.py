@@ -153,7 +153,15 @@ class TorchScorer:
     def score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
     ) -> NDArray[np.float64]:
-        """Windows [B, S], padded after ``lengths`` samples → strong scores [B, T, C].
+        """Windows [B, S], padded after ``lengths`` samples → strong scores [B, T, C]."""
+        return self.score_both(waveforms, lengths)[0]
+
+    def score_both(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Windows as above → strong scores [B, T, C] and weak ones [B, C].
+
+        Weak ones are NaN where the network gives none.
 
         A batch for which the device has no memory is scored in halves.
         """
@@ -164,12 +172,14 @@ class TorchScorer:
             if not half:
                 raise
         torch.cuda.empty_cache()
-        first = self.score_windows(waveforms[:half], lengths[:half])
-        return np.concatenate([first, self.score_windows(waveforms[half:], lengths[half:])])
+        halves = [slice(None, half), slice(half, None)]
+        both = [self.score_both(waveforms[own], lengths[own]) for own in halves]
+        strong, weak = zip(*both, strict=True)
+        return np.concatenate(strong), np.concatenate(weak)
 
     def _score_windows(
         self, waveforms: NDArray[np.float32], lengths: Sequence[int]
-    ) -> NDArray[np.float64]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         device = self.device
         inputs = [torch.from_numpy(waveforms).to(device)]
         if getattr(self.network, "masks_padding", False):
@@ -179,8 +189,11 @@ class TorchScorer:
             inputs.append(valid.to(device))
         with torch.inference_mode(), evaluating(self.network):
             output = self.network(*inputs)
-        scores: NDArray[np.float64] = output.strong.detach().to("cpu", torch.float64).numpy()
-        return scores
+        strong: NDArray[np.float64] = output.strong.detach().to("cpu", torch.float64).numpy()
+        weak = getattr(output, "weak", None)
+        if weak is None:
+            return strong, np.full((len(strong), strong.shape[2]), np.nan)
+        return strong, weak.detach().to("cpu", torch.float64).numpy()
 
 
 class TorchPass:

@@ -147,6 +147,51 @@ def move_v1_switches(method: Mapping[str, Any]) -> dict[str, Any]:
     return moved
 
 
+class FilterAugmentSettings(Settings):
+    """FilterAugment of what the student's CNN gets (`earmark.features.augment.filter_augment`).
+
+    Attributes:
+        probability: That a clip's mixture is filtered.
+        kind: ``linear`` gains between the edges of regions, or a constant one in each (``step``).
+        bands: Fewest and most regions.
+        decibels: Smallest and largest gain.
+        narrowest: Mel bands that a region has at least.
+    """
+
+    probability: Proportion = 0.0
+    kind: Literal["step", "linear"] = "linear"
+    bands: tuple[Positive, Positive] = (3, 6)
+    decibels: tuple[float, float] = (-6.0, 6.0)
+    narrowest: Positive = 6
+
+    @model_validator(mode="after")
+    def _ends_hold(self) -> FilterAugmentSettings:
+        for name in ("bands", "decibels"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] has its ends in the wrong order")
+        return self
+
+
+class TimeMaskSettings(Settings):
+    """A time mask of what the student's CNN gets (`earmark.features.augment.time_mask`).
+
+    Attributes:
+        probability: That a clip's mixture is masked.
+        seconds: Shortest and longest mask. Targets stay as they are, so that the network must tell
+            from what is around; it cannot for a mask as long as an event.
+    """
+
+    probability: Proportion = 0.0
+    seconds: tuple[NonNegative, NonNegative] = (0.1, 0.5)
+
+    @model_validator(mode="after")
+    def _ends_hold(self) -> TimeMaskSettings:
+        if self.seconds[0] > self.seconds[1]:
+            raise ValueError(f"seconds: {list(self.seconds)} has its ends in the wrong order")
+        return self
+
+
 class MethodSettings(Settings):
     """Which losses, with which weights (arXiv 2606.29901).
 
@@ -161,6 +206,9 @@ class MethodSettings(Settings):
         warp_probability: Of a frequency warp of the encoder's log-mel, or of the only one where
             there is no encoder; student and teacher each have crops of their own.
         warp_range: Smallest and largest fraction of the bands that a warp keeps.
+        filter_augment: Random filters of the mixtures; as all augmentations but the warp, for the
+            student alone, whose teacher hears the clean clips.
+        time_mask: Short stretches of silence in the mixtures, likewise.
         v1: ATST-SED v1's step in place of this one (`earmark.method.v1`), with its switches.
         losses: Of installed packages, beside these (docs/own_hooks.md).
         augmentations: Of installed packages, one after the other.
@@ -176,6 +224,8 @@ class MethodSettings(Settings):
     ema_horizon: Annotated[float, Field(gt=0)] | None = None
     warp_probability: Proportion = 0.0
     warp_range: tuple[Annotated[float, Field(gt=0)], float] = (0.6, 1.0)
+    filter_augment: FilterAugmentSettings = FilterAugmentSettings()
+    time_mask: TimeMaskSettings = TimeMaskSettings()
     v1: V1Settings | None = None
     losses: tuple[LossHook, ...] = ()
     augmentations: tuple[AugmentationHook, ...] = ()

@@ -117,7 +117,9 @@ def make_views(
     linear, mixture = make_mels(network, batch.waveforms, mix, settings.mixup, tokens is None)
     own = teacher.valid_at_tap(batch.valid)
     energy = v2_views.tap_energy(network, batch.waveforms, linear, own.shape[1], mix, settings)
+    mixture = v2_views.filtered(network, mixture, settings, generator)
     clean, mixed = v2_views.scaled_views(network, batch, mix, linear, mixture, tokens)
+    mixed = v2_views.masked(network, mixed, settings, generator)
     if not v1.mix_encoder:
         mixed = mixed._replace(encoder_valid=batch.valid)
     if encoder is not None:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from earmark.core.errors import ConfigError
+from earmark.core.timeline import SAMPLE_RATE
 from earmark.data.dataset import Batch
-from earmark.features.augment import frequency_warp
+from earmark.features.augment import filter_augment, frequency_warp, time_mask
 from earmark.method.losses import frame_energy
 from earmark.method.mixup import Mix, mix_inputs, mixture_valid, partner_gain
 from earmark.method.networks import Teacher, View
@@ -91,7 +92,9 @@ def make_views(
     linear, mixture = linear_mels(network, batch.waveforms, mix, settings.mixup, tokens is None)
     own = teacher.valid_at_tap(batch.valid)
     energy = tap_energy(network, batch.waveforms, linear, own.shape[1], mix, settings)
+    mixture = filtered(network, mixture, settings, generator)
     clean, mixed = scaled_views(network, batch, mix, linear, mixture, tokens)
+    mixed = masked(network, mixed, settings, generator)
     if settings.warp_probability:
         clean = warp_view(clean, generator, settings.warp_probability, settings.warp_range)
         mixed = warp_view(mixed, generator, settings.warp_probability, settings.warp_range)
@@ -124,6 +127,30 @@ def linear_mels(
         return clean, network.linear(mixed, with_encoder=settings.domain != "tokens")
     encoder = None if clean.encoder is None else mix_inputs(clean.encoder, mix, level)
     return clean, Mels(mix_inputs(clean.cnn, mix, level), encoder)
+
+
+def filtered(
+    network: SedNetwork, mixture: Mels, settings: MethodSettings, generator: torch.Generator
+) -> Mels:
+    """The mixtures' linear mels with the CNN's under random filters."""
+    options, power = settings.filter_augment, network.settings.frontend.power
+    if not options.probability:
+        return mixture
+    own = options.model_dump(exclude={"probability"})
+    cnn = filter_augment(mixture.cnn, generator, options.probability, power=power, **own)
+    return mixture._replace(cnn=cnn)
+
+
+def masked(
+    network: SedNetwork, mixed: View, settings: MethodSettings, generator: torch.Generator
+) -> View:
+    """The mixtures with a stretch of the CNN's mel silent."""
+    options, hop = settings.time_mask, network.settings.frontend.hop
+    if not options.probability:
+        return mixed
+    low, high = (round(seconds * SAMPLE_RATE / hop) for seconds in options.seconds)
+    cnn = time_mask(mixed.mels.cnn, generator, options.probability, (low, high))
+    return mixed._replace(mels=mixed.mels._replace(cnn=cnn))
 
 
 def scaled_views(

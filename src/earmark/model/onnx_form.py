@@ -243,6 +243,13 @@ class OnnxForm:
         """Windows [B, window], padded after ``lengths`` samples → strong scores [B, T, C]."""
         return self(waveforms, lengths).strong
 
+    def score_both(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Windows as above → strong scores [B, T, C] and weak ones [B, C]."""
+        output = self(waveforms, lengths)
+        return output.strong, output.weak
+
     def one_thread_each(self) -> AbstractContextManager[Callable[[], object]]:
         """Calls from several threads, each on one core; for threads that call what this gives."""
         return self._caller.one_thread_each()

@@ -250,6 +250,13 @@ class OnnxNetwork:
         """Windows [B, window], padded after ``lengths`` samples → strong scores [B, T, C]."""
         return self(waveforms, lengths).strong
 
+    def score_both(
+        self, waveforms: NDArray[np.float32], lengths: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Windows as above → strong scores [B, T, C] and weak ones [B, C]."""
+        output = self(waveforms, lengths)
+        return output.strong, output.weak
+
 
 def _load(
     path: Path, threads: int, caller: OnnxCaller, tensors: Mapping[str, NDArray[np.float32]]

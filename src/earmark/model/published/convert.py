@@ -29,7 +29,7 @@ from earmark.model.bundle_files import is_bundle
 from earmark.model.encoders.atst import ENCODER_SIZES, AtstFrame
 from earmark.model.encoders.encoder_file import Encoder, load_encoder, save_encoder
 from earmark.model.folder import is_encoder
-from earmark.model.published.encoders import FoundEncoder, find_encoder
+from earmark.model.published.encoders import FoundEncoder, find_encoder, without_top
 from earmark.model.published.file import (
     KNOWN_LAYOUTS,
     CheckpointFile,
@@ -116,6 +116,7 @@ def import_checkpoint(
     which: str | None = None,
     db_clamp: Clamp | str = "layout",
     labels: Sequence[str] | None = None,
+    drop_blocks: int = 0,
     command: str = "",
 ) -> Conversion:
     """Convert a published checkpoint into a bundle or an encoder.
@@ -128,6 +129,7 @@ def import_checkpoint(
         db_clamp: Clamp of the encoder's log-mel in decibels, None for none, or ``layout`` for what
             the layout was trained with.
         labels: Class names in index order, where the file does not tell them.
+        drop_blocks: So many of an encoder's highest blocks are left out.
         command: Noted on the card.
 
     Raises:
@@ -158,9 +160,17 @@ def import_checkpoint(
     file = read_checkpoint(path)
     found = _recognised(file, which)
     if isinstance(found, FoundNetworks):
+        if drop_blocks:
+            raise BundleError(
+                "is a detector, which needs all blocks of its encoder",
+                where=path,
+                hint="Leave out --drop-blocks, or give an encoder's checkpoint",
+            )
         return _import_networks(file, found, Path(out), db_clamp, labels, command)
     if labels is not None:
         raise BundleError("has no classes to name", where=path, hint="Leave out --labels")
+    if drop_blocks:
+        found = without_top(found, drop_blocks, path)
     return _import_encoder(file, found, Path(out), db_clamp, command)
 
 

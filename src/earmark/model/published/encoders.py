@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -183,7 +183,7 @@ def _layout(file: CheckpointFile, which: str | None) -> EncoderLayout:
 def encoder_sizes(
     tensors: Mapping[str, Tensor], label: str, path: Path, db_clamp: tuple[float, float] | None
 ) -> AtstSettings:
-    """Settings of the published size that the tensors have.
+    """Settings of the published size that the tensors have, with fewer blocks if they have fewer.
 
     Raises:
         BundleError: A tensor that tells a size is missing, or it is none of the sizes known; the
@@ -194,14 +194,47 @@ def encoder_sizes(
     _, rows, width = tensors["pos_embed"].shape
     depth = 1 + max((int(b[1]) for n in tensors if (b := _BLOCK.match(n))), default=-1)
     for size in ENCODER_SIZES.values():
-        if (size.width, size.depth) == (width, depth):
+        if size.width == width and 0 < depth <= size.depth:
             frontend = ATST_FRONTEND.model_copy(update={"db_clamp": db_clamp})
-            return size.model_copy(update={"max_tokens": rows - 1, "frontend": frontend})
+            own = {"depth": depth, "max_tokens": rows - 1, "frontend": frontend}
+            return size.model_copy(update=own)
     known = ", ".join(f"{name} {s.width} × {s.depth}" for name, s in ENCODER_SIZES.items())
     raise BundleError(
         f"has an encoder of width {width} and depth {depth}, which is no known size",
         where=path,
         hint=f"Known are {known}",
+    )
+
+
+def without_top(found: FoundEncoder, blocks: int, path: Path) -> FoundEncoder:
+    """An encoder without its highest blocks; the last norm stays, on top of what is left.
+
+    What was learnt for frame-level tags of AudioSet helps other classes more from some blocks
+    below the top. Heads of self-supervised training, which stood on all blocks, are left out.
+
+    Raises:
+        BundleError: It has no more blocks than that.
+    """
+    depth = found.settings.depth - blocks
+    if depth < 1:
+        raise BundleError(
+            f"has {found.settings.depth} blocks, and {blocks} are to be dropped",
+            where=path,
+            hint="Drop fewer with --drop-blocks",
+        )
+    dropped = {n for n in found.weights if (b := _BLOCK.match(n)) and int(b[1]) >= depth}
+    return replace(
+        found,
+        settings=found.settings.model_copy(update={"depth": depth}),
+        weights={name: value for name, value in found.weights.items() if name not in dropped},
+        projector=None,
+        predictor=None,
+        ignored=found.ignored | {f"{found.where}blocks.{depth}. and above": len(dropped)},
+        notes=(
+            *found.notes,
+            f"the top {blocks} of {depth + blocks} blocks are dropped: train with "
+            f"--set network.encoder.depth={depth}",
+        ),
     )
 
 
