@@ -173,3 +173,18 @@ def test_reference_names_exist(root: Path) -> None:
                 found = getattr(importlib.import_module(module), owner)
             assert getattr(found, attribute).__doc__, f"{path.name}: {name}"
     assert seen > 40
+
+
+def test_the_comparison_has_a_test_or_a_source_in_every_cell(root: Path) -> None:
+    """Ours names a test that exists; others link to a file at a commit, or were not checked."""
+    lines = (root / "docs/comparison.md").read_text(encoding="utf-8").splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")][1:]
+    assert len(rows) >= 20
+    for feature, ours, *others in rows:
+        for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", ours):
+            assert f"\ndef {name}(" in (root / path).read_text(encoding="utf-8"), name
+        assert "`tests/" in ours or ours.startswith("not run here"), feature
+        assert len(others) == 4
+        for cell in others:
+            source = r"\[[^]]+\]\(https://github\.com/[\w./-]+/blob/[0-9a-f]{40}/[\w./-]+\)"
+            assert cell == "not checked" or re.match(source, cell), (feature, cell)
