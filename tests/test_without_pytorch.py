@@ -102,6 +102,8 @@ def done(places: Path) -> dict[str, dict[str, Any]]:
     lines |= {
         "synth": ["synth", data, "--recipe", "demo", "--clips", clips, "--workers", "1"],
         "detect": ["detect", "home", long, "--out", out["found"], "--no-plot"],
+        "suggest": ["suggest", "home", long, "--out", str(places / "next"), "--budget", "10s",
+                    "--length", "5"],
         "bare": ["detect", str(places / "bare"), long, "--out", out["bare-out"]],
         "info": ["info", "mini"],
         "evaluate": ["evaluate", "mini", "--data", data, "--out", out["val"], "--resamples", "20",
@@ -164,6 +166,12 @@ def test_the_same_events_as_with_pytorch(done: dict[str, dict[str, Any]], places
     assert len(theirs) > 3
     rows = found[["onset", "offset", "event_label"]].to_numpy().tolist()
     assert rows == [[round(on, 3), round(off, 3), label] for on, off, label, _ in theirs]
+
+
+def test_suggestions_are_by_the_encoder(done: dict[str, dict[str, Any]], places: Path) -> None:
+    assert done["suggest"]["code"] == 0, done["suggest"]["err"]
+    assert "no encoder" not in done["suggest"]["out"]
+    assert len((places / "next" / "suggested.tsv").read_text("utf-8").splitlines()) == 3
 
 
 @pytest.mark.parametrize("name", shipped_bundles())

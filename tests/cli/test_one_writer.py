@@ -32,6 +32,7 @@ WRITING = {
     "detect": "detect mini {audio} --out {out}",
     "detect, clips": "detect mini {audio} --out {elsewhere} --clips {out}",
     "review": "review mini {audio} --out {out}",
+    "suggest": "suggest mini {audio} --out {out}",
     "import": "import {checkpoint} --out {out}",
     "export": "export mini --out {out}/model.onnx",
     "export, into a bundle": "export {bundle} --into-bundle",

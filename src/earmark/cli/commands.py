@@ -72,6 +72,10 @@ COMMANDS = {
         "review", "review",
         "Make a page to look at, listen to and correct what a bundle finds in recordings.",
     ),
+    "suggest": CommandPlace(
+        "suggest", "suggest",
+        "Find what to label next: the stretches of recordings that would teach a bundle most.",
+    ),
     "summary": CommandPlace(
         "summary", "summary",
         "Count events and their seconds by class, recording, hour and day.",
