@@ -137,7 +137,7 @@ def test_other_forms_are_refused(tmp_path: Path) -> None:
         read_tf_checkpoint(tf_files.write_checkpoint(tmp_path / "a.index", ones, compression=1))
     with pytest.raises(BundleError, match="byte order"):
         read_tf_checkpoint(tf_files.write_checkpoint(tmp_path / "b.index", ones, endianness=1))
-    with pytest.raises(BundleError, match="cannot be read"):
+    with pytest.raises(BundleError, match="no such file"):
         read_tf_checkpoint(tmp_path / "nothing.index")
     wrong = tf_files.message((1, 1), (2, tf_files.message((2, tf_files.message((1, 5))))), (5, 4))
     with pytest.raises(BundleError, match=r"kernel of shape \(5,\) has 4 bytes"):

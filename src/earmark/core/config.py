@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from earmark.core.errors import ConfigError
+from earmark.core.files.bounds import BeyondBoundsError, parse_yaml, read_bytes
 from earmark.core.timeline import SAMPLE_RATE
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]
@@ -32,6 +33,11 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 Width = Annotated[int, Field(gt=0, le=2**16)]
 """Of a layer: a mistyped number is refused before its memory is asked for."""
 Layers = Annotated[int, Field(gt=0, le=256)]
+Reach = Annotated[int, Field(gt=0, le=2**10)]
+"""Of a kernel, a stride or a pool."""
+_BLOCKS = Field(max_length=64)
+MOST_NUMBERS = 2**28
+"""In one layer's output for one window: a gigabyte, which a window of ten minutes stays below."""
 Proportion = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 WindowSeconds = Annotated[float, Field(gt=0, le=3600)]
@@ -55,12 +61,12 @@ class FrontendSettings(Settings):
         floor: Smallest spectral value before the logarithm.
     """
 
-    n_fft: Annotated[int, Field(ge=16, le=2**16)] = 2048
+    n_fft: Annotated[int, Field(ge=16, le=2**15)] = 2048
     hop: Annotated[int, Field(gt=0, le=2**16)] = 256
     window: Literal["hamming", "hann"] = "hamming"
     periodic: bool = False
     power: Literal[1, 2] = 1
-    n_mels: Annotated[int, Field(gt=0, le=4096)] = 128
+    n_mels: Annotated[int, Field(gt=0, le=1024)] = 128
     f_min: NonNegative = 0.0
     f_max: Annotated[float, Field(gt=0, le=SAMPLE_RATE / 2)] = 8000.0
     floor: Annotated[float, Field(gt=0)] = 1e-5
@@ -152,8 +158,8 @@ class AtstSettings(EncoderSettings):
     width: Width = 768
     depth: Layers = 12
     heads: Layers = 12
-    patch_frames: Positive = 4
-    max_tokens: Positive = 250
+    patch_frames: Reach = 4
+    max_tokens: Width = 250
     positions: Literal["cut", "interpolate"] = "cut"
     drop_path: Proportion = 0.0
     checkpointing: bool = False
@@ -246,10 +252,14 @@ class NetworkSettings(Settings):
     """
 
     frontend: FrontendSettings = FrontendSettings()
-    channels: tuple[Width, ...] = (16, 32, 64, 128, 128, 128, 128)
-    kernels: tuple[Positive, ...] = (3,) * 7
-    strides: tuple[tuple[Positive, Positive], ...] = ((1, 1),) * 7
-    pools: tuple[tuple[Positive, Positive], ...] = ((2, 2), (2, 2), *((1, 2),) * 5)
+    channels: Annotated[tuple[Width, ...], _BLOCKS] = (16, 32, 64, 128, 128, 128, 128)
+    kernels: Annotated[tuple[Reach, ...], _BLOCKS] = (3,) * 7
+    strides: Annotated[tuple[tuple[Reach, Reach], ...], _BLOCKS] = ((1, 1),) * 7
+    pools: Annotated[tuple[tuple[Reach, Reach], ...], _BLOCKS] = (
+        (2, 2),
+        (2, 2),
+        *((1, 2),) * 5,
+    )
     activation: Literal["gate", "glu", "relu"] = "gate"
     norm_momentum: Proportion = 0.01
     conv_dropout: Proportion = 0.5
@@ -266,6 +276,24 @@ class NetworkSettings(Settings):
             raise ValueError("channels, kernels, strides and pools must have the same length")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise ValueError("kernels must be odd")
+        return self
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> NetworkSettings:
+        if self.frame_hop > self.window:
+            raise ValueError(
+                f"a window of {self.window} samples has no frame of {self.frame_hop} samples"
+            )
+        frames, bands = self.window // self.frontend.hop + 1, self.frontend.n_mels
+        largest = frames * (self.frontend.n_fft // 2 + 1)
+        for width, stride, pool in zip(self.channels, self.strides, self.pools, strict=True):
+            frames, bands = -(-frames // stride[0]), -(-bands // stride[1])
+            largest = max(largest, frames * bands * width)
+            frames, bands = frames // pool[0], bands // pool[1]
+            if not (frames and bands):
+                raise ValueError("pools leave nothing of a window")
+        if largest > MOST_NUMBERS:
+            raise ValueError(f"one window asks for {4 * largest / 2**30:.1f} GiB in a single layer")
         return self
 
     @property
@@ -363,17 +391,17 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError("no such file", where=path, hint="Check the path") from None
+        content = parse_yaml(read_bytes(path, ConfigError).decode("utf-8-sig"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise ConfigError(
             f"not readable as YAML ({error.problem})",
             where=path if mark is None else f"{path}:{mark.line + 1}",
-            hint="A colon needs a space after it; indent with spaces, not tabs",
+            hint=None
+            if isinstance(error, BeyondBoundsError)
+            else "A colon needs a space after it; indent with spaces, not tabs",
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"not readable as YAML ({reason})", where=path) from None
     if not isinstance(content, dict):
@@ -405,7 +433,7 @@ def apply_overrides(settings: Mapping[str, Any], overrides: Iterable[str]) -> di
 def _yaml_value(text: str) -> Any:
     """A YAML scalar or flow value; ``1e-3`` is a number, as people expect."""
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"value {text!r} is not readable as YAML") from None
     if isinstance(value, str):

@@ -12,6 +12,7 @@ import yaml
 from earmark.core.config import dump_yaml
 from earmark.core.errors import DataError
 from earmark.core.files import DRAFT, write_text
+from earmark.core.files.bounds import parse_yaml, read_bytes
 from earmark.core.locking import LOCK
 
 Record = Mapping[str, Any]
@@ -83,7 +84,7 @@ def _refuse_other(
     file: Path, record: Record, other: str, current: Callable[[dict[str, Any]], Record]
 ) -> None:
     try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
+        before = parse_yaml(read_bytes(file, DataError).decode())
     except (yaml.YAMLError, UnicodeDecodeError):
         before = None
     found = {**current(before), "earmark": record["earmark"]} if isinstance(before, dict) else {}

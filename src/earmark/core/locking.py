@@ -23,6 +23,7 @@ from typing import IO, ParamSpec, TypeVar
 
 from earmark.core.errors import EarmarkError
 from earmark.core.files import remove_drafts
+from earmark.core.files.bounds import refuse_special
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,7 +139,7 @@ def _acquired(path: Path) -> IO[str]:
     """The lock's file, locked and with this process's name in it."""
     patience = time.monotonic() + _PATIENCE
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = _opened(path)
         try:
             locked = _lock(file)
             holder = _holder(file)
@@ -156,6 +157,13 @@ def _acquired(path: Path) -> IO[str]:
         file.close()
         if not locked:
             time.sleep(0.05)
+
+
+def _opened(path: Path) -> IO[str]:
+    """The lock's file, made if missing; never another one that a link in its place leads to."""
+    refuse_special(path)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "a+", encoding="utf-8", errors="replace")
 
 
 def _refusal(path: Path, holder: Holder | None) -> EarmarkError:

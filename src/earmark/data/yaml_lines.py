@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import ConfigError
+from earmark.core.files.bounds import read_bytes, yaml_node
 
 S = TypeVar("S", bound=BaseModel)
 Keys = Sequence[str | int]
@@ -30,7 +31,7 @@ class YamlFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.content = load_yaml(path)
-        self.node = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        self.node = yaml_node(read_bytes(path, ConfigError).decode("utf-8-sig"))
         self._refuse_doubles(self.node)
 
     def where(self, keys: Keys = ()) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from earmark.core.errors import EarmarkError
 from earmark.core.event import Event
 from earmark.core.files import write_text
+from earmark.core.files.bounds import parse_json, refuse_special, stays_inside
 from earmark.core.naming import readable
 
 if TYPE_CHECKING:
@@ -75,21 +76,24 @@ class Record:
         Raises:
             ValueError, TypeError, KeyError: If it is none.
         """
-        fields: dict[str, Any] = json.loads(line)
-        tracks = tuple(
-            Track(
-                track["channel"],
-                track["duration"],
-                tuple(Event(*one) for one in track["events"]),
-            )
-            for track in fields.pop("tracks")
-        )
+        fields: dict[str, Any] = parse_json(line)
+        tracks = tuple(map(_track, fields.pop("tracks")))
+        if not (isinstance(fields["path"], str) and stays_inside(fields["name"])):
+            raise ValueError("a recording whose files lie elsewhere")
         # Before recordings had names of their own, the base name was in their files.
         return cls(**{"filename": readable(Path(fields["path"]).name), **fields}, tracks=tracks)
 
     def to_line(self) -> str:
         """The record as a line of JSON; file names that are no text are escaped."""
         return json.dumps(asdict(self))
+
+
+def _track(fields: Mapping[str, Any]) -> Track:
+    events = (
+        Event(float(onset), float(offset), str(label), None if score is None else float(score))
+        for onset, offset, label, score in fields["events"]
+    )
+    return Track(int(fields["channel"]), float(fields["duration"]), tuple(events))
 
 
 class BatchJournal:
@@ -105,8 +109,9 @@ class BatchJournal:
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
         self.path = path
+        refuse_special(path)
         try:
-            self._file: TextIOWrapper = path.open("a+", encoding="utf-8")
+            self._file: TextIOWrapper = path.open("a+", encoding="utf-8", errors="replace")
         except OSError as error:
             raise EarmarkError(f"cannot be written ({error.strerror})", where=path) from None
         if fresh:
@@ -117,7 +122,7 @@ class BatchJournal:
         for line in text.splitlines():
             try:
                 record = Record.from_line(line)
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, AttributeError):
                 continue  # written half when the machine stopped: that recording is done again
             self.done[Path(record.path)] = record
         self._torn = bool(text) and not text.endswith("\n")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -26,6 +25,7 @@ from earmark.core.class_names import DEFAULT as OTHERS
 from earmark.core.class_names import find_class
 from earmark.core.config import Settings, load_yaml
 from earmark.core.errors import ConfigError
+from earmark.core.files.bounds import parse_json, read_bytes
 from earmark.core.folders import shipped_folder
 from earmark.core.hooks import PostprocessHook
 
@@ -382,8 +382,8 @@ def read_tuning(folder: Path, postprocess: PostProcess) -> dict[str, Any] | None
         postprocess: Its settings.
     """
     try:
-        record = json.loads((folder / TUNING_FILE).read_text(encoding="utf-8"))
+        record = parse_json(read_bytes(folder / TUNING_FILE, ConfigError).decode())
         same = PostProcess.from_dict(record["postprocess"]) == postprocess
-    except (OSError, ValueError, KeyError, TypeError, ConfigError):
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError):
         return None
     return record if same and record.get("format") == TUNING_FORMAT else None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
 
 from earmark._version import __version__
 from earmark.core.config import NetworkSettings, dump_yaml, load_yaml
@@ -24,7 +23,12 @@ from earmark.model.bundle_files import (
     needed_files,
     weights_file,
 )
-from earmark.model.folder import folder_fingerprint, refuse_non_finite, write_folder
+from earmark.model.folder import (
+    folder_fingerprint,
+    read_tensors,
+    refuse_non_finite,
+    write_folder,
+)
 from earmark.model.sed import SedNetwork
 from earmark.model.tagger import Tagger, load_tagger
 
@@ -107,12 +111,14 @@ def load_bundle(name: str | Path) -> Bundle:
 
 def _load_network(folder: Path, settings: NetworkSettings, labels: tuple[str, ...]) -> SedNetwork:
     """The network of a bundle that has weights of its own."""
-    network = SedNetwork(settings, labels)
     weights = weights_file(folder, settings)
+    tensors = read_tensors(weights)
     try:
-        tensors = load_file(weights)
+        with torch.device("meta"):  # nothing is asked for that the weights do not have
+            SedNetwork(settings, labels).load_state_dict(tensors, assign=True)
+        network = SedNetwork(settings, labels)
         network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise BundleError(
             f"weights do not fit config.yaml and labels.txt ({reason})", where=weights

@@ -28,7 +28,8 @@ from earmark.core.config import (
     parse_settings,
 )
 from earmark.core.errors import BundleError
-from earmark.core.files import write_text
+from earmark.core.files import split_lines, write_text
+from earmark.core.files.bounds import read_bytes, stays_inside
 from earmark.core.folders import shipped_folder
 from earmark.core.spec import ModelSpec
 from earmark.model.folder import ENCODER_WEIGHTS, is_encoder, missing_files, read_config
@@ -182,8 +183,10 @@ def bundle_spec(folder: Path, settings: NetworkSettings | TaggerSettings) -> Mod
     Raises:
         BundleError: The identifiers are not of these classes.
     """
-    text = (folder / "labels.txt").read_text(encoding="utf-8")
-    labels = tuple(label for label in text.split("\n") if label)
+    labels = tuple(label for label in _text(folder / "labels.txt").split("\n") if label)
+    if not labels or len(set(labels)) < len(labels):
+        what = "names a class twice" if labels else "names no class"
+        raise BundleError(what, where=folder / "labels.txt", hint="One class a line, each once")
     ids = class_ids(folder, labels) if isinstance(settings, TaggerSettings) else ()
     return ModelSpec(labels, settings.frame_hop, settings.window, ids=ids)
 
@@ -198,6 +201,8 @@ def weights_file(folder: Path, settings: NetworkSettings | TaggerSettings) -> Pa
         return folder / FILES[0]
     path = shipped_folder("bundles") / settings.weights / ENCODER_WEIGHTS
     where = folder / "config.yaml"
+    if not stays_inside(settings.weights):
+        raise BundleError("weights must name an encoder that comes with Earmark", where=where)
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
@@ -224,12 +229,21 @@ def class_ids(folder: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     path = folder / CLASS_IDS
     if not path.is_file():
         return ()
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row[1:3] for row in csv.reader(file) if row][1:]
-    if [row[-1] for row in rows] != list(labels) or any(len(row) != 2 for row in rows):
+    try:
+        rows = [row[1:3] for row in csv.reader(split_lines(_text(path))) if row][1:]
+    except csv.Error as error:
+        raise BundleError(f"is no table ({error})", where=path) from None
+    if any(len(row) != 2 for row in rows) or [row[1] for row in rows] != list(labels):
         raise BundleError(
             "has other classes than labels.txt",
             where=path,
             hint="It has the columns index, mid and display_name, a row for each class in order",
         )
     return tuple(mid for mid, _ in rows)
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_bytes(path, BundleError).decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"is no text in UTF-8 ({error.reason})", where=path) from None

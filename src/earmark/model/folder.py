@@ -7,14 +7,17 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from safetensors import SafetensorError
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
 from earmark.core.files import DRAFT, flush_file
+from earmark.core.files.bounds import read_bytes, refuse_special
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,13 +81,33 @@ def settle(folder: Path) -> None:
     and whoever looks next finishes what was begun; several may.
     """
     ready = folder / READY
-    if not ready.is_dir():
+    if ready.is_symlink() or not ready.is_dir():  # a link would lead to files of others
         return
     for path in list(ready.iterdir()):
         with suppress(FileNotFoundError):  # another process was faster
             path.replace(folder / path.name)
     with suppress(OSError):
         ready.rmdir()
+
+
+def read_tensors(path: Path, library: Literal["torch", "numpy"] = "torch") -> dict[str, Any]:
+    """The tensors of a safetensors file, by name.
+
+    Args:
+        path: The file.
+        library: Whose tensors to make.
+
+    Raises:
+        BundleError: It is missing, special, damaged, or of numbers that the library does not have.
+    """
+    refuse_special(path, BundleError)
+    load = import_module(f"safetensors.{library}").load_file
+    try:
+        tensors: dict[str, Any] = load(path)
+    except (SafetensorError, OSError, KeyError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"is no safetensors file ({reason})", where=path) from None
+    return tensors
 
 
 def refuse_non_finite(tensors: Mapping[str, Any], where: Path) -> None:
@@ -162,5 +185,5 @@ def folder_fingerprint(folder: Path, names: Iterable[str]) -> str:
     """16 hexadecimal digits over the names and content of files."""
     digest = hashlib.sha256()
     for name in names:
-        digest.update(name.encode() + b"\0" + (folder / name).read_bytes())
+        digest.update(name.encode() + b"\0" + read_bytes(folder / name, BundleError))
     return digest.hexdigest()[:16]

@@ -20,10 +20,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from earmark.core.errors import BundleError
+from earmark.core.files.bounds import parse_json, read_bytes
 from earmark.core.spec import ModelSpec
 from earmark.model.bundle_files import (
     ONNX_FORM,
@@ -34,7 +33,7 @@ from earmark.model.bundle_files import (
 )
 from earmark.model.encoders.alignment import overlap_weights
 from earmark.model.encoders.stretches import Stretches
-from earmark.model.folder import folder_fingerprint, refuse_non_finite
+from earmark.model.folder import folder_fingerprint, read_tensors, refuse_non_finite
 from earmark.model.onnx_network import (
     STRONG,
     WAVEFORM,
@@ -143,7 +142,7 @@ class FormRecord:
             BundleError: It is not of this format.
         """
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(read_bytes(path, BundleError).decode())
             if record["format"] != FORM:
                 raise ValueError(f"format {record['format']!r}")
             stored = {
@@ -153,9 +152,11 @@ class FormRecord:
                 }
                 for file, own in record["stored"].items()
             }
+            if not (record["graphs"].keys() | stored.keys()) <= set(ONNX_GRAPHS.values()):
+                raise ValueError("graphs of other names")
             times = None if record["times"] is None else TokenTimes(**record["times"])
             return cls(record["content"], record["graphs"], stored, times)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BundleError(f"is no record of an ONNX form ({error!r})", where=path) from None
 
 
@@ -209,10 +210,7 @@ class OnnxForm:
         self._caller = OnnxCaller(threads, device)
         self._batch_size = self._caller.batch_size()
         weights = weights_file(folder, settings)
-        try:
-            tensors = load_file(weights)
-        except SafetensorError as error:
-            raise BundleError(f"is no safetensors file ({error})", where=weights) from None
+        tensors = read_tensors(weights, "numpy")
         refuse_non_finite(tensors, weights)
         read: dict[StoredTensor, Floats] = {}  # the graphs share what they have in common
         self._graphs: dict[str, OnnxGraph] = {}

@@ -121,8 +121,11 @@ def load_tagger(settings: TaggerSettings, spec: ModelSpec, folder: Path) -> Tagg
         ConfigError: The encoder names no classes, or another number of them.
     """
     weights = load_encoder(weights_file(folder, settings).parent).weights
-    encoder = make_tagging_encoder(settings.encoder)
     try:
+        with torch.device("meta"):  # nothing is asked for that the weights do not have
+            shape = cast(nn.Module, make_tagging_encoder(settings.encoder))
+            shape.load_state_dict(dict(weights), assign=True)
+        encoder = make_tagging_encoder(settings.encoder)
         cast(nn.Module, encoder).load_state_dict(dict(weights))
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from earmark.core.errors import DataError
 from earmark.core.files import write_lines
+from earmark.core.files.bounds import parse_json, read_bytes, stays_inside
 
 #: The file in a cache that holds its index.
 INDEX = "cache.jsonl"
@@ -66,12 +67,13 @@ class CacheIndex:
         return {"cache": _VERSION, "sample_rate": 16_000, "format": self.format}
 
     def _read(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(self.path, DataError).decode("utf-8", "replace").splitlines()
         try:
-            head = json.loads(lines[0]) if lines else self._head
+            head = parse_json(lines[0]) if lines else self._head
         except ValueError:
             head = {}
         if head != self._head:
+            head = head if isinstance(head, dict) else {}
             raise DataError(
                 f"the folder holds a cache of another kind ({head.get('format', 'unknown')})",
                 where=self.path,
@@ -79,9 +81,15 @@ class CacheIndex:
             )
         for line in lines[1:]:
             try:
-                entry = Entry(**json.loads(line))
+                entry = Entry(**parse_json(line))
             except (ValueError, TypeError):
                 continue  # cut off when a run was killed: its file is made again
+            if not stays_inside(entry.file):
+                raise DataError(
+                    f"names a file outside this folder ({entry.file!r})",
+                    where=self.path,
+                    hint="Delete it, and make the cache again",
+                )
             self.entries[entry.file] = entry
 
     def __enter__(self) -> CacheIndex:

@@ -9,7 +9,6 @@ always stay together.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import OrderedDict
@@ -22,6 +21,7 @@ import numpy as np
 from earmark.core.audio.audio import load_audio
 from earmark.core.audio.folders import why_no_recording
 from earmark.core.errors import AudioError, DataError
+from earmark.core.tables.rows import check_label, read_table
 from earmark.core.timeline import samples_to_seconds, seconds_to_samples
 from earmark.synth.loudness import DEFAULT_GATE, EnergyGate, active_parts
 from earmark.synth.supplier import (
@@ -325,7 +325,7 @@ def _joined(recording: Samples, samples: int, first: int, following: Callable[[]
 def _soundbank_files(folder: Path, needed: Collection[str]) -> Iterator[Row]:
     """The files of a soundbank, as its ``manifest.csv`` says or else divided by their names."""
     manifest = folder / "manifest.csv"
-    return _listed(manifest) if manifest.is_file() else _divided(folder, needed)
+    return _listed(manifest) if manifest.exists() else _divided(folder, needed)
 
 
 def divide_recordings(
@@ -374,28 +374,27 @@ def divide_recordings(
 def _listed(path: Path) -> Iterator[Row]:
     """The files that a manifest lists; each must exist."""
     split_of: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        lacking = {"event_label", "file", "split"} - set(reader.fieldnames or ())
-        if lacking:
-            raise DataError(f"the manifest lacks the columns {sorted(lacking)}", where=path)
-        for row in reader:
-            where = f"{path}:{reader.line_num}"
-            split = MANIFEST_SPLITS.get((row["split"] or "").strip())
-            if split is None:
-                raise DataError(
-                    f"unknown split {row['split']!r}",
-                    where=where,
-                    hint=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
-                )
-            audio = path.parent / row["file"]
-            if not audio.is_file():
-                raise DataError(f"listed file {row['file']!r} does not exist", where=where)
-            name = row.get("recording") or recording_name(audio)
-            if split_of.setdefault(name, split) != split:
-                raise DataError(f"recording {name!r} is in two splits", where=where)
-            label = row["event_label"]
-            yield BACKGROUND if label.lower() == BACKGROUND else label, split, name, audio
+    table = read_table(path)
+    lacking = {"event_label", "file", "split"} - set(table.columns)
+    if lacking:
+        raise DataError(f"the manifest lacks the columns {sorted(lacking)}", where=path)
+    for line, row in table:
+        where = f"{path}:{line}"
+        split = MANIFEST_SPLITS.get(row["split"])
+        if split is None:
+            raise DataError(
+                f"unknown split {row['split']!r}",
+                where=where,
+                hint=f"Splits are {', '.join(MANIFEST_SPLITS)}.",
+            )
+        audio = path.parent / row["file"]
+        if not audio.is_file():
+            raise DataError(f"listed file {row['file']!r} does not exist", where=where)
+        name = row.get("recording") or recording_name(audio)
+        if split_of.setdefault(name, split) != split:
+            raise DataError(f"recording {name!r} is in two splits", where=where)
+        label = check_label(row["event_label"], where)
+        yield BACKGROUND if label.lower() == BACKGROUND else label, split, name, audio
 
 
 def _divided(folder: Path, needed: Collection[str]) -> Iterator[Row]:

@@ -12,6 +12,7 @@ import torch
 from earmark.core.config import Settings, differing, dump_yaml, parse_settings
 from earmark.core.errors import ConfigError
 from earmark.core.files import DRAFT, flush_file, write_text, write_whole
+from earmark.core.files.bounds import check_archive, refuse_special
 from earmark.train.record.journal import JOURNAL
 
 STATE, BEFORE = "state.ckpt", "state.before.ckpt"
@@ -68,6 +69,8 @@ def _read_state(out: Path) -> dict[str, Any]:
         if not path.exists():
             continue
         try:
+            refuse_special(path)
+            check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
             if isinstance(state, dict) and {"recipe", "data", "student", "epoch"} <= state.keys():
                 if reasons:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from earmark.core.config import EncoderSettings, NetworkSettings, differing, parse_settings
 from earmark.core.errors import BundleError
+from earmark.core.files.bounds import check_archive
 from earmark.core.folders import shipped_folder
 from earmark.method.networks import Student, Teacher
 from earmark.method.settings import Recipe, TrainSettings
@@ -97,6 +98,7 @@ def _from_encoder(found: Encoder, folder: Path, name: str) -> Start:
 
 def _from_run(folder: Path) -> Start:
     try:
+        check_archive(folder / STATE)
         state: dict[str, Any] = torch.load(
             folder / STATE, map_location="cpu", weights_only=True, mmap=True
         )

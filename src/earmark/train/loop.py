@@ -21,8 +21,9 @@ from lightning_fabric.wrappers import _FabricModule
 from torch import Tensor, nn
 
 from earmark.core.config import Settings, dump_yaml
+from earmark.core.errors import ConfigError
 from earmark.method.settings import LoopSettings
-from earmark.train.checkpoint import forget_before, save_state
+from earmark.train.checkpoint import STATE, forget_before, save_state
 from earmark.train.distributed import StepBuffers, mean_figures, refuse_different_processes
 from earmark.train.non_finite import (
     MOST_IN_A_ROW,
@@ -299,7 +300,15 @@ def set_up(
     wrapped: _FabricModule
     wrapped, run.optimizer = fabric.setup(run.student, run.optimizer)
     if state is not None:
-        run.load(state)  # now that all is on the device: an optimiser's state goes there but once
+        try:  # now that all is on the device: an optimiser's state goes there but once
+            run.load(state)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"the state does not fit its own recipe ({reason})",
+                where=STATE,
+                hint="It is damaged: delete it to begin this run again",
+            ) from None
     return wrapped
 
 

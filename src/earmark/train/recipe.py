@@ -261,10 +261,14 @@ def load_pretrain_recipe(
     content = load_yaml(path)
     sizes = content.pop("sizes", None) or {}
     chosen = str(apply_overrides(content, overrides).get("size", ""))
+    if not isinstance(sizes, dict) or not all(isinstance(one, dict) for one in sizes.values()):
+        raise ConfigError("sizes is no mapping of settings by name", where=path)
     if sizes:
         if chosen not in sizes:
             raise ConfigError(
-                f"no size called {chosen!r}", where=path, hint=f"Choose {', '.join(sizes)}"
+                f"no size called {chosen!r}",
+                where=path,
+                hint=f"Choose {', '.join(map(str, sizes))}",
             )
         content = _laid_over(content, sizes[chosen])
     return parse_settings(PretrainRecipe, apply_overrides(content, overrides), path)

@@ -36,6 +36,8 @@ from earmark.core.timeline import SAMPLE_RATE, samples_to_seconds
 
 _log = logging.getLogger(__name__)
 
+MOST_SAMPLES = 2**28
+"""Of a recording held as a whole: a gigabyte, nearly five hours at 16 kHz."""
 AudioSource = str | os.PathLike[str] | BinaryIO | tuple[NDArray[Any], int]
 """A path, a seekable binary file object, or ``(samples, sample_rate)``.
 
@@ -76,7 +78,18 @@ def load_audio(source: AudioSource, sample_rate: int = SAMPLE_RATE) -> NDArray[n
             are not finite.
         ConfigError: If the sample rate is not positive.
     """
-    blocks = list(read_blocks(source, sample_rate))
+    blocks: list[NDArray[np.float32]] = []
+    count = 0
+    for block in read_blocks(source, sample_rate):
+        blocks.append(block)
+        count += len(block)
+        if count > MOST_SAMPLES:
+            raise AudioError(
+                f"longer than {samples_to_seconds(MOST_SAMPLES, sample_rate) / 3600:.1f} h, too "
+                "long to be held at once",
+                where=None if isinstance(source, tuple) else str(source),
+                hint="Read it block by block (read_blocks)",
+            )
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
@@ -120,18 +133,22 @@ def _stored_int16(recording: Recording, most: int | None) -> NDArray[np.int16]:
     """The beginning of a file's own numbers."""
     assert isinstance(recording.file, soundfile.SoundFile)
     announced = recording.announced or 0
-    samples = np.empty(announced if most is None else min(announced, most), dtype=np.int16)
+    wanted = announced if most is None else min(announced, most)
+    if wanted > MOST_SAMPLES:
+        raise AudioError("too long to be held at once", where=recording.name)
+    blocks: list[NDArray[np.int16]] = []  # a header may promise far more than there is
     count = 0
-    while count < len(samples):
+    while count < wanted:
         try:
-            read = recording.file.read(out=samples[count : count + MOST_AT_ONCE])
+            read = recording.file.read(min(MOST_AT_ONCE, wanted - count), dtype="int16")
         except (RuntimeError, ValueError) as error:
             raise broken(recording, count, reason(error)) from None
         if len(read) == 0:
             seconds = samples_to_seconds(announced)
             raise broken(recording, count, f"its header says {seconds:.3f} s")
         count += len(read)
-    return samples
+        blocks.append(read)
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.zeros(0, np.int16), *blocks])
 
 
 def to_int16(samples: NDArray[np.floating[Any]]) -> NDArray[np.int16]:

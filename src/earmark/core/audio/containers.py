@@ -18,6 +18,7 @@ from earmark.core.errors import AudioError
 _PAGE_HEADER = 27
 _LONGEST_PAGE = _PAGE_HEADER + 255 + 255 * 255
 _FIRST_PAGE, _LAST_PAGE = 0x02, 0x04
+_BOXES = 400_000  # of two days in fragments of a second
 _EMPTY_BOXES = 1000  # one behind the other; no file needs more
 _CLAIMS = {b"FORM": aiff_claim, b"caff": caf_claim, b".snd": au_claim, b"riff": w64_claim}
 _TAGS = 2**16  # bytes in which a title and the like may stand between two files
@@ -148,8 +149,9 @@ def _mp3_behind(file: BinaryIO, size: int) -> bool:
 
 def _missing_from_mp4(file: BinaryIO, size: int) -> str | None:
     """What of an MP4 file's sound or of its index lies behind its end, in words."""
-    position = empty = 0
-    while position + 8 <= size and empty < _EMPTY_BOXES:
+    position = empty = count = 0
+    while position + 8 <= size and empty < _EMPTY_BOXES and count < _BOXES:
+        count += 1
         file.seek(position)
         length, kind = struct.unpack(">I4s", file.read(8))
         if length == 1:
@@ -160,7 +162,7 @@ def _missing_from_mp4(file: BinaryIO, size: int) -> str | None:
         if kind in (b"mdat", b"moov", b"moof") and position + length > size:
             return _lacking(position + length, size)
         position += length
-    return "all but empty boxes" if empty >= _EMPTY_BOXES else None
+    return "all but empty boxes" if empty >= _EMPTY_BOXES or count >= _BOXES else None
 
 
 def _missing_from_matroska(file: BinaryIO, size: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -82,11 +83,22 @@ def _opened_path(path: Path) -> BinaryIO:
                 where=path,
                 hint="Copy what it gives into a file, or use `earmark listen --stdin`",
             )
-        return path.open("rb")
+        return io.BufferedReader(_File(path))
     except FileNotFoundError:
         raise AudioError("no such file", where=path, hint="Check the path") from None
     except OSError as error:
         raise AudioError(f"cannot be opened ({error.strerror})", where=path) from None
+
+
+class _File(io.FileIO):
+    """A file in which no seek fails: headers lead decoders before its beginning, too."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, at least to the beginning."""
+        try:
+            return super().seek(offset, whence)
+        except OSError:
+            return super().seek(0)
 
 
 @contextmanager
@@ -117,7 +129,11 @@ def _decoder(raw: BinaryIO, name: str) -> Iterator[Recording]:
 
 def _sound_file(raw: BinaryIO, name: str) -> soundfile.SoundFile | MediaFile:
     """The decoder that knows the file."""
-    plain = _unfinished_wav(raw)
+    try:
+        plain = _unfinished_wav(raw)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        problem = f"not a recording ({reason(error)})"
+        raise AudioError(problem, where=name, hint=_KINDS) from None
     if plain is not None:
         return plain
     if flac_length_unknown(raw):

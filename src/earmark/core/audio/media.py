@@ -125,8 +125,10 @@ class MediaFile:
                 where=name,
                 hint="Install it with: pip install 'earmark[media]', or convert the file to WAV",
             ) from None
-        # PyAV's own list is too short when a stream begins on the way (an IndexError).
-        self._errors, self._demuxer = (av.FFmpegError, ValueError, IndexError), kind.demuxer
+        # FFmpeg's own, what a file says of itself that leads to no place in it, and an IndexError
+        # of PyAV's own list, which is too short when a stream begins on the way.
+        self._errors = (av.FFmpegError, ValueError, OSError, OverflowError, IndexError)
+        self._demuxer = kind.demuxer
         try:
             self._container = av.open(
                 raw, "r", kind.demuxer, {**_ALONE, "format_whitelist": kind.demuxer},
@@ -162,6 +164,7 @@ class MediaFile:
     samplerate: int
     channels: int
     _fault: RuntimeError | None = None
+    _silent = 0.0  # s that were missing so far
     _began = 0.0  # s on the file's clock at which its first sample is
 
     def _decode(self, name: str) -> Iterator[NDArray[np.float32]]:
@@ -169,6 +172,8 @@ class MediaFile:
         track = next(iter(self._container.streams.audio), None)
         if track is None:
             raise AudioError("there is no audio in it", where=name, hint="Leave it out")
+        if track.codec_context is None:
+            raise RuntimeError("its encoding is unknown")
         track.codec_context.thread_type = "SLICE"  # threads share recordings, not frames
         seconds = 0.0
         if self._demuxer in _TELL_LENGTH:
@@ -215,7 +220,8 @@ class MediaFile:
         gap = now - self._began - begin
         if gap <= _LEAST_GAP:
             return
-        if gap > _MOST_GAP:
+        self._silent += gap
+        if self._silent > _MOST_GAP:
             raise RuntimeError(f"its clock jumps by {gap:.0f} s")
         _log.warning("%s: %.3f s are missing at %.3f s and are taken as silence", name, gap, begin)
         left = round(gap * self.samplerate)

@@ -9,6 +9,7 @@ them is a file that was cut off.
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -154,7 +155,8 @@ def aiff_claim(file: BinaryIO, size: int) -> Claim | None:
             body = file.read(18).ljust(18, b"\0")
             channels, _, bits = struct.unpack(">hIh", body[:8])
             exponent, mantissa = struct.unpack(">HQ", body[8:])
-            samples = mantissa * 2.0 ** ((exponent & 0x7FFF) - 16383 - 63)
+            scale = (exponent & 0x7FFF) - 16383 - 63
+            samples = math.ldexp(mantissa, scale) if scale < 64 else 0.0  # no rate is that high
             rate = samples * channels * ((bits + 7) // 8)
         if kind == b"SSND":
             stated = None if length >= _OPEN_ENDED and start + length > size else length

@@ -21,6 +21,7 @@ from earmark.core.formats.columns import (
 from earmark.core.tables.rows import (
     is_time,
     join_row,
+    no_formula,
     parse_event,
     parse_number,
     read_table,
@@ -28,11 +29,17 @@ from earmark.core.tables.rows import (
 )
 
 
-def _write(content: Content, delimiter: str, number: Callable[[float], str]) -> str:
+def _write(
+    content: Content,
+    delimiter: str,
+    number: Callable[[float], str],
+    text: Callable[[str], str] = str,
+) -> str:
     lines = [join_row([*EVENT_COLUMNS, *(["score"] if content.scored else [])], delimiter)]
     for filename, (onset, offset, label, score) in content.events:
         scores = ["" if score is None else number(score)] if content.scored else []
-        lines.append(join_row([filename, repr(onset), repr(offset), label, *scores], delimiter))
+        fields = [text(filename), repr(onset), repr(offset), text(label), *scores]
+        lines.append(join_row(fields, delimiter))
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -108,6 +115,6 @@ TSV = EventFormat(
 CSV = EventFormat(
     suffix=".csv",
     title="table, separated by commas",
-    write=lambda content: _write(content, ",", six_digits),
+    write=lambda content: _write(content, ",", six_digits, no_formula),
     read=_read,
 )

@@ -17,6 +17,7 @@ from xml.etree import ElementTree as Xml
 
 from earmark._version import __version__
 from earmark.core.errors import LabelError
+from earmark.core.files.bounds import read_bytes
 from earmark.core.formats.base import (
     Content,
     EventFormat,
@@ -276,10 +277,8 @@ def _between(annotations: Sequence[Xml.Element], times: Mapping[str, int]) -> di
 
 def _document(path: Path) -> Xml.Element:
     try:
-        root = Xml.fromstring(path.read_bytes())
-    except FileNotFoundError:
-        raise LabelError("no such file", where=path, hint="Check the path") from None
-    except (OSError, Xml.ParseError) as error:
+        root = Xml.fromstring(read_bytes(path, LabelError))
+    except (Xml.ParseError, ValueError, LookupError) as error:  # the last two of its encoding
         raise LabelError(f"no ELAN document ({error})", where=path) from None
     header = root.find("HEADER")
     units = "milliseconds" if header is None else header.get("TIME_UNITS", "milliseconds")

@@ -16,6 +16,7 @@ from typing import Any
 from earmark._version import __version__
 from earmark.core.errors import LabelError
 from earmark.core.event import Event
+from earmark.core.files.bounds import parse_json
 from earmark.core.formats.base import Content, EventFormat, Hints, Named
 from earmark.core.tables.rows import read_event
 
@@ -83,7 +84,7 @@ def _write(content: Content) -> str:
 
 def _read(path: Path, hints: Hints) -> Content:
     try:
-        root = json.loads(hints.text(path))
+        root = parse_json(hints.text(path))
     except ValueError as error:
         raise LabelError(f"no JAMS ({error})", where=path) from None
     annotations = root.get("annotations") if isinstance(root, dict) else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from earmark.core.errors import LabelError
 from earmark.core.event import EVENT_COLUMNS, Event
+from earmark.core.files.bounds import parse_json
 from earmark.core.formats.base import (
     Content,
     EventFormat,
@@ -52,7 +53,7 @@ def _write_lines(content: Content) -> str:
 
 def _read_json(path: Path, hints: Hints) -> Content:
     try:
-        document = json.loads(hints.text(path))
+        document = parse_json(hints.text(path))
     except ValueError as error:
         raise LabelError(f"no JSON ({error})", where=path) from None
     if isinstance(document, dict):
@@ -89,7 +90,7 @@ def _objects(path: Path, hints: Hints) -> Iterator[tuple[str, Any]]:
 
 def _object(line: str, where: str) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except ValueError as error:
         raise LabelError(f"the line is no JSON ({error})", where=where) from None
 

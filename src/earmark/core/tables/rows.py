@@ -19,6 +19,7 @@ from earmark.core.files import Notes, read_text, split_lines
 _NOTHING = frozenset({"", "nan", "na", "n/a", "none", "null"})
 _SEPARATOR = re.compile(r'"?sep=(.)"?[ ,;\t]*', re.IGNORECASE)
 _CLOCK = re.compile(r"([+-]?)(?:(\d+):)?(\d+):(\d{1,2}(?:[.,]\d*)?)")
+_FORMULA = re.compile(r"'*[=+\-@]")
 _LONGEST = 100  # lines of a field: beyond it a quotation mark was not meant to open one
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 Row = tuple[int, dict[str, str]]
@@ -223,12 +224,29 @@ def join_row(fields: Sequence[str], delimiter: str) -> str:
     )
 
 
+def no_formula(text: str) -> str:
+    """A name as a CSV table has it: one that a spreadsheet would run gets an apostrophe before it.
+
+    Spreadsheets take it for text then, and `from_csv` takes the apostrophe away again.
+    """
+    return f"'{text}" if _FORMULA.match(text) and not is_time(text) else text
+
+
+def from_csv(field: str) -> str:
+    """A field of a CSV table without the apostrophe of `no_formula`."""
+    return field[1:] if field[:1] == "'" and _FORMULA.match(field) else field
+
+
 def _split(text: str, delimiter: str, where: str) -> list[str]:
+    fields = [field.strip() for field in _cut(text, delimiter, where)]
+    return [from_csv(field) for field in fields] if delimiter == "," else fields
+
+
+def _cut(text: str, delimiter: str, where: str) -> list[str]:
     if '"' not in text:
-        return [field.strip() for field in text.split(delimiter)]
+        return text.split(delimiter)
     try:
-        rows = csv.reader([text], delimiter=delimiter, skipinitialspace=True, strict=True)
-        return [field.strip() for field in next(rows)]
+        return next(csv.reader([text], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
         raise LabelError(
             f"not a row of a table ({error})",

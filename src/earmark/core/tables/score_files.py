@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
 
 from earmark.core.errors import ScoreError, optional_package
 from earmark.core.files import write_whole
-from earmark.core.tables.rows import six_digits
+from earmark.core.files.bounds import read_arrays, refuse_bomb, refuse_special
+from earmark.core.tables.rows import no_formula, six_digits
 from earmark.core.tables.scores import ScoreTable
 
 
@@ -83,6 +85,7 @@ def _write_csv(path: Path, table: ScoreTable) -> None:
     frame = table.to_frame()
     for label in table.labels:
         frame[label] = list(map(six_digits, frame[label]))
+    frame.columns = list(map(no_formula, frame.columns))
     frame.to_csv(path, index=False, lineterminator="\n")
 
 
@@ -98,12 +101,18 @@ def _write_npz(path: Path, table: ScoreTable) -> None:
 
 def _read_npz(path: Path) -> ScoreTable:
     try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = content["boundaries"], content["values"]
-            labels = tuple(str(label) for label in content["labels"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        content = read_arrays(path)
+        boundaries, values, names = (content[name] for name in ("boundaries", "values", "labels"))
+    except (ValueError, KeyError) as error:
         raise ScoreError(f"no score table of NumPy ({error})", where=path) from None
-    return ScoreTable(*arrays, labels).probabilities(path)
+    kinds = boundaries.dtype.kind, values.dtype.kind, names.dtype.kind
+    if not set(kinds[:2]) <= set("fiu") or kinds[2] != "U" or names.ndim != 1:
+        raise ScoreError(f"no score table of NumPy (its arrays are of {kinds})", where=path)
+    try:
+        table = ScoreTable(boundaries, values, tuple(map(str, names)))
+    except ScoreError as error:
+        raise ScoreError(error.what, where=path, hint=error.hint) from None
+    return table.probabilities(path)
 
 
 def _write_parquet(path: Path, table: ScoreTable) -> None:
@@ -114,16 +123,21 @@ def _write_parquet(path: Path, table: ScoreTable) -> None:
 def _read_parquet(path: Path) -> ScoreTable:
     import pandas as pd
 
-    _need_pyarrow(path)
+    parquet = _need_pyarrow(path)
+    refuse_special(path, ScoreError)
     try:
+        about = parquet.read_metadata(path)
+        refuse_bomb(8 * about.num_rows * about.num_columns, path.stat().st_size)
         frame = pd.read_parquet(path, engine="pyarrow")
-    except (OSError, ValueError) as error:
-        raise ScoreError(f"no Parquet table ({error})", where=path) from None
+    except (OSError, ValueError, NotImplementedError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ScoreError(f"no Parquet table ({reason})", where=path) from None
     return ScoreTable.from_frame(frame, where=path)
 
 
-def _need_pyarrow(path: Path) -> None:
+def _need_pyarrow(path: Path) -> Any:
     optional_package("pyarrow", "Parquet needs", "fleet", where=path, instead=", or choose npz")
+    return import_module("pyarrow.parquet")
 
 
 SCORE_FORMATS = {

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import LabelError, ScoreError
 from earmark.core.files import read_text, split_lines
+from earmark.core.tables.rows import from_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,6 +179,7 @@ class ScoreTable:
         header = lines[first] if first < len(lines) else ""
         delimiter = "," if "," in header and "\t" not in header else "\t"
         columns = next(csv.reader([header], delimiter=delimiter), [])
+        columns = [from_csv(name) for name in columns] if delimiter == "," else columns
         body = lines[first + 1 :]
         try:
             # Correctly rounded, and faster than cell by cell …

@@ -14,7 +14,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
-from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from earmark.core.errors import ExportError
@@ -35,7 +34,7 @@ from earmark.model.bundle_files import (
 )
 from earmark.model.encoders.yamnet import FRAME as MEL_FRAME
 from earmark.model.encoders.yamnet import HOP, PATCH, TOKEN, Yamnet
-from earmark.model.folder import folder_fingerprint
+from earmark.model.folder import folder_fingerprint, read_tensors
 from earmark.model.onnx_form import (
     ENCODED,
     LENGTH,
@@ -113,7 +112,7 @@ def write_form(bundle: str | Path) -> FormReport:
 
 def _write_form(folder: Path) -> FormReport:
     network = load_bundle(folder).network.cpu().float()
-    tensors = load_file(weights_file(folder, bundle_settings(folder)))
+    tensors = read_tensors(weights_file(folder, bundle_settings(folder)), "numpy")
     times = _times(network, folder)
     stored: dict[str, dict[str, StoredTensor]] = {}
     with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT) as temporary:

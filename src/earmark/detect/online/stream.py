@@ -6,7 +6,6 @@ import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from earmark.core.audio.samples import as_samples
 from earmark.core.errors import ConfigError
 from earmark.core.event import Event
 from earmark.core.files import write_whole
+from earmark.core.files.bounds import parse_json, read_arrays
 from earmark.core.spec import spec_of
 from earmark.core.timeline import FrameGrid, samples_to_seconds
 from earmark.detect.online.csebb import BoxFinder
@@ -166,25 +166,31 @@ class EventStream:
             ConfigError: If the file is no such state, or of other settings.
         """
         try:
-            with np.load(path, allow_pickle=False) as content:
-                state = _with_arrays(json.loads(str(content["state"])), dict(content))
-        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-            raise ConfigError(
-                f"no saved stream ({error})",
-                where=path,
-                hint="Give another file, or remove this one",
-            ) from None
+            content = read_arrays(path)
+            state = _with_arrays(parse_json(str(content["state"])), content)
+            settings = list(state["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _no_state(path, error) from None
         own: list[Any] = json.loads(json.dumps(self._settings))
-        if state["settings"] != own:
-            alike = state["settings"][:-1] == own[:-1]
+        if settings != own:
+            alike = settings[:-1] == own[:-1]
             raise ConfigError(
                 f"the stream was saved with {'another bundle' if alike else 'other settings'}",
                 where=path,
                 hint=f"Use {'it' if alike else 'these'} again, or begin anew with another file",
             )
-        self._resampler.restore(state["resampler"])
-        self._scorer.restore(state["scorer"])
-        self._finder.restore(state["finder"])
+        try:
+            self._resampler.restore(state["resampler"])
+            self._scorer.restore(state["scorer"])
+            self._finder.restore(state["finder"])
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise _no_state(path, error) from None
+
+
+def _no_state(path: str | Path, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"no saved stream ({error})", where=path, hint="Give another file, or remove this one"
+    )
 
 
 RESAMPLING = 0.1

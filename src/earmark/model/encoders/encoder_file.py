@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from earmark._version import __version__
@@ -35,6 +33,7 @@ from earmark.model.folder import (
     folder_fingerprint,
     missing_files,
     read_config,
+    read_tensors,
     refuse_non_finite,
     write_folder,
 )
@@ -135,12 +134,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     config = read_config(folder / ENCODER_CONFIG, "encoder", FORMAT)
     content = {"encoder": config.get("encoder") or {}}
     settings = parse_settings(_Content, content, folder / ENCODER_CONFIG).encoder
-    try:
-        tensors = load_file(folder / ENCODER_WEIGHTS)
-    except SafetensorError as error:
-        raise BundleError(
-            f"is no safetensors file ({error})", where=folder / ENCODER_WEIGHTS
-        ) from None
+    tensors = read_tensors(folder / ENCODER_WEIGHTS)
     refuse_non_finite(tensors, folder / ENCODER_WEIGHTS)
     found: dict[str, dict[str, Tensor]] = {module: {} for module in MODULES}
     for name, value in tensors.items():

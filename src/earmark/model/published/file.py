@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from earmark.core.config import Settings, parse_settings
 from earmark.core.errors import BundleError
+from earmark.core.files.bounds import check_archive, refuse_special
+from earmark.model.folder import read_tensors
 
 S = TypeVar("S", bound=Settings)
 
@@ -100,6 +100,7 @@ def read_checkpoint(path: str | Path) -> CheckpointFile:
         BundleError: It is missing, is neither, or holds objects that are no data.
     """
     path = Path(path)
+    refuse_special(path, BundleError)
     if not path.is_file():
         what = "is a folder, not a checkpoint file" if path.is_dir() else "no such file"
         raise BundleError(what, where=path)
@@ -161,11 +162,13 @@ def _state_dict(value: object, ignored: dict[str, int]) -> dict[str, Tensor]:
 def _content(path: Path) -> object:
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise BundleError(
-                f"is no safetensors file ({error})", where=path, hint=KNOWN_LAYOUTS
-            ) from None
+            return read_tensors(path)
+        except BundleError as error:
+            raise BundleError(error.what, where=path, hint=KNOWN_LAYOUTS) from None
+    try:
+        check_archive(path)
+    except ValueError as error:
+        raise BundleError(str(error), where=path, hint=KNOWN_LAYOUTS) from None
     whole = zipfile.is_zipfile(path)
     with path.open("rb") as file:
         if not whole and file.read(4) == b"PK\x03\x04":

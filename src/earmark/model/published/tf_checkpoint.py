@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.errors import BundleError
+from earmark.core.files.bounds import read_bytes, refuse_special
 
 MAGIC = 0xDB4775248B80FB57
 FOOTER = 48
@@ -31,6 +32,8 @@ TYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8", 10: "|b1", 19: "<f2"}
 CASTAGNOLI = 0x82F63B78
 MASK_DELTA = 0xA282EAD8
 LANES = 4096
+LONGEST_NAME = 4096
+"""Bytes of a variable's name; any length would let a small table ask for endless copies of one."""
 
 Fields = dict[int, list[Any]]
 
@@ -71,10 +74,7 @@ def read_tf_checkpoint(index: str | Path) -> TfCheckpoint:
         BundleError: A file is missing, cut short, damaged, or of another form.
     """
     index = Path(index)
-    try:
-        content = index.read_bytes()
-    except OSError as error:
-        raise BundleError(f"cannot be read ({error.strerror})", where=index) from None
+    content = read_bytes(index, BundleError)
     try:
         table = dict(_table(content))
         if "" not in table:
@@ -90,6 +90,10 @@ def read_tf_checkpoint(index: str | Path) -> TfCheckpoint:
     if big_endian:
         raise BundleError("has numbers of the other byte order", where=index)
     variables, left_out = {}, []
+    own = [entry for entry in entries.values() if entry.dtype in TYPES and not entry.sliced]
+    places = [(entry.shard, entry.offset) for entry in own if entry.size]
+    if len(set(places)) < len(places):
+        raise BundleError("has variables that lie in the same place", where=index)
     for name, entry in entries.items():
         if entry.dtype in TYPES and not entry.sliced:
             variables[name] = _numbers(index, name, entry, shards)
@@ -110,9 +114,13 @@ def _table(content: bytes) -> Iterator[tuple[str, bytes]]:
         _, place = _varint(footer, place)
     start, place = _varint(footer, place)
     size, _ = _varint(footer, place)
+    read = size
     for _, handle in _pairs(_block(content, start, size)):
         start, place = _varint(handle, 0)
         size, _ = _varint(handle, place)
+        read += size
+        if read > len(content):
+            raise ValueError("its blocks overlap")
         for name, value in _pairs(_block(content, start, size)):
             yield name.decode("utf-8", "replace"), value
 
@@ -138,6 +146,8 @@ def _pairs(block: bytes) -> Iterator[tuple[bytes, bytes]]:
         shared, place = _varint(block, place)
         own, place = _varint(block, place)
         size, place = _varint(block, place)
+        if own + shared > LONGEST_NAME or own + size == 0:
+            raise ValueError("a name in it has no end")
         key = key[:shared] + block[place : place + own]
         place += own
         yield key, block[place : place + size]
@@ -210,7 +220,11 @@ def _numbers(index: Path, name: str, entry: _Entry, shards: int) -> NDArray[Any]
         raise BundleError(
             f"says that {name} of shape {entry.shape} has {entry.size} bytes", where=index
         )
+    refuse_special(path, BundleError)
     try:
+        if entry.offset + entry.size > path.stat().st_size:
+            short = f"is cut short: {name} is not whole"
+            raise BundleError(short, where=path, hint="Fetch it again")
         with path.open("rb") as file:
             file.seek(entry.offset)
             data = file.read(entry.size)
@@ -220,13 +234,14 @@ def _numbers(index: Path, name: str, entry: _Entry, shards: int) -> NDArray[Any]
         ) from None
     except (OSError, OverflowError) as error:
         raise BundleError(f"cannot be read ({error})", where=path) from None
-    if len(data) < entry.size:
-        raise BundleError(f"is cut short: {name} is not whole", where=path, hint="Fetch it again")
     if masked(crc32c(data)) != entry.checksum:
         raise BundleError(
             f"is damaged: the checksum of {name} is another", where=path, hint="Fetch it again"
         )
-    return np.frombuffer(data, dtype).reshape(entry.shape).copy()
+    try:
+        return np.frombuffer(data, dtype).reshape(entry.shape).copy()
+    except ValueError as error:  # more dimensions than NumPy has
+        raise BundleError(f"has {name} of shape {entry.shape} ({error})", where=index) from None
 
 
 def masked(checksum: int) -> int:

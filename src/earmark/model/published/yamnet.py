@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from earmark.core.config import YamnetSettings
 from earmark.core.errors import BundleError, ConfigError
+from earmark.core.files.bounds import refuse_special
 from earmark.model.encoders.encoder_file import Encoder, save_encoder
 from earmark.model.encoders.yamnet import LICENCE, WIDTHS, Yamnet
+from earmark.model.folder import read_tensors
 from earmark.model.published.match import Tensors, as_float32, demand
 from earmark.model.published.tf_checkpoint import read_tf_checkpoint
 
@@ -112,16 +113,15 @@ def find_yamnet(path: str | Path) -> FoundYamnet:
         return _from_checkpoint(index)
     if path.is_dir():
         raise BundleError("holds no SavedModel", where=path, hint=KNOWN_FILES)
+    refuse_special(path, BundleError)
     with path.open("rb") as file:
         is_hdf5 = file.read(len(_HDF5)) == _HDF5
     if is_hdf5:
         return _from_keras(path)
     try:
-        variables = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(
-            f"is no safetensors file ({error})", where=path, hint=KNOWN_FILES
-        ) from None
+        variables = read_tensors(path)
+    except BundleError as error:
+        raise BundleError(error.what, where=path, hint=KNOWN_FILES) from None
     weights = from_published(variables, path)
     return FoundYamnet(f"{TITLE}, variables of the SavedModel", path, weights)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from earmark._version import __version__
 from earmark.core.errors import DataError
 from earmark.core.files import write_lines, write_text
+from earmark.core.files.bounds import parse_json, read_bytes
 from earmark.data.subsets import Manifest
 from earmark.train.record.loggers import RunLogger
 
@@ -39,7 +41,8 @@ class Journal:
         self.path, self._loggers = folder / JOURNAL, tuple(loggers)
         kept: list[str] = []
         if keep_epochs and self.path.exists():
-            kept = list(_until(keep_epochs, self.path.read_text(encoding="utf-8").splitlines()))
+            lines = read_bytes(self.path, DataError).decode("utf-8", "replace").splitlines()
+            kept = list(_until(keep_epochs, lines))
         write_lines(self.path, kept)
 
     def write(self, record: Record) -> None:
@@ -58,8 +61,9 @@ class Journal:
 def _until(epoch: int, lines: list[str]) -> Iterator[str]:
     """Lines up to an epoch; a run killed while writing leaves a broken line after them."""
     for line in lines[:epoch]:
-        if json.loads(line)["epoch"] <= epoch:
-            yield line
+        with suppress(ValueError, TypeError, KeyError):
+            if parse_json(line)["epoch"] <= epoch:
+                yield line
 
 
 def figures_of(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
@@ -86,15 +90,15 @@ def run_record(out: str | Path) -> list[Record]:
     """
     path = Path(out) / JOURNAL
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_bytes(path, DataError).decode().splitlines()
+    except (DataError, UnicodeDecodeError):
         raise DataError(
             "holds no journal of a run", where=out, hint="Name the folder of earmark train --out"
         ) from None
     records: list[Record] = []
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
             epoch, step, losses = record["epoch"], record["step"], record["losses"]
         except (ValueError, TypeError, KeyError):
             if number == len(lines):
@@ -118,8 +122,8 @@ def write_begun(out: Path, record: Mapping[str, Any]) -> None:
 def read_begun(out: str | Path) -> Record:
     """How a run began; empty for a run of version 0.1, which did not say."""
     try:
-        found = json.loads((Path(out) / BEGUN).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = parse_json(read_bytes(Path(out) / BEGUN, DataError).decode())
+    except (DataError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import codecs
 import errno
-import gzip
 import logging
 import os
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from earmark.core.errors import LabelError
+from earmark.core.files.bounds import gunzip, read_bytes
 
 _log = logging.getLogger(__name__)
 DRAFT = ".draft-"
@@ -75,12 +74,7 @@ def read_text(path: str | Path, encoding: str | None = None, notes: Notes | None
         LabelError: If the file is missing or no such text, or there is no such encoding.
     """
     path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise LabelError("no such file", where=path, hint="Check the path") from None
-    except OSError as error:
-        raise LabelError(f"cannot be read ({error.strerror})", where=path) from None
+    content = read_bytes(path, LabelError)
     if path.suffix.lower() == ".gz":
         content = _unpacked(path, content)
     marked = next((name for mark, name in _MARKS if content.startswith(mark)), None)
@@ -122,8 +116,8 @@ def _no_text(path: Path, line: int, error: UnicodeDecodeError) -> LabelError:
 
 def _unpacked(path: Path, content: bytes) -> bytes:
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(content)
+    except ValueError as error:
         raise LabelError(
             f"cannot be unpacked ({error})", where=path, hint="Copy or download the file again"
         ) from None
