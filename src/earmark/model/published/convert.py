@@ -139,11 +139,11 @@ def import_checkpoint(
     """
     path = Path(checkpoint)
     if holds_yamnet(path):
-        if which or labels is not None or db_clamp != "layout":
+        if which or labels is not None or drop_blocks or db_clamp != "layout":
             raise BundleError(
-                "holds a YAMNet, whose classes and levels are its own",
+                "holds a YAMNet, whose classes, levels and blocks are its own",
                 where=path,
-                hint="Leave out --which, --labels and --db-clamp",
+                hint="Leave out --which, --labels, --db-clamp and --drop-blocks",
             )
         if not is_empty(out):
             raise BundleError("is not empty", where=out, hint="Choose a new folder")
