@@ -95,9 +95,9 @@ sounds alone. No recording is in the bundle.
 
 - **Shavers and toothbrushes** have no real recording here: the class learned from synthesised
   sounds and was never tested on a real one. **Vacuum cleaners** have one training recording.
-- Thresholds are those of 400 validation soundscapes and 200 clips of music and backgrounds; there
-  is one validation recording of a blender, and none of a vacuum cleaner or a shaver, whose
-  thresholds are of synthesised sounds.
+- Thresholds are those of 400 validation soundscapes, 200 clips of music and backgrounds, and 40
+  continuous minutes, chosen for events that are found at all; there is one validation recording of
+  a blender, and none of a vacuum cleaner or a shaver, whose thresholds are of synthesised sounds.
 - Test recordings come from the same collections as the training ones. Other microphones and rooms
   will be harder.
 - Engines, wind and other sounds of life were no part of the training, music only as a sound of no
