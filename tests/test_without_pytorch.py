@@ -163,7 +163,7 @@ def test_the_same_events_as_with_pytorch(done: dict[str, dict[str, Any]], places
     assert done["detect"]["code"] == 0
     found = read_events(places / "found" / "events.tsv")
     theirs = Detector.from_pretrained("home", runtime="torch").detect(places / "long.wav").found
-    assert len(theirs) > 3
+    assert len(theirs) > 2
     rows = found[["onset", "offset", "event_label"]].to_numpy().tolist()
     assert rows == [[round(on, 3), round(off, 3), label] for on, off, label, _ in theirs]
 
