@@ -25,7 +25,8 @@ class EarmarkError(Exception):
         self.where = str(where) if where is not None else None
         self.hint = hint
         text = f"{self.where}: {what}" if self.where else what
-        super().__init__(f"{text}. {hint}" if hint else text)
+        # What a file says is part of some messages, with the line breaks that it has.
+        super().__init__(" ".join((f"{text}. {hint}" if hint else text).splitlines()))
 
 
 class AudioError(EarmarkError):

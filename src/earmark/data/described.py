@@ -303,7 +303,13 @@ class Described:
             raise self.file.mistake(["classes"], what, "Leave classes out, or list these as well")
 
     def _path(self, name: str) -> Path:
-        return self.root / Path(name).expanduser()
+        try:
+            path = self.root / Path(name).expanduser()
+            path.exists()
+        except (OSError, RuntimeError) as error:  # too long a name, the home of nobody
+            reason = getattr(error, "strerror", None) or str(error)
+            raise self.file.mistake((), f"no path: {name[:80]!r} ({reason})") from None
+        return path
 
     def _classes(self) -> Classes:
         settings = self.settings

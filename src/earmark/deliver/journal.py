@@ -122,7 +122,7 @@ class BatchJournal:
         for line in text.splitlines():
             try:
                 record = Record.from_line(line)
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
                 continue  # written half when the machine stopped: that recording is done again
             self.done[Path(record.path)] = record
         self._torn = bool(text) and not text.endswith("\n")
