@@ -63,8 +63,8 @@ def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
         ("config.yaml", "format: 7\n", "format 7"),
         ("config.yaml", "format: 1\nnetwork: {channles: [4]}\n", "channles"),
         ("config.yaml", "]", "YAML"),
-        ("labels.txt", "only one\n", "do not fit"),
-        ("model.safetensors", "no tensors", "do not fit"),
+        ("labels.txt", "only one\n", "has other classes"),
+        ("model.safetensors", "no tensors", "is no safetensors file"),
         ("postprocess.yaml", "a: [", "YAML"),
     ],
 )
@@ -131,3 +131,13 @@ def test_other_post_processing(bundle: Path, tmp_path: Path) -> None:
     assert sorted(found.name for found in bundle.iterdir()) == sorted(FILES)
     with pytest.raises(BundleError, match="is no bundle"):
         save_postprocess(tmp_path, {})
+
+
+def test_names_of_classes_are_bound_to_the_weights(bundle: Path) -> None:
+    names = (bundle / "labels.txt").read_text(encoding="utf-8").splitlines()
+    for others in (names[::-1], [*names[:-1], "Cat"]):
+        (bundle / "labels.txt").write_text("\n".join(others) + "\n", encoding="utf-8")
+        with pytest.raises(BundleError, match=r"labels\.txt: has other classes than the weights"):
+            load_bundle(bundle)
+    (bundle / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    assert load_bundle(bundle).spec.labels == LABELS

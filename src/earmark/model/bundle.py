@@ -14,12 +14,14 @@ from earmark.core.config import NetworkSettings, dump_yaml, load_yaml
 from earmark.core.errors import BundleError
 from earmark.core.spec import ModelSpec
 from earmark.model.bundle_files import (
+    CLASSES,
     FILES,
     FORMAT,
     TaggerSettings,
     bundle_settings,
     bundle_spec,
     checked_bundle,
+    classes_digest,
     needed_files,
     weights_file,
 )
@@ -89,7 +91,8 @@ def save_bundle(
         "postprocess.yaml": dump_yaml(postprocess),
         "README.md": card,
     }
-    return write_folder(folder, FILES[0], network.state_dict(), texts)
+    about = {CLASSES: classes_digest(network.spec.labels)}
+    return write_folder(folder, FILES[0], network.state_dict(), texts, about)
 
 
 def load_bundle(name: str | Path) -> Bundle:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,19 @@ from earmark.core.files import split_lines, write_text
 from earmark.core.files.bounds import read_bytes, stays_inside
 from earmark.core.folders import shipped_folder
 from earmark.core.spec import ModelSpec
-from earmark.model.folder import ENCODER_WEIGHTS, is_encoder, missing_files, read_config
+from earmark.model.folder import (
+    ENCODER_WEIGHTS,
+    about_tensors,
+    is_encoder,
+    missing_files,
+    read_config,
+)
 
 FORMAT, TAGGER_FORMAT = 1, 2
 FILES = ("model.safetensors", "config.yaml", "labels.txt", "postprocess.yaml", "README.md")
 NEEDED = FILES[:4]
+CLASSES = "classes"
+"""Where the file of weights has the digest of its classes."""
 CLASS_IDS = "classes.csv"
 ONNX_FORM = "onnx.json"
 ONNX_GRAPHS = {"windows": "windows.onnx", "encode": "encode.onnx", "frames": "frames.onnx"}
@@ -187,8 +195,21 @@ def bundle_spec(folder: Path, settings: NetworkSettings | TaggerSettings) -> Mod
     if not labels or len(set(labels)) < len(labels):
         what = "names a class twice" if labels else "names no class"
         raise BundleError(what, where=folder / "labels.txt", hint="One class a line, each once")
+    if not isinstance(settings, TaggerSettings):
+        digest = about_tensors(folder / FILES[0]).get(CLASSES, "")
+        if digest not in ("", classes_digest(labels)):  # bundles of version 0.1 have none
+            raise BundleError(
+                "has other classes than the weights were trained for, or another order",
+                where=folder / "labels.txt",
+                hint="Take labels.txt and model.safetensors of one bundle",
+            )
     ids = class_ids(folder, labels) if isinstance(settings, TaggerSettings) else ()
     return ModelSpec(labels, settings.frame_hop, settings.window, ids=ids)
+
+
+def classes_digest(labels: Sequence[str]) -> str:
+    """What the file of weights says of the classes, so that no other names are put to them."""
+    return hashlib.sha256("\n".join(labels).encode()).hexdigest()[:16]
 
 
 def weights_file(folder: Path, settings: NetworkSettings | TaggerSettings) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import BundleError
@@ -28,7 +28,11 @@ ENCODER_WEIGHTS, ENCODER_CONFIG = "encoder.safetensors", "encoder.yaml"
 
 
 def write_folder(
-    folder: str | Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
+    folder: str | Path,
+    weights: str,
+    tensors: Mapping[str, Tensor],
+    texts: Mapping[str, str],
+    about: Mapping[str, str] = {},
 ) -> Path:
     """Write one file of tensors and some of text; files of the same names are replaced.
 
@@ -37,6 +41,7 @@ def write_folder(
         weights: Name of the safetensors file.
         tensors: Its content.
         texts: Content of the other files by name.
+        about: What the file of tensors says of them.
 
     Raises:
         BundleError: A tensor is not finite, or the folder cannot be written.
@@ -44,14 +49,18 @@ def write_folder(
     folder = Path(folder)
     refuse_non_finite(tensors, folder)
     try:
-        _write(folder, weights, tensors, texts)
+        _write(folder, weights, tensors, texts, about)
     except OSError as error:
         raise BundleError(f"cannot be written ({error.strerror})", where=folder) from None
     return folder
 
 
 def _write(
-    folder: Path, weights: str, tensors: Mapping[str, Tensor], texts: Mapping[str, str]
+    folder: Path,
+    weights: str,
+    tensors: Mapping[str, Tensor],
+    texts: Mapping[str, str],
+    about: Mapping[str, str],
 ) -> None:
     from safetensors.torch import save
 
@@ -63,7 +72,7 @@ def _write(
     try:
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         # The library's own file only its owner may read, and its errors are none of the system.
-        (draft / weights).write_bytes(save(stored, metadata={"format": "pt"}))
+        (draft / weights).write_bytes(save(stored, metadata={"format": "pt", **about}))
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
         for name in (weights, *texts):
@@ -88,6 +97,15 @@ def settle(folder: Path) -> None:
             path.replace(folder / path.name)
     with suppress(OSError):
         ready.rmdir()
+
+
+def about_tensors(path: Path) -> dict[str, str]:
+    """What a safetensors file says of its tensors; nothing where it cannot be read."""
+    try:
+        with safe_open(str(path), "numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}
 
 
 def read_tensors(path: Path, library: Literal["torch", "numpy"] = "torch") -> dict[str, Any]:
