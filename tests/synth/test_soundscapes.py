@@ -234,7 +234,7 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> No
 
 def test_presets() -> None:
     expected = {
-        "demo": (240, 160, 480, 60, 120),
+        "demo": (160, 100, 280, 20, 100),
         "mini": (800, 400, 1600, 200, 300),
         "mini-long": (4000, 1000, 3000, 300, 500),
         "home": (2600, 500, 3000, 400, 0),

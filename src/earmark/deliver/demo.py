@@ -47,8 +47,8 @@ SUPERVISED_ONLY = (
 RECIPE = "own"
 # Of both runs: what two cores do in some minutes.
 LENGTH = (
-    *("train.epochs=2", "train.steps_per_epoch=50", "train.validate_every=2"),
-    *("train.warmup_steps=10", "method.ramp_steps=50", "method.embedding.weight=0"),
+    *("train.epochs=2", "train.steps_per_epoch=32", "train.validate_every=2"),
+    *("train.warmup_steps=10", "method.ramp_steps=32", "method.embedding.weight=0"),
     "train.batch={real: 0, synthetic: 10, weak: 6, unlabelled: 8}",
 )
 SHIPPED = "home"
