@@ -29,6 +29,11 @@ class SuggestOptions(DetectionOptions):
     budget: str = option(
         "30m", "Suggest so much to label: seconds, minutes or hours.", metavar="90s|30m|1.5h"
     )
+    by: Literal["diversity", "both"] = option(
+        "diversity",
+        "Choose what is unlike everything chosen before (diversity), or times how unsure the "
+        "bundle is of it (both).",
+    )
     length: float = option(10.0, "Seconds of a stretch.", min=1)
     labels: list[Path] | None = option(
         None,
@@ -55,11 +60,11 @@ class SuggestOptions(DetectionOptions):
 def suggest(options: SuggestOptions) -> None:
     """Find what to label next: the stretches of recordings that would teach a bundle most.
 
-    Of recordings without labels it takes stretches that the bundle is unsure of, each unlike those
-    before it, up to --budget. OUT/page/index.html opens in a browser, with the bundle's labels
-    filled in: correct them, tick that a clip is labelled completely, export the table, and import
-    it with OUT/clips. What is labelled already and what is tested on is never suggested: name it
-    with --labels, --data and, of earlier suggestions, --skip. See docs/suggest.md.
+    Of recordings without labels it takes stretches, each unlike those before it, up to --budget.
+    OUT/page/index.html opens in a browser, with the bundle's labels filled in: correct them, tick
+    that a clip is labelled completely, export the table, and import it with OUT/clips. What is
+    labelled already and what is tested on is never suggested: name it with --labels, --data and, of
+    earlier suggestions, --skip. See docs/suggest.md.
 
     Examples:
     - `earmark suggest home recordings --budget 30m --out next`
@@ -105,7 +110,7 @@ def suggest(options: SuggestOptions) -> None:
     if not pool.embedded:
         note(console, "this bundle has no encoder that runs once over a recording: what is unlike "
              "what is told by its scores")  # fmt: skip
-    chosen = choose(pool, seconds)
+    chosen = choose(pool, seconds, options.by)
     with counting("cutting, and filling in labels") as bar:
         page = write_suggestions(
             options.out, chosen, detector, title=f"{options.bundle}: to label",

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,8 +139,16 @@ def choose_stretches(
     return chosen, distances
 
 
-def suggest(pool: Pool, seconds: float) -> list[Suggestion]:
+def suggest(
+    pool: Pool, seconds: float, by: Literal["diversity", "both"] = "diversity"
+) -> list[Suggestion]:
     """The stretches to label, the most useful first, of so many seconds together at most.
+
+    Args:
+        pool: Where to choose from.
+        seconds: The budget.
+        by: How unlike a stretch is to those before it, alone or times its uncertainty. Alone it
+            was better in ``benchmarks/suggest.py``.
 
     Raises:
         ConfigError: The budget is less than a stretch, or there is nothing to choose from.
@@ -150,6 +159,8 @@ def suggest(pool: Pool, seconds: float) -> list[Suggestion]:
         )
     length = max(one.offset - one.onset for one in pool.candidates)
     uncertainty = np.array([one.uncertainty for one in pool.candidates])
+    if by == "diversity":
+        uncertainty = np.ones_like(uncertainty)
     chosen, distances = choose_stretches(uncertainty, pool.vectors, int(seconds // length + 1))
     found, spent = [], 0.0
     for number, distance in zip(chosen, distances, strict=True):
