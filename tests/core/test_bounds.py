@@ -27,7 +27,8 @@ from earmark.core.config import NetworkSettings, apply_overrides, load_yaml, par
 from earmark.core.errors import AudioError, BundleError, ConfigError, EarmarkError, LabelError
 from earmark.core.event import Event
 from earmark.core.files import read_text
-from earmark.core.files.bounds import UNPACKED, YAML_BYTES, gunzip, most_unpacked, stays_inside
+from earmark.core.files.bounds import UNPACKED, gunzip, most_unpacked, stays_inside
+from earmark.core.files.yaml_bounds import YAML_BYTES
 from earmark.core.folders import shipped_folder
 from earmark.core.formats import read_events, write_events
 from earmark.core.formats.base import event_table

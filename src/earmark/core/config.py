@@ -25,7 +25,8 @@ from pydantic import (
 )
 
 from earmark.core.errors import ConfigError
-from earmark.core.files.bounds import BeyondBoundsError, parse_yaml, read_bytes
+from earmark.core.files.bounds import read_bytes
+from earmark.core.files.yaml_bounds import BeyondBoundsError, parse_yaml
 from earmark.core.timeline import SAMPLE_RATE
 
 Positive = Annotated[int, Field(gt=0, le=10**9)]

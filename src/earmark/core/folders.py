@@ -12,7 +12,8 @@ import yaml
 from earmark.core.config import dump_yaml
 from earmark.core.errors import DataError
 from earmark.core.files import DRAFT, write_text
-from earmark.core.files.bounds import parse_yaml, read_bytes
+from earmark.core.files.bounds import read_bytes
+from earmark.core.files.yaml_bounds import parse_yaml
 from earmark.core.locking import LOCK
 
 Record = Mapping[str, Any]

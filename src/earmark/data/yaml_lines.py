@@ -12,7 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from earmark.core.config import load_yaml
 from earmark.core.errors import ConfigError
-from earmark.core.files.bounds import read_bytes, yaml_node
+from earmark.core.files.bounds import read_bytes
+from earmark.core.files.yaml_bounds import yaml_node
 
 S = TypeVar("S", bound=BaseModel)
 Keys = Sequence[str | int]

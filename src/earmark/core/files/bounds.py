@@ -11,7 +11,6 @@ import io
 import json
 import lzma
 import math
-import re
 import stat
 import struct
 import zipfile
@@ -19,8 +18,6 @@ import zlib
 from pathlib import Path
 from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
-
-import yaml
 
 from earmark.core.errors import EarmarkError
 
@@ -33,24 +30,13 @@ UNPACKED = 64 * MIB
 """Bytes that any archive may unpack to …"""
 RATIO = 30
 """… and how many times its own size a larger one may: numbers written as text reach some ten."""
-YAML_BYTES = MIB
-"""Of a YAML file; the largest of ours, settings by class for AudioSet, has a tenth of it."""
-YAML_NODES = 50_000
-"""Values of a YAML file, those counted again that aliases repeat."""
-YAML_DEPTH = 50
-_DIGITS = 300
+DIGITS = 300
 """Of a number: what has more is no float any more."""
-_NUMBER = re.compile(r"[-+0-9a-fA-FxoXO_:.]+")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DAMAGED = (
+DAMAGED = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, OverflowError, MemoryError),
     *(SyntaxError, TokenError, struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 """What reading a damaged archive raises, of zip and of NumPy."""
-
-
-class BeyondBoundsError(yaml.MarkedYAMLError):
-    """YAML that is well written, but asks for too much."""
 
 
 def refuse_special(path: str | Path, error: type[EarmarkError] = EarmarkError) -> None:
@@ -140,7 +126,7 @@ def check_archive(path: str | Path) -> None:
         try:
             with zipfile.ZipFile(path) as archive:
                 unpacked = sum(member.file_size for member in archive.infolist())
-        except _DAMAGED:  # whoever reads it says what is wrong
+        except DAMAGED:  # whoever reads it says what is wrong
             return
         refuse_bomb(unpacked, Path(path).stat().st_size)
 
@@ -159,7 +145,7 @@ def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
                 member.filename.removesuffix(".npy"): _array(archive, member)
                 for member in archive.infolist()
             }
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
@@ -199,63 +185,6 @@ def parse_json(text: str) -> Any:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _DIGITS:
+    if len(digits) > DIGITS:
         raise ValueError(f"a whole number of {len(digits)} digits")
     return int(digits)
-
-
-def parse_yaml(text: str) -> Any:
-    """What YAML says; nothing in it is run.
-
-    Raises:
-        yaml.YAMLError: It is none, or is longer, deeper or larger than any settings are.
-    """
-    _weigh(text)
-    try:
-        return yaml.load(text, Loader=_Loader)
-    # A date that is none: what makes Python's objects of the text has errors of its own.
-    except (*_DAMAGED, AttributeError) as error:
-        raise yaml.YAMLError(str(error)) from None
-
-
-def yaml_node(text: str) -> yaml.Node | None:
-    """The nodes of YAML with their lines, within the bounds of `parse_yaml`."""
-    _weigh(text)
-    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
-    return node
-
-
-def _weigh(text: str) -> None:
-    """Refuse what nests or repeats itself beyond bounds, event by event: nothing is built."""
-    if len(text) > YAML_BYTES:
-        raise yaml.YAMLError(f"it has {len(text):,} characters, settings at most {YAML_BYTES:,}")
-    weights: list[int] = [0]
-    names: list[str | None] = []
-    known: dict[str, int] = {}
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            names.append(event.anchor)
-            weights.append(1)
-            if len(weights) > YAML_DEPTH:
-                raise _beyond(event, f"it nests deeper than {YAML_DEPTH} levels")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            weight, name = weights.pop(), names.pop()
-            weights[-1] += weight
-            if name is not None:
-                known[name] = weight
-        elif isinstance(event, yaml.AliasEvent):
-            if event.anchor in names:
-                raise _beyond(event, f"*{event.anchor} stands inside itself")
-            weights[-1] += known.get(event.anchor or "", 1)
-        elif isinstance(event, yaml.ScalarEvent):
-            weights[-1] += 1
-            if event.anchor is not None:
-                known[event.anchor] = 1
-            if len(event.value) > _DIGITS and _NUMBER.fullmatch(event.value):
-                raise _beyond(event, f"a number of {len(event.value)} digits")
-        if weights[-1] > YAML_NODES:
-            raise _beyond(event, f"it has more than {YAML_NODES:,} values")
-
-
-def _beyond(event: Any, what: str) -> BeyondBoundsError:
-    return BeyondBoundsError(problem=what, problem_mark=event.start_mark)
