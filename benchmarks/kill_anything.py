@@ -1,7 +1,7 @@
 """Commands killed with SIGKILL at random moments, run again, and compared with undisturbed runs.
 
     python benchmarks/kill_anything.py                            # an hour on one core; goes on
-    python benchmarks/kill_anything.py --commands synth --kills 2 --results /tmp/kills.json
+    python benchmarks/kill_anything.py --commands synth --kills 2 --results kills.json
 
 Each command runs in a process of its own, forked from one that has everything imported, so that a
 round takes seconds and a kill falls into the command's work. When a run ends before it is killed,

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from earmark.core.audio.audio import write_audio
-from earmark.core.config import BatchSettings
+from earmark.core.batch_settings import BatchSettings
 from earmark.core.errors import ConfigError, DataError
 from earmark.core.event import Event
 from earmark.core.tables.labels import LabelSet

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from earmark.core.config import BatchSettings, DataSettings
+from earmark.core.batch_settings import BatchSettings
+from earmark.core.config import DataSettings
 from earmark.core.errors import ConfigError, DataError, LabelError
 from earmark.core.event import Event
 from earmark.core.timeline import FrameGrid

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from earmark.core.config import BatchSettings
+from earmark.core.batch_settings import BatchSettings
 from earmark.core.errors import DataError
 from earmark.core.timeline import FrameGrid
 from earmark.data.dataset import compose

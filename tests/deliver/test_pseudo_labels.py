@@ -29,7 +29,8 @@ from earmark.detect.network import Trained
 from earmark.detect.postprocess import scores_to_events
 from earmark.detect.postprocess_spec import PostProcess
 from earmark.method.settings import Recipe
-from earmark.train.engine import run_record, train
+from earmark.train.engine import train
+from earmark.train.record.journal import run_record
 from helpers import trees
 from helpers.networks import BandEnergy, Spec
 from helpers.score_world import run as command

@@ -167,8 +167,8 @@ def _no_recordings(root: Path) -> str:
 
 
 def _other_file(root: Path) -> str:
-    (root / UNLABELLED / "late.ape").write_bytes(b"x")
-    return "late.ape"
+    (root / UNLABELLED / "late.dff").write_bytes(b"x")
+    return "late.dff"
 
 
 def _first(root: Path, folder: str, number: int = 0) -> str:

@@ -50,6 +50,19 @@ def test_fingerprint_follows_content_not_place(bundle: Path, tmp_path: Path) -> 
     assert load_bundle(moved).fingerprint != before
 
 
+def test_what_is_saved_again_has_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """The library writes metadata in any order; ten orders that agree by chance are unlikely."""
+    network = load_bundle(bundle).network
+    for number in range(10):
+        save_bundle(tmp_path / str(number), network, {}, "card")
+    files = [(tmp_path / str(number) / FILES[0]).read_bytes() for number in range(10)]
+    assert set(files) == {files[0]}
+    assert torch.equal(
+        next(iter(load_bundle(tmp_path / "0").network.state_dict().values())),
+        next(iter(network.state_dict().values())),
+    )
+
+
 @pytest.mark.parametrize("name", FILES[:4])
 def test_a_missing_file_is_named(bundle: Path, name: str) -> None:
     (bundle / name).unlink()

@@ -105,7 +105,7 @@ def test_what_differs_from_v1_is_told(tmp_path: Path) -> None:
     [
         ({"encoder": None}, "a light network"),
         ({"activation": "glu"}, "its activation is glu"),
-        ({"strides": ((1, 2), *((1, 1),) * 6)}, "have strides"),
+        ({"strides": ((2, 1), *((1, 1),) * 6)}, "have strides"),
         ({"encoder": {"merge": 64}}, "not as wide"),
     ],
 )

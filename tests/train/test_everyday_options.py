@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from earmark.cli.pretrain import PretrainOptions
 from earmark.cli.train import TrainOptions
-from earmark.core.config import BatchSettings, EncoderSettings
+from earmark.core.batch_settings import BatchSettings
+from earmark.core.config import EncoderSettings
 from earmark.core.errors import ConfigError
 from earmark.method.settings import Recipe
 from earmark.train.recipe import check_meant, load_pretrain_recipe, load_recipe

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
 
-from earmark.core.config import BatchSettings, DataSettings
+from earmark.core.batch_settings import BatchSettings
+from earmark.core.config import DataSettings
 from earmark.data.manifest import Manifest, Source, load_manifest
 from earmark.method.settings import Recipe
 from earmark.train import engine

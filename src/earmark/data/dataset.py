@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from earmark.core.audio.audio import load_int16
-from earmark.core.config import BatchSettings
+from earmark.core.batch_settings import BatchSettings
 from earmark.core.errors import AudioError, ConfigError, DataError, ScoreError
 from earmark.core.event import Event
 from earmark.core.parallel import end_with_parent

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from earmark.core.batch_settings import BatchSettings
 from earmark.core.config import (
-    BatchSettings,
     Count,
     DataSettings,
     NetworkSettings,

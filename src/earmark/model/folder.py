@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -72,7 +73,8 @@ def _write(
     try:
         stored = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         # The library's own file only its owner may read, and its errors are none of the system.
-        (draft / weights).write_bytes(save(stored, metadata={"format": "pt", **about}))
+        content = save(stored, metadata={"format": "pt", **about})
+        (draft / weights).write_bytes(_in_order(content))
         for name, text in texts.items():
             (draft / name).write_text(text, encoding="utf-8")
         for name in (weights, *texts):
@@ -81,6 +83,16 @@ def _write(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     settle(folder)
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file whose metadata are sorted: the library's have any order."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + content[end:]
 
 
 def settle(folder: Path) -> None:

@@ -8,9 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from earmark.core.batch_settings import BatchSettings
 from earmark.core.config import (
     AtstSettings,
-    BatchSettings,
     YamnetSettings,
     apply_overrides,
     load_yaml,
