@@ -106,6 +106,17 @@ def test_what_cannot_be_read_stops_nothing(rooms: list[Path]) -> None:
     assert "b.wav" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "json"])
+def test_a_name_that_no_table_holds_stops_nothing(rooms: list[Path], kind: str) -> None:
+    rooms[1].rename(rooms[1].with_name("b\nb.wav"))
+    done = detect(rooms[1].parent, "--format", kind)
+    assert done.exit_code == 1
+    assert "a.wav" in done.stdout
+    assert "long.wav" in done.stdout
+    assert "in 2 recordings (52.0 s), 1 failed" in done.stderr
+    assert "Rename the recording" in done.stderr
+
+
 def test_each_channel_has_its_name(tmp_path: Path) -> None:
     path = bursts(tmp_path / "yard.wav", 12, 3, channels=2)
     rows = pd.read_csv(io.StringIO(detect(path, "--channels", "each").stdout), sep="\t")
@@ -181,6 +192,10 @@ def test_a_terminal_gets_a_table(rooms: list[Path], monkeypatch: pytest.MonkeyPa
     narrow = on_terminal(monkeypatch, "detect", "mini", rooms[1], *some, columns=50)
     for score in rows[rows.filename == "b.wav"].score:
         assert f" {score:.2f}\n" in narrow
+    narrower = on_terminal(monkeypatch, "detect", "mini", *rooms, *some, columns=40)
+    for row in rows.itertuples():
+        times = rf" {row.onset:.3f} +{row.offset:.3f} .* {row.score:.2f}\n"
+        assert re.search(times, narrower)
 
 
 def test_a_reader_that_leaves_is_no_error(

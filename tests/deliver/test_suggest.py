@@ -149,11 +149,14 @@ def test_a_real_bundle_is_heard_once(tmp_path: Path) -> None:
 
 
 def test_what_is_labelled_or_tested_on_is_known_by_name_and_by_content(tmp_path: Path) -> None:
-    strong, test, free = (sound(tmp_path / f"data/{n}.wav", 2.0, 300.0 + n) for n in range(3))
+    strong, test, free, pseudo = (
+        sound(tmp_path / f"data/{n}.wav", 2.0, 300.0 + n) for n in range(4)
+    )
     manifest = SimpleNamespace(
         train=(
             Source("strong", "s", (strong,), events={}),
             Source("unlabelled", "u", (free,)),
+            Source("strong", "pseudo", (pseudo,), events={}, pseudo=True),  # by no one
         ),
         held_out=(),
         splits={"test": Evaluation("test", (test,), {}, {})},
@@ -163,6 +166,7 @@ def test_what_is_labelled_or_tested_on_is_known_by_name_and_by_content(tmp_path:
     renamed = Path(shutil.copy(test, pool / "another name.wav"))
     same_name = sound(pool / "0.wav", 2.0, 999.0)  # every set has a 0.wav: the name says nothing
     new = sound(pool / "new.wav", 2.0, 777.0)
-    out, left = labelled_already([strong, renamed, same_name, new, free], cast(Any, manifest))
+    pool_of = [strong, renamed, same_name, new, free, pseudo]
+    out, left = labelled_already(pool_of, cast(Any, manifest))
     assert out == [strong, renamed]
-    assert left == [same_name, new, free]
+    assert left == [same_name, new, free, pseudo]

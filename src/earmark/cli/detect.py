@@ -24,7 +24,7 @@ from earmark.cli.options import (
     with_options,
 )
 from earmark.cli.progress import BatchBars
-from earmark.core.errors import ConfigError
+from earmark.core.errors import ConfigError, LabelError
 
 if TYPE_CHECKING:
     from earmark.deliver.batch import DetectorSettings
@@ -254,9 +254,13 @@ def _print_found(options: DetectOptions) -> None:
                 if outcome.record is None:
                     failures[str(path)] = outcome.reason
                     continue
-                records.append(outcome.record)
                 with bars.hidden():
-                    printer.add(outcome.record)
+                    try:
+                        printer.add(outcome.record)
+                    except LabelError as error:  # of this recording's name: not of the others
+                        failures[str(path)] = str(error)
+                        continue
+                records.append(outcome.record)
     printer.end()
     say(console, _summary(records, 0, len(failures)))
     for text in left_out(others):

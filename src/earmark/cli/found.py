@@ -95,11 +95,14 @@ class TablePrinter:
         table.add_column("event", width=self._labels, overflow="fold")
         table.add_column("score", width=5, justify="right")
         for track in tracks:
-            name = escape(channel_label(record.filename, track.channel))
+            name = escape(readable(channel_label(record.filename, track.channel)))
             for onset, offset, label, score in track.events:
                 cells = (f"{onset:.3f}", f"{offset:.3f}", escape(label), f"{score:.2f}")
                 table.add_row(*([name] if self._names else []), *cells)
-        self._console.print(table, highlight=False)
+        needed = self._names + self._labels + _NUMBERS - 1
+        if needed > self._console.width:
+            table.width = needed  # the terminal breaks lines; a score cut short would be wrong
+        self._console.print(table, highlight=False, crop=False)
         self._begun = True
 
     def end(self) -> None:
@@ -121,31 +124,40 @@ class TextPrinter:
         self._waiting: list[tuple[str, Track]] = []
         self._recording: Path | None = None
         if self._heading is not None:
-            self._print()
+            self._print(self._text([], None))
 
     def add(self, record: Record) -> None:
-        """Prints a recording's events, or keeps them for the end."""
-        self._recording = Path(readable(record.path))
-        self._waiting += [
-            (channel_label(record.filename, one.channel), one) for one in record.tracks
-        ]
-        if self._heading is not None:
-            self._print(self._heading)
+        """Prints a recording's events, or keeps them for the end.
+
+        Raises:
+            LabelError: The format cannot hold them; nothing is printed or kept of the recording.
+        """
+        own = [(channel_label(record.filename, one.channel), one) for one in record.tracks]
+        recording = Path(readable(record.path))
+        text = self._text(own, recording)
+        if self._heading is None:
+            self._recording = recording
+            self._waiting += own
+        else:
+            self._print(text, self._heading)
 
     def end(self) -> None:
         """Prints what was kept."""
         if self._heading is None:
-            self._print()
+            self._print(self._text(self._waiting, self._recording))
 
-    def _print(self, without: int = 0) -> None:
-        """Prints what waits, without the first lines."""
-        text = events_text(
-            events_of(self._waiting),
+    def _text(self, tracks: list[tuple[str, Track]], recording: Path | None) -> str:
+        """A file of the format with these tracks."""
+        return events_text(
+            events_of(tracks),
             self._format,
-            recording=self._recording,
+            recording=recording,
             scored_labels=self._scored_labels,
         )
-        self._waiting.clear()
+
+    @staticmethod
+    def _print(text: str, without: int = 0) -> None:
+        """Prints a text without its first lines."""
         sys.stdout.write("".join(text.splitlines(keepends=True)[without:]))
         sys.stdout.flush()
 

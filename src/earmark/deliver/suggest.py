@@ -370,7 +370,7 @@ class _TappedPass:
 def labelled_already(
     recordings: Iterable[Path], manifest: Manifest
 ) -> tuple[list[Path], list[Path]]:
-    """Recordings that a data set has labels of, or that it is scored on; and the others.
+    """Recordings that a data set has people's labels of, or that it is scored on; and the others.
 
     A recording is one of these by its name as the project takes names
     (`earmark.data.clips.KnownRecordings`), or, whatever its name, by its bytes.
@@ -379,7 +379,7 @@ def labelled_already(
         Those to leave out, and those that may be suggested.
     """
     subsets: list[Source | Evaluation] = [
-        *(one for one in manifest.train if one.kind != "unlabelled"),
+        *(one for one in manifest.train if one.kind != "unlabelled" and not one.pseudo),
         *manifest.held_out,
         *manifest.splits.values(),
     ]
