@@ -88,6 +88,13 @@ def test_the_budget_is_kept(tmp_path: Path) -> None:
     assert spans == [(15, 20), (20, 23)]
 
 
+def test_names_that_no_table_holds_are_named(tmp_path: Path) -> None:
+    bad, good = sound(tmp_path / "a\nb.wav", 6.0), sound(tmp_path / "good.wav", 6.0)
+    pool = read_pool(tone_detector(), {bad: bad.name, good: good.name})
+    assert "Rename the recording" in pool.failures[bad]
+    assert {one.name for one in pool.candidates} == {"good.wav"}
+
+
 def test_bad_recordings_are_named(tmp_path: Path) -> None:
     bad, good = tmp_path / "bad.wav", sound(tmp_path / "good.wav", 6.0)
     bad.write_bytes(b"no sound")

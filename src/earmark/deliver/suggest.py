@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from earmark.core.audio.audio import read_blocks
-from earmark.core.errors import AudioError, ConfigError, EarmarkError
+from earmark.core.errors import AudioError, ConfigError, EarmarkError, LabelError
 from earmark.core.parallel import Progress
 from earmark.core.spec import ModelSpec, spec_of
+from earmark.core.tables.rows import check_name
 from earmark.core.tables.scores import ScoreTable
 from earmark.data.clips import KnownRecordings, same_bytes
 from earmark.data.subsets import Evaluation, Manifest, Source
@@ -214,8 +215,9 @@ def read_pool(
                 progress(1000 * number + 1000 * done // max(1, total), 1000 * len(recordings))
 
         try:
+            check_name(name)
             table, means = collector.read(path, step)
-        except AudioError as error:
+        except (AudioError, LabelError) as error:
             failures[path] = str(error)
             continue
         for place, (onset, offset) in enumerate(_stretches(table, length)):
