@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from earmark.core.errors import EarmarkError
+from fuzz.base import Target
 from fuzz.mutations import mutated
-from fuzz.targets import TARGETS, Target
+from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 SECONDS, BYTES = 5, 2**30

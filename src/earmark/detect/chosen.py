@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from earmark.core.class_names import find_classes
 from earmark.core.spec import ModelSpec, spec_of
-from earmark.detect.network import as_scorer, one_thread_each, suitable_batch, suitable_threads
+from earmark.detect.network import AroundScorer
 from earmark.detect.one_pass import PassScorer, one_pass_of
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def choose_classes(network: Network, asked: Iterable[str]) -> ChosenClasses:
     return ChosenClasses(network, find_classes(asked, spec.labels, spec.ids))
 
 
-class ChosenClasses:
+class ChosenClasses(AroundScorer):
     """A scorer of windows that gives the scores of some classes.
 
     Args:
@@ -43,7 +42,7 @@ class ChosenClasses:
 
     def __init__(self, network: Network, columns: Sequence[int]) -> None:
         whole = spec_of(network)
-        self._scorer = as_scorer(network)
+        super().__init__(network)
         self._columns = list(columns)
         self.spec: ModelSpec = replace(
             whole,
@@ -61,18 +60,6 @@ class ChosenClasses:
         """The scorer in two steps, if it has them."""
         whole = one_pass_of(self._scorer)
         return None if whole is None else ChosenPass(whole, self._columns)
-
-    def one_thread_each(self) -> AbstractContextManager[Callable[[], object]]:
-        """What threads that call it need."""
-        return one_thread_each(self._scorer)
-
-    def batch_size(self) -> int:
-        """Windows per call that suit what it runs on."""
-        return suitable_batch(self._scorer)
-
-    def threads(self) -> int:
-        """Batches at a time that suit what it runs on."""
-        return suitable_threads(self._scorer)
 
 
 class ChosenPass:

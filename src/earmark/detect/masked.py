@@ -10,8 +10,7 @@ streams are masked alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from earmark.core.errors import ConfigError
 from earmark.core.spec import ModelSpec, spec_of
-from earmark.detect.network import as_scorer, one_thread_each, suitable_batch, suitable_threads
+from earmark.detect.network import AroundScorer
 from earmark.detect.postprocess_spec import PostProcess, of_label
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def with_masks(network: Network, postprocess: PostProcess | None) -> Network:
     return MaskedNetwork(network, thresholds) if any(thresholds) else network
 
 
-class MaskedNetwork:
+class MaskedNetwork(AroundScorer):
     """A scorer of windows whose classes are silent where the weak scores are too low.
 
     It does without `earmark.detect.one_pass`: weak scores are of a window as a whole.
@@ -56,7 +55,7 @@ class MaskedNetwork:
     """
 
     def __init__(self, network: Network, thresholds: Sequence[float]) -> None:
-        self._scorer = as_scorer(network)
+        super().__init__(network)
         if not hasattr(self._scorer, "score_both"):
             raise ConfigError(NO_WEAK, hint=HINT)
         self._thresholds = np.asarray(thresholds, dtype=np.float64)  # [C]
@@ -76,15 +75,3 @@ class MaskedNetwork:
         heard = (weak > self._thresholds) | (self._thresholds == 0.0)  # [B, C]
         masked: NDArray[np.floating] = np.where(heard[:, None, :], strong, 0.0).astype(strong.dtype)
         return masked
-
-    def one_thread_each(self) -> AbstractContextManager[Callable[[], object]]:
-        """What threads that call it need."""
-        return one_thread_each(self._scorer)
-
-    def batch_size(self) -> int:
-        """Windows per call that suit what it runs on."""
-        return suitable_batch(self._scorer)
-
-    def threads(self) -> int:
-        """Batches at a time that suit what it runs on."""
-        return suitable_threads(self._scorer)

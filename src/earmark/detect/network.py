@@ -110,6 +110,29 @@ def suitable_threads(scorer: WindowScorer) -> int:
     return available_cores() if own is None else int(own())
 
 
+class AroundScorer:
+    """What changes the scores of another scorer, and runs as that one does.
+
+    Args:
+        network: What scores windows.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._scorer = as_scorer(network)
+
+    def one_thread_each(self) -> AbstractContextManager[Callable[[], object]]:
+        """What threads that call it need."""
+        return one_thread_each(self._scorer)
+
+    def batch_size(self) -> int:
+        """Windows per call that suit what it runs on."""
+        return suitable_batch(self._scorer)
+
+    def threads(self) -> int:
+        """Batches at a time that suit what it runs on."""
+        return suitable_threads(self._scorer)
+
+
 PRECISIONS = ("32-true", "bf16-mixed", "auto")
 RUNTIMES = ("auto", "onnx", "torch")
 _log = logging.getLogger(__name__)
